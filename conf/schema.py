@@ -1,0 +1,142 @@
+"""Every setting of a run: its type, its default, its bounds and what it means.
+
+The defaults are those of the embedded tiny base on two CPU cores (profile `tiny`). `conf/load.py` merges a profile and the
+user's overrides into `Config`; `bounds` below is what it checks before anything is started.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+
+def setting(default: Any, help: str, *, low: float | None = None, high: float | None = None, choices: tuple = ()) -> Any:
+    """A dataclass field that carries its help text and what values are valid (bounds are inclusive)."""
+    metadata = {"help": help, "low": low, "high": high, "choices": choices}
+    if isinstance(default, (list, dict)):
+        return field(default_factory=lambda: default.copy(), metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
+@dataclass
+class ModelConfig:
+    path: str = setting("assets/tiny-base", "base model of both roles: a local folder in HF format, or a hub id")
+    dtype: str = setting("float32", "precision of weights and activations", choices=("float32", "bfloat16"))
+    max_length: int = setting(256, "longest prompt plus response, tokens", low=16)
+
+
+@dataclass
+class SamplingConfig:
+    temperature: float = setting(1.0, "softmax temperature of the rollouts; log-probabilities are taken at it", low=0.01, high=10)
+    top_p: float = setting(1.0, "nucleus mass of the rollouts; below 1 the importance ratio is biased", low=0.01, high=1)
+    max_tokens: int = setting(96, "longest response, tokens", low=1)
+
+
+@dataclass
+class RoleConfig:
+    """What one GRPO phase of a role does."""
+
+    steps: int = setting(5, "GRPO updates in the phase", low=0)
+    batch: int = setting(64, "responses sampled per step (a multiple of `group`)", low=1)
+    group: int = setting(4, "responses per prompt, the group of GRPO's baseline", low=2)
+    lr: float = setting(2e-4, "AdamW learning rate", low=0)
+
+
+@dataclass
+class RewardConfig:
+    lambda_: float = setting(1.0, "weight of the repetition penalty (written `reward.lambda`)", low=0)
+    threshold: float = setting(0.5, "BLEU distance under which questions cluster (tau)", low=0, high=1)
+    samples: int = setting(10, "Solver answers per question that the vote is taken over (m)", low=2)
+    workers: int = setting(2, "sandboxed math-verify processes", low=1)
+    timeout_s: float = setting(2.0, "seconds one equivalence check may take before its process is killed", low=0.05)
+    memory_mb: int = setting(1024, "address-space limit of a sandboxed process, MiB", low=256)
+
+
+@dataclass
+class CurriculumConfig:
+    questions: int = setting(384, "questions the trained Challenger writes (N)", low=1)
+    delta: float = setting(0.25, "a question is kept when |p_hat - 1/2| <= delta", low=0, high=0.5)
+
+
+@dataclass
+class GrpoConfig:
+    """The policy-gradient loss; both roles share it."""
+
+    kl: float = setting(0.01, "coefficient of the KL penalty to the policy at the start of the phase", low=0)
+    clip_low: float = setting(0.2, "lower clip of the importance ratio: 1 - clip_low", low=0, high=1)
+    clip_high: float = setting(0.28, "upper clip of the importance ratio: 1 + clip_high", low=0)
+    aggregation: str = setting(
+        "token_mean", "how per-token losses are averaged", choices=("token_mean", "sequence_mean", "fixed_length")
+    )
+    advantage_scale: str = setting("group", "what advantages are divided by", choices=("group", "batch", "none"))
+    baseline: str = setting("group", "what is subtracted from rewards", choices=("group", "batch"))
+    importance: str = setting(
+        "token_tis", "correction for rollout and learner log-probabilities that differ", choices=("none", "token_tis", "sequence_mask")
+    )
+    importance_cap: float = setting(2.0, "cap of the importance correction", low=1)
+
+
+@dataclass
+class LearnerConfig:
+    ranks: int = setting(1, "learner processes (one GPU each on a GPU profile)", low=1)
+    zero_stage: int = setting(0, "DeepSpeed ZeRO stage", choices=(0, 1, 2, 3))
+    micro_batch_tokens: int = setting(8192, "tokens of one packed forward and backward pass, per rank", low=64)
+    weight_decay: float = setting(0.01, "AdamW weight decay", low=0)
+    max_grad_norm: float = setting(1.0, "gradient norm at which gradients are clipped", low=0)
+    gradient_checkpointing: bool = setting(False, "recompute activations in the backward pass to save memory")
+    checkpoint_every: int = setting(1, "steps between checkpoints; a resumed run repeats at most this many", low=1)
+
+
+@dataclass
+class RolloutConfig:
+    engines: int = setting(1, "vLLM engines (data parallel)", low=1)
+    tensor_parallel: int = setting(1, "GPUs per engine", low=1)
+    max_num_seqs: int = setting(256, "sequences an engine decodes at once", low=1)
+    kv_cache_mb: int = setting(512, "KV cache of an engine on CPU, MiB", low=16)
+    gpu_memory_utilization: float = setting(0.85, "share of a GPU's memory that an engine may take", low=0.05, high=0.98)
+
+
+@dataclass
+class ResourcesConfig:
+    device: str = setting("cpu", "where policies run", choices=("cpu", "cuda"))
+    learner_gpus: float = setting(0.0, "GPUs a learner rank reserves (a fraction shares the GPU)", low=0)
+    rollout_gpus: float = setting(0.0, "GPUs an engine reserves for each of its tensor-parallel ranks", low=0)
+    ray_address: str | None = setting(None, "a running Ray cluster to join (`auto` inside one); none starts a private one here")
+
+
+@dataclass
+class BenchmarkConfig:
+    path: str = setting("", "Parquet or JSONL file with columns `question` and `answer` (and optionally `band`)")
+    samples: int = setting(10, "sampled answers per question, for mean@k and majority@k; 0 for greedy alone", low=0)
+
+
+@dataclass
+class EvaluationConfig:
+    benchmarks: dict[str, BenchmarkConfig] = field(
+        default_factory=lambda: {"heldout": BenchmarkConfig(path="assets/heldout.parquet")},
+        metadata={"help": "held-out sets by name"},
+    )
+    oracle: str | None = setting(
+        "pipeline.domain", "module whose true_answer(question) knows right answers, for reports alone; none where there is no such thing"
+    )
+
+
+@dataclass
+class Config:
+    """A whole run. See conf/*.yaml for the profiles."""
+
+    profile: str = setting("tiny", "profile this configuration came from")
+    name: str = setting("tiny", "name of the run; its folder is <runs_dir>/<name>")
+    runs_dir: str = setting("runs", "folder that holds the runs")
+    seed: int = setting(0, "seed from which every sample's and shuffle's seed derives", low=0)
+    prompts: str = setting("conf/prompts/tiny.yaml", "file with the Challenger's and the Solver's prompts")
+    tracking_uri: str = setting("sqlite:///mlruns/mlflow.db", "MLflow tracking store: a sqlite:/// path or an http(s) server")
+    model: ModelConfig = field(default_factory=ModelConfig)
+    sampling: SamplingConfig = field(default_factory=SamplingConfig)
+    challenger: RoleConfig = field(default_factory=RoleConfig)
+    solver: RoleConfig = field(default_factory=lambda: RoleConfig(steps=15, batch=160, group=5))
+    reward: RewardConfig = field(default_factory=RewardConfig)
+    curriculum: CurriculumConfig = field(default_factory=CurriculumConfig)
+    grpo: GrpoConfig = field(default_factory=GrpoConfig)
+    learner: LearnerConfig = field(default_factory=LearnerConfig)
+    rollout: RolloutConfig = field(default_factory=RolloutConfig)
+    resources: ResourcesConfig = field(default_factory=ResourcesConfig)
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)

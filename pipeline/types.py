@@ -1,0 +1,92 @@
+"""The records that flow through a round, in order: request, sample, scored question, training batch.
+
+All are frozen; each sample names the policy version that made it, so nothing downstream has to guess which weights a
+log-probability belongs to.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+Role = Literal["challenger", "solver"]
+
+
+def policy_version(role: Role, round_: int, step: int) -> str:
+    """Name of a role's weights after `step` updates in `round_`.
+
+    >>> policy_version("challenger", 1, 3)
+    'challenger-r1-s3'
+    """
+    return f"{role}-r{round_}-s{step}"
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One response to draw: the prompt's token ids and the seed that fixes the draw."""
+
+    prompt_ids: tuple[int, ...]
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One response drawn by a rollout worker.
+
+    `logprobs[t]` is the natural log-probability of `token_ids[t]` under the distribution it was drawn from (temperature and
+    top-p applied). The end-of-sequence token, where one was drawn, is the last of `token_ids` and not part of `text`.
+    """
+
+    prompt_ids: tuple[int, ...]
+    token_ids: tuple[int, ...]
+    logprobs: tuple[float, ...]
+    text: str
+    finish_reason: str  # "stop", or "length" for a truncated response
+    version: str
+    seed: int
+
+    @property
+    def truncated(self) -> bool:
+        return self.finish_reason != "stop"
+
+
+@dataclass(frozen=True, slots=True)
+class Vote:
+    """The majority among the answers to one question.
+
+    `answer` is None (and `count` 0) where no answer can win; `total` is every sample asked for, unboxed and truncated
+    ones included; `share` = count / total is p_hat. `undecided` counts the pairs whose equivalence could not be decided.
+    """
+
+    answer: str | None
+    count: int
+    total: int
+    undecided: int = 0
+
+    @property
+    def share(self) -> float:
+        return self.count / self.total if self.total else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredQuestion:
+    """A question with the vote of the frozen Solver: a row of the curriculum's and the Challenger's tables.
+
+    `question` is None for a malformed response. `answers` are the boxed answers (None where there is none).
+    """
+
+    question: str | None
+    answers: tuple[str | None, ...]
+    vote: Vote
+    cluster: int  # label within the batch, -1 for a malformed response
+    reward: float
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingBatch:
+    """What one GRPO update is made from: samples in groups, flattened, `advantages[i]` for `samples[i]`.
+
+    Samples of groups with equal rewards are left out beforehand; `dropped_groups` counts them.
+    """
+
+    samples: tuple[Sample, ...]
+    advantages: tuple[float, ...]
+    dropped_groups: int = 0
