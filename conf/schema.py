@@ -88,7 +88,6 @@ class LearnerConfig:
 @dataclass
 class RolloutConfig:
     engines: int = setting(1, "vLLM engines (data parallel)", low=1)
-    tensor_parallel: int = setting(1, "GPUs per engine", low=1)
     max_num_seqs: int = setting(256, "sequences an engine decodes at once", low=1)
     kv_cache_mb: int = setting(512, "KV cache of an engine on CPU, MiB", low=16)
     gpu_memory_utilization: float = setting(0.85, "share of a GPU's memory that an engine may take", low=0.05, high=0.98)
@@ -98,8 +97,7 @@ class RolloutConfig:
 class ResourcesConfig:
     device: str = setting("cpu", "where policies run", choices=("cpu", "cuda"))
     learner_gpus: float = setting(0.0, "GPUs a learner rank reserves (a fraction shares the GPU)", low=0)
-    rollout_gpus: float = setting(0.0, "GPUs an engine reserves for each of its tensor-parallel ranks", low=0)
-    ray_address: str | None = setting(None, "a running Ray cluster to join (`auto` inside one); none starts a private one here")
+    rollout_gpus: float = setting(0.0, "GPUs an engine reserves", low=0)
 
 
 @dataclass
@@ -111,11 +109,10 @@ class BenchmarkConfig:
 @dataclass
 class EvaluationConfig:
     benchmarks: dict[str, BenchmarkConfig] = field(
-        default_factory=lambda: {"heldout": BenchmarkConfig(path="assets/heldout.parquet")},
-        metadata={"help": "held-out sets by name"},
+        default_factory=dict, metadata={"help": "held-out sets by name, each with `path` and `samples`"}
     )
     oracle: str | None = setting(
-        "pipeline.domain", "module whose true_answer(question) knows right answers, for reports alone; none where there is no such thing"
+        None, "module whose true_answer(question) knows right answers, for reports alone; none where there is no such thing"
     )
 
 

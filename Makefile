@@ -1,0 +1,47 @@
+# make help lists what there is.
+PYTHON ?= python3
+ITER ?= 1
+PROFILE ?= tiny
+UV_VERSION := 0.13.8
+PY := .venv/bin/python
+EXTRA ?= cpu
+OPTIONS = --iter $(ITER) --profile $(PROFILE) $(if $(NAME),--name $(NAME)) $(if $(SEED),--seed $(SEED)) $(if $(SET),--set $(SET))
+
+.PHONY: help setup round submit test lint base dashboard clean lock
+
+help:  ## this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
+
+setup: .venv/.installed-$(EXTRA)  ## install everything into .venv (EXTRA=gpu for CUDA)
+
+.venv/.installed-%: locks/%.txt locks/overrides-%.txt
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v <= (3, 13) else f"Python 3.11 to 3.13 is needed, $(PYTHON) is {v[0]}.{v[1]}: make PYTHON=python3.12 ...")'
+	@test -x $(PY) || $(PYTHON) -m venv .venv
+	@$(PY) -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+	@sh locks/install.sh $*
+	@touch $@
+
+round: setup  ## run what is missing up to round ITER (PROFILE NAME SEED SET="setting=value ...")
+	@$(PY) -m jobs.round $(OPTIONS)
+
+submit: setup  ## the same on a Ray cluster: RAY_ADDRESS=http://head:8265
+	@$(PY) -m jobs.submit $(OPTIONS)
+
+test: setup  ## all tests that this machine can run
+	@$(PY) -m pytest -q
+
+lint: setup  ## ruff and mypy
+	@$(PY) -m ruff check . && $(PY) -m ruff format --check . && $(PY) -m mypy
+
+base: setup  ## rebuild the tiny base model in assets/
+	@$(PY) -m jobs.base
+
+dashboard: .venv/.installed-dashboard  ## MLflow over the runs, on http://127.0.0.1:5000
+	@$(PY) -m jobs.dashboard
+
+lock:  ## compile the locks anew from pyproject.toml
+	@sh locks/compile.sh
+
+clean:  ## remove the environment and the caches (runs/ and mlruns/ stay)
+	@rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,86 @@
+"""The Ray cluster a run lives on: a private one on this machine, closed to the network, or one that is already there."""
+
+import os
+import secrets
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from conf.schema import Config
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def loopback_environment(token_path: Path) -> dict[str, str]:
+    """Settings under which every process of Ray listens on loopback alone and asks for a token, which `token_path` holds."""
+    return {
+        # Ray binds its services to the address it believes the node has; without cluster support that is 127.0.0.1.
+        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN_PATH": str(token_path),
+        "RAY_USAGE_STATS_ENABLED": "0",
+        # Workers would run at nice 15 and starve beside anything else.
+        "RAY_worker_niceness": "0",
+    }
+
+
+def prepare_environment() -> None:
+    """Call before anything imports `ray`, which reads these settings while it is imported; every entry point does.
+
+    Where RAY_ADDRESS names a cluster, that cluster's settings hold and nothing is set.
+
+    Raises:
+        RuntimeError: ray has been imported already.
+    """
+    if os.environ.get("RAY_ADDRESS"):
+        return
+    if "ray" in sys.modules:
+        raise RuntimeError("prepare_environment() was called after ray had been imported, which is too late for its settings")
+    folder = Path(tempfile.mkdtemp(prefix="rzero-"))  # short: a Unix socket's path ends at 107 characters
+    token_path = folder / "token"
+    token_path.touch(mode=0o600)
+    token_path.write_text(secrets.token_hex(32))
+    os.environ.update(loopback_environment(token_path))
+
+
+def worker_environment() -> dict[str, str]:
+    """Environment of every actor. A model is read from disk; nothing asks a hub whether there is a newer one."""
+    return {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", "TRANSFORMERS_VERBOSITY": "error"}
+
+
+@contextmanager
+def ray_cluster(config: Config) -> Iterator[None]:
+    """Joins the cluster named by RAY_ADDRESS, which Ray sets inside a job, or starts a private one that ends with this context.
+
+    A private cluster also ends when this process is killed.
+    """
+    import ray
+
+    quiet = {"log_to_driver": False, "logging_level": "warning"}
+    if os.environ.get("RAY_ADDRESS"):
+        ray.init(runtime_env={"env_vars": worker_environment()}, **quiet)
+        try:
+            yield
+        finally:
+            ray.shutdown()
+        return
+    folder = Path(os.environ["RAY_AUTH_TOKEN_PATH"]).parent
+    ray.init(
+        address="local",
+        # Logical slots, not cores: the actors of one run take turns rather than compete.
+        num_cpus=max(os.cpu_count() or 1, config.rollout.engines + config.learner.ranks + 2),
+        include_dashboard=False,
+        object_store_memory=(1 << 30) if config.resources.device == "cpu" else None,
+        runtime_env={"env_vars": worker_environment() | {"PYTHONPATH": str(ROOT)}},
+        _temp_dir=str(folder),
+        **quiet,
+    )
+    try:
+        yield
+    finally:
+        ray.shutdown()
+        for session in folder.glob("session_*"):
+            shutil.rmtree(session, ignore_errors=True)

@@ -1,0 +1,285 @@
+"""One rank of the learner: a policy in a DeepSpeed engine that takes GRPO updates, in a Ray actor.
+
+`actors/learner_group.py` starts the ranks, joins them into one world and talks to all of them at once; every method below that
+is not about starting is collective, called on all ranks with the same arguments.
+"""
+
+import gc
+import logging
+import math
+import os
+import shutil
+import socket
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
+from datetime import timedelta
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import ray
+import torch
+from torch import Tensor
+
+from actors.weights import PackedWeights, pack, unpack
+from conf.schema import Config
+from pipeline.grpo import policy_loss, token_weights
+from pipeline.packing import ATTENTION, PackedRow, Policy, assign_rows, pack_row
+from pipeline.types import Sample, TrainingBatch
+
+# What a checkpoint of the base model holds beside weights and config: the tokenizer and generation settings.
+COMPANION_SUFFIXES = {".json", ".txt", ".jinja", ".model"}
+
+# Parameters of a ZeRO-3 model are gathered for a transfer or an export this many elements at a time.
+GATHER_ELEMENTS = 1 << 28
+
+
+def engine_config(config: Config) -> dict[str, Any]:
+    """DeepSpeed's configuration: fp32, or bf16 with master weights and gradient sums in fp32."""
+    learner = config.learner
+    bfloat16 = config.model.dtype == "bfloat16"
+    return {
+        # Micro-batches differ in number from batch to batch: `Learner.update` sets the boundaries itself.
+        "train_micro_batch_size_per_gpu": 1,
+        "gradient_accumulation_steps": 1,
+        "gradient_clipping": learner.max_grad_norm,
+        "zero_allow_untested_optimizer": True,
+        "bf16": {"enabled": bfloat16, "check_grad_overflow": True},
+        "data_types": {"grad_accum_dtype": "fp32"},
+        "zero_optimization": {
+            "stage": learner.zero_stage,
+            "overlap_comm": config.resources.device == "cuda",
+            # Buckets are allocated whole; the default of 5e8 elements takes 2 GB in fp32.
+            "reduce_bucket_size": 50_000_000,
+            "allgather_bucket_size": 50_000_000,
+            # Norm weights stay whole on every rank, matrices do not.
+            "stage3_param_persistence_threshold": 10_000,
+        },
+    }
+
+
+class Learner:
+    """One rank. Weights, optimizer and reference exist from `begin_phase` on."""
+
+    config: Config
+
+    def __init__(self, rank: int, world_size: int, device: str) -> None:
+        self.rank = rank
+        self.world_size = world_size
+        self.device = torch.device(device)
+        self.engine: Any = None
+        self.reference: Any = None
+        self.model_path = ""
+
+    def node_ip(self) -> str:
+        return ray.util.get_node_ip_address()
+
+    def listen(self, host: str) -> int:
+        """Rank 0 only: a listening socket for the rendezvous, on this address alone; the system chooses the free port."""
+        self._listener = socket.create_server((host, 0))
+        return self._listener.getsockname()[1]
+
+    def join(self, host: str, port: int) -> None:
+        """Joins the world whose rank 0 listens on host:port."""
+        os.environ |= {"RANK": str(self.rank), "WORLD_SIZE": str(self.world_size), "MASTER_ADDR": host, "MASTER_PORT": str(port)}
+        os.environ |= {"LOCAL_RANK": "0", "LOCAL_SIZE": "1"}  # Ray shows each rank its own GPU alone
+        if host == "127.0.0.1":
+            os.environ["GLOO_SOCKET_IFNAME"] = os.environ["NCCL_SOCKET_IFNAME"] = "lo"
+
+        import deepspeed
+
+        logging.getLogger("DeepSpeed").setLevel(logging.WARNING)
+        # Its C++ all-reduce would be compiled for two minutes at start; gloo's and NCCL's own serve.
+        deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+        listener = self._listener.detach() if self.rank == 0 else None
+        store = torch.distributed.TCPStore(
+            host,
+            port,
+            self.world_size,
+            is_master=self.rank == 0,
+            timeout=timedelta(seconds=120),
+            master_listen_fd=listener,
+        )
+        backend = "nccl" if self.device.type == "cuda" else "gloo"
+        torch.distributed.init_process_group(backend, store=store, rank=self.rank, world_size=self.world_size)
+        deepspeed.init_distributed(backend, dist_init_required=False)
+
+    def begin_phase(self, config: Config, model_path: str, lr: float, resume_from: str | None) -> None:
+        """Builds policy, optimizer and KL reference from `model_path`; the last phase's are let go first."""
+        import deepspeed
+
+        if self.engine is not None:
+            self.engine.destroy()
+        self.engine = self.reference = None
+        gc.collect()
+        self.config, self.model_path = config, model_path
+        torch.manual_seed(config.seed)
+        settings = engine_config(config)
+        if config.grpo.kl > 0:
+            self.reference = self._load().requires_grad_(False).eval()
+            if config.learner.zero_stage == 3:  # sharded like the policy, where a copy a rank may not fit
+                self.reference = deepspeed.initialize(model=self.reference, config=settings)[0]
+        policy = self._load().train()
+        optimizer = torch.optim.AdamW(policy.parameters(), lr=lr, weight_decay=config.learner.weight_decay)
+        self.engine = deepspeed.initialize(model=policy, optimizer=optimizer, config=settings)[0]
+        if resume_from is not None:
+            found, _ = self.engine.load_checkpoint(resume_from)
+            if found is None:
+                raise FileNotFoundError(f"no checkpoint of the learner in {resume_from}")
+            torch.set_rng_state(torch.load(Path(resume_from) / f"rng-{self.rank}.pt"))
+
+    def _load(self) -> Policy:
+        from transformers import AutoModelForCausalLM, logging
+
+        logging.disable_progress_bar()
+        model = AutoModelForCausalLM.from_pretrained(
+            self.model_path, dtype=getattr(torch, self.config.model.dtype), attn_implementation=ATTENTION
+        )
+        if self.config.learner.gradient_checkpointing:
+            model.gradient_checkpointing_enable({"use_reentrant": False})
+        return Policy(model, self.config.sampling.temperature).to(self.device)
+
+    def _rows(self, samples: Sequence[Sample]) -> Iterator[PackedRow]:
+        """This rank's micro-batches of a batch, equally many on every rank."""
+        lengths = [len(sample.prompt_ids) + len(sample.token_ids) - 1 for sample in samples]
+        plan = assign_rows(lengths, self.config.learner.micro_batch_tokens, self.world_size)
+        for members in plan[self.rank]:
+            yield pack_row(samples, members, self.device)
+
+    def update(self, batch: TrainingBatch) -> dict[str, float]:
+        """One optimizer step on the whole batch; a step whose loss or gradient is not finite is skipped.
+
+        Returns:
+            This rank's metric sums (see `pipeline.grpo.policy_loss`), and of the whole world "grad_norm" and "skipped" (0 or 1).
+        """
+        rows = list(self._rows(batch.samples))
+        lengths = [len(sample.token_ids) for sample in batch.samples]
+        weights = token_weights(lengths, self.config.grpo.aggregation, self.config.sampling.max_tokens)
+        sums: dict[str, Tensor] = {}
+        for i, row in enumerate(rows):
+            self.engine.set_gradient_accumulation_boundary(i == len(rows) - 1)
+            loss, part = self._loss(row, batch, weights)
+            # DeepSpeed averages over ranks, but the weights already make the ranks' losses add up to the batch's. A loss that is
+            # not finite makes every gradient NaN, so that the check of the gradient finds it on all ranks.
+            poison = torch.where(loss.detach().isfinite(), 1.0, math.nan)
+            self.engine.backward(loss * self.world_size * poison)
+            for name, value in part.items():
+                join = torch.maximum if name == "mismatch_max" else torch.add
+                sums[name] = join(sums[name], value) if name in sums else value
+        return {name: float(value) for name, value in sums.items()} | self._step()
+
+    def _loss(self, row: PackedRow, batch: TrainingBatch, weights: Sequence[float]) -> tuple[Tensor, dict[str, Tensor]]:
+        """The row's share of the batch's loss, and its metric sums."""
+
+        def per_token(values: Sequence[float]) -> Tensor:
+            return torch.tensor([values[i] for i in row.members], device=self.device)[row.sequence]
+
+        rollout = torch.tensor(list(chain.from_iterable(batch.samples[i].logprobs for i in row.members)), device=self.device)
+        reference = None
+        if self.reference is not None:
+            with torch.no_grad():
+                reference, _ = self.reference(row)
+        logprobs, entropy = self.engine(row)
+        advantages, shares = per_token(batch.advantages), per_token(weights)
+        loss, sums = policy_loss(
+            logprobs, logprobs.detach(), rollout, reference, advantages, shares, row.sequence, self.config.grpo
+        )
+        return loss, sums | {"entropy": entropy.sum()}
+
+    def _step(self) -> dict[str, float]:
+        """Takes the optimizer step unless the gradient is not finite; ZeRO's optimizers make that check themselves."""
+        if self.engine.zero_optimization() or self.engine.bfloat16_enabled():
+            self.engine.step()
+            norm, skipped = float(self.engine.get_global_grad_norm()), not self.engine.was_step_applied()
+        else:
+            gradients = [p.grad for p in self.engine.module.parameters() if p.grad is not None]
+            norm = float(torch.nn.utils.get_total_norm(gradients))
+            skipped = not math.isfinite(norm)
+            if skipped:
+                self.engine.zero_grad()
+            else:
+                self.engine.step()
+        return {"grad_norm": norm, "skipped": float(skipped)}
+
+    def logprobs(self, samples: Sequence[Sample]) -> dict[int, list[float]]:
+        """Log-probabilities of response tokens by index of the sample, for the samples that this rank computed."""
+        found: dict[int, list[float]] = {}
+        with torch.no_grad():
+            for row in self._rows(samples):
+                values = self.engine(row)[0].split([len(samples[i].token_ids) for i in row.members])
+                found |= {i: value.tolist() for i, value in zip(row.members, values, strict=True)}
+        return found
+
+    def _named_weights(self) -> Iterator[tuple[str, Tensor]]:
+        """Whole parameters by HF name; under ZeRO-3 gathered bucket by bucket, and gone again once the next is asked for."""
+        from deepspeed.runtime.zero import GatheredParameters
+
+        named = list(self.engine.module.named_parameters())
+        sharded = self.config.learner.zero_stage == 3
+        bucket: list[tuple[str, Any]] = []
+        size = 0
+        for place, (name, parameter) in enumerate(named):
+            bucket.append((name, parameter))
+            size += parameter.ds_numel if sharded else parameter.numel()
+            if size >= GATHER_ELEMENTS or place == len(named) - 1:
+                with GatheredParameters([p for _, p in bucket]) if sharded else nullcontext():
+                    yield from bucket
+                bucket, size = [], 0
+
+    def weights(self) -> list[ray.ObjectRef]:
+        """Rank 0's reference to the weights in Ray's object store, in a list so that Ray passes on the reference itself."""
+        packed = self._packed_weights()
+        return [ray.put(packed)] if packed is not None else []
+
+    def _packed_weights(self) -> PackedWeights | None:
+        """The policy's weights in host memory on rank 0, None elsewhere."""
+        if self.rank == 0:
+            return pack(self._named_weights())
+        for _ in self._named_weights():  # a gather needs every rank
+            pass
+        return None
+
+    def save(self, path: str) -> None:
+        """Writes engine, optimizer and random state to the folder `path`, which appears complete or not at all."""
+
+        def write(folder: Path) -> None:
+            self.engine.save_checkpoint(str(folder), tag="engine")
+            torch.save(torch.get_rng_state(), folder / f"rng-{self.rank}.pt")
+
+        self._publish(Path(path), write)
+
+    def export(self, path: str) -> None:
+        """Writes the policy in HF format, with the base model's tokenizer, to `path`, complete or not at all."""
+
+        def write(folder: Path) -> None:
+            weights = self._packed_weights()
+            if weights is not None:
+                self._write_hf(folder, weights)
+
+        self._publish(Path(path), write)
+
+    def _write_hf(self, folder: Path, weights: PackedWeights) -> None:
+        from huggingface_hub import snapshot_download
+        from safetensors.torch import save_file
+
+        base = Path(self.model_path if Path(self.model_path).is_dir() else snapshot_download(self.model_path))
+        for file in base.iterdir():
+            if file.suffix in COMPANION_SUFFIXES and not file.name.endswith(".index.json"):
+                shutil.copy(file, folder)
+        self.engine.module.config.save_pretrained(folder)
+        save_file(dict(unpack(weights)), folder / "model.safetensors", metadata={"format": "pt"})
+
+    def _publish(self, path: Path, write: Callable[[Path], None]) -> None:
+        """Runs `write` on a folder beside `path` on all ranks, then renames it to `path`, in place of what was there."""
+        partial = path.with_name(f"{path.name}.partial")
+        if self.rank == 0:
+            shutil.rmtree(partial, ignore_errors=True)
+            partial.mkdir(parents=True)
+        torch.distributed.barrier()
+        write(partial)
+        torch.distributed.barrier()
+        if self.rank == 0:
+            if path.exists():
+                shutil.rmtree(path)
+            partial.rename(path)
+        torch.distributed.barrier()

@@ -1,0 +1,52 @@
+"""The reward actor: votes on sampled answers, the Challenger's and the Solver's rewards (R-Zero, arXiv 2508.05004)."""
+
+from collections.abc import Sequence
+
+from actors.sandbox import AnswerSandbox
+from conf.schema import RewardConfig
+from pipeline.rewards import question_clusters, rewards_from_clusters
+from pipeline.types import ScoredQuestion, Vote
+
+# The actor holds no state between calls but counts, so Ray may start it again and run a lost call again: same answer.
+RAY_OPTIONS = {"max_restarts": -1, "max_task_retries": -1}
+
+
+class RewardActor:
+    """Scores batches; model output reaches math-verify only in the sandbox's processes.
+
+    >>> actor = ray.remote(RewardActor).options(**RAY_OPTIONS).remote(config.reward)  # doctest: +SKIP
+    """
+
+    def __init__(self, config: RewardConfig) -> None:
+        self._config = config
+        self._sandbox = AnswerSandbox(config.workers, config.timeout_s, config.memory_mb)
+
+    def score_questions(
+        self, questions: Sequence[str | None], answers: Sequence[Sequence[str | None]]
+    ) -> list[ScoredQuestion]:
+        """Score a Challenger batch: `questions[i]` is None for a malformed response, `answers[i]` its m boxed answers.
+
+        The whole batch goes in one call, since the repetition penalty compares its questions with each other.
+        """
+        if len(questions) != len(answers):
+            raise ValueError(f"{len(questions)} questions but {len(answers)} lists of answers")
+        votes = self._sandbox.votes(answers)
+        clusters = question_clusters(questions, self._config.threshold)
+        rewards = rewards_from_clusters(clusters, [vote.share for vote in votes], self._config.lambda_)
+        return [
+            ScoredQuestion(question, tuple(boxed), vote, cluster, reward)
+            for question, boxed, vote, cluster, reward in zip(questions, answers, votes, clusters, rewards, strict=True)
+        ]
+
+    def vote(self, answers: Sequence[Sequence[str | None]]) -> list[Vote]:
+        """The majority among the answers to each question."""
+        return self._sandbox.votes(answers)
+
+    def grade(self, answers: Sequence[str | None], labels: Sequence[str]) -> list[float]:
+        """The Solver's reward: 1.0 where an answer is equivalent to its pseudo-label, else 0.0, undecided ones included."""
+        pairs = [(answer or "", label) for answer, label in zip(answers, labels, strict=True)]
+        return [1.0 if verdict else 0.0 for verdict in self._sandbox.equivalents(pairs)]
+
+    def stats(self) -> dict[str, float]:
+        """Counts since the last call; see `AnswerSandbox.stats`."""
+        return self._sandbox.stats()

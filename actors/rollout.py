@@ -1,0 +1,133 @@
+"""Rollout worker: one vLLM engine in a Ray actor, which draws responses under whichever policy it was given last."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import ray
+
+from actors.weights import PackedWeights, keep_cpu_weights_loadable, load_into_engine
+from conf.schema import Config, SamplingConfig
+from pipeline.types import Request, Sample
+
+
+def engine_environment(config: Config) -> dict[str, str]:
+    """Environment of a rollout worker's process, which must be set before vLLM is imported."""
+    environment = {
+        # The engine runs in the actor's own process: weights reach it without a copy, and it dies with the actor.
+        "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+        "VLLM_NO_USAGE_STATS": "1",
+        "DO_NOT_TRACK": "1",
+        "VLLM_LOGGING_LEVEL": "WARNING",
+    }
+    if config.resources.device == "cpu":
+        environment |= {
+            "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+            "VLLM_CPU_KVCACHE_SPACE": "1",
+            "OMP_NUM_THREADS": "1",
+            # Threads that spin while they wait take the core from the neighbour.
+            "OMP_WAIT_POLICY": "passive",
+            "GOMP_SPINCOUNT": "0",
+        }
+    return environment
+
+
+class RolloutWorker:
+    """Draws samples with vLLM. Made by `RolloutFleet`, one per engine."""
+
+    def __init__(self, config: Config, model_path: str) -> None:
+        # Imported here: vLLM takes seconds to import and belongs to this process alone.
+        from transformers import AutoTokenizer
+        from vllm import LLM
+
+        if config.resources.device == "cpu":
+            keep_cpu_weights_loadable()
+            # A seeded request whose prefill is cut in chunks would rewind its generator, which CPU generators cannot do.
+            engine = {"kv_cache_memory_bytes": config.rollout.kv_cache_mb << 20, "enable_chunked_prefill": False}
+        else:
+            engine = {"gpu_memory_utilization": config.rollout.gpu_memory_utilization}
+        self.llm = LLM(
+            model=model_path,
+            dtype=config.model.dtype,
+            max_model_len=config.model.max_length,
+            max_num_seqs=config.rollout.max_num_seqs,
+            enforce_eager=config.resources.device == "cpu",
+            enable_prefix_caching=True,
+            # The log-probabilities of the distribution that is drawn from: temperature and top-p applied.
+            logprobs_mode="processed_logprobs",
+            seed=0,
+            **engine,
+        )
+        self.tokenizer = AutoTokenizer.from_pretrained(model_path)
+        self.stop_ids = end_of_sequence_ids(self.llm, self.tokenizer)
+        self.version = "none"
+
+    def load(self, version: str, weights: PackedWeights) -> None:
+        """Takes on the weights of policy `version`; Ray hands `weights` over as read-only shared memory."""
+        load_into_engine(self.llm, weights)
+        self.version = version
+
+    def sample(self, requests: Sequence[Request], sampling: SamplingConfig, version: str) -> list[Sample]:
+        """One sample per request, in order, under policy `version`. Temperature 0 is not drawn: it takes the likeliest token.
+
+        The result depends on the requests and the weights alone: what an earlier call left in the prefix cache would change
+        the shape of the computation, and with it the last bit of a probability.
+
+        Raises:
+            RuntimeError: the engine holds another policy's weights.
+        """
+        from vllm import SamplingParams, TokensPrompt
+
+        if version != self.version:
+            raise RuntimeError(f"asked for samples of {version}, but this engine holds {self.version}")
+        self.llm.reset_prefix_cache()
+        outputs = self.llm.generate(
+            [TokensPrompt(prompt_token_ids=list(request.prompt_ids)) for request in requests],
+            [
+                SamplingParams(
+                    temperature=sampling.temperature,
+                    top_p=sampling.top_p,
+                    top_k=0,
+                    max_tokens=sampling.max_tokens,
+                    seed=request.seed,
+                    stop_token_ids=self.stop_ids,
+                    # The drawn token's own log-probability and no other; text is decoded once, below.
+                    logprobs=0,
+                    flat_logprobs=True,
+                    detokenize=False,
+                )
+                for request in requests
+            ],
+            use_tqdm=False,
+        )
+        return [self._sample(request, output.outputs[0]) for request, output in zip(requests, outputs, strict=True)]
+
+    def _sample(self, request: Request, completion: object) -> Sample:
+        token_ids = tuple(completion.token_ids)
+        text_ids = token_ids[:-1] if token_ids and token_ids[-1] in self.stop_ids else token_ids
+        return Sample(
+            prompt_ids=request.prompt_ids,
+            token_ids=token_ids,
+            logprobs=tuple(np.asarray(completion.logprobs.logprobs, dtype=np.float32).tolist()),
+            text=self.tokenizer.decode(text_ids, skip_special_tokens=False),
+            finish_reason=completion.finish_reason,
+            version=self.version,
+            seed=request.seed,
+        )
+
+    def ready(self) -> bool:
+        """Returns once the engine has started."""
+        return True
+
+
+def end_of_sequence_ids(llm: object, tokenizer: object) -> list[int]:
+    """Tokens that end a response: the model's and the tokenizer's, which differ where a chat template is used on a base model."""
+    ids = llm.model_config.try_get_generation_config().get("eos_token_id") or []
+    ids = {ids} if isinstance(ids, int) else set(ids)
+    return sorted(ids | ({tokenizer.eos_token_id} - {None}))
+
+
+def rollout_actor(config: Config) -> type:
+    """The Ray actor class with the resources and environment of one engine."""
+    environment = engine_environment(config)
+    gpus = config.resources.rollout_gpus if config.resources.device == "cuda" else 0
+    return ray.remote(num_cpus=0 if gpus else 1, num_gpus=gpus, runtime_env={"env_vars": environment})(RolloutWorker)

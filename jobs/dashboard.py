@@ -1,0 +1,111 @@
+"""Serve the recorded runs in MLflow's web interface, on this machine alone.
+
+    python -m jobs.dashboard --port 5000
+
+Needs the full `mlflow` package (the extra `dashboard`); training itself records with `mlflow-skinny`.
+"""
+
+import argparse
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from importlib.metadata import PackageNotFoundError, version
+from types import FrameType
+from urllib.error import URLError
+
+from conf.schema import Config
+from pipeline.display import say
+from pipeline.tracking import open_store
+
+HOST = "127.0.0.1"
+READY_S = 120.0
+STOP_S = 10.0
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m jobs.dashboard", description="Serve the recorded runs on loopback.")
+    parser.add_argument("--port", type=int, default=5000, help="port on 127.0.0.1 (default: %(default)s)")
+    parser.add_argument("--tracking-uri", default=Config.tracking_uri, help="sqlite:///<file> (default: %(default)s)")
+    arguments = parser.parse_args()
+    check(arguments.port, arguments.tracking_uri)
+    open_store(arguments.tracking_uri)  # makes it if need be, with its artifacts beside it, so that runs can start later
+    serve(arguments.port, arguments.tracking_uri)
+
+
+def check(port: int, tracking_uri: str) -> None:
+    """Exit with a message that says what to do if the server could not run."""
+    if not tracking_uri.startswith("sqlite:///"):
+        sys.exit(f"--tracking-uri: {tracking_uri!r} is not sqlite:///<file>; a tracking server has its own web interface")
+    try:
+        version("mlflow")
+    except PackageNotFoundError:
+        sys.exit("the dashboard needs the full mlflow package: run `make dashboard`, which installs it first")
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the server does: a port just left is free
+        try:
+            probe.bind((HOST, port))
+        except (OSError, OverflowError) as error:
+            sys.exit(f"--port: {port} cannot be used on {HOST} ({error}); choose another one")
+
+
+def serve(port: int, tracking_uri: str) -> None:
+    """Run the server until Ctrl-C or SIGTERM, then stop it with every process it started."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _interrupt)
+    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", tracking_uri, "--host", HOST, "--port", str(port)]
+    # One worker, and no job queue: two processes and 0.5 GB where the defaults take ten and 1.8 GB.
+    command += ["--workers", "1", "--uvicorn-opts", "--log-level warning"]
+    environment = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    say("starting the MLflow server")
+    server = subprocess.Popen(command, env=environment, start_new_session=True)
+    try:
+        _wait_until_ready(server, port)
+        say(f"dashboard: http://{HOST}:{port} (Ctrl-C stops it)")
+        server.wait()
+    except KeyboardInterrupt:
+        say("dashboard stopped")
+    finally:
+        _stop(server)
+    if server.returncode > 0:
+        sys.exit(f"the MLflow server ended with exit code {server.returncode}")
+
+
+def _wait_until_ready(server: subprocess.Popen[bytes], port: int) -> None:
+    """Return once the server answers, or has ended. Raises TimeoutError after READY_S seconds."""
+    deadline = time.monotonic() + READY_S
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # loopback is never behind a proxy
+    while server.poll() is None:
+        try:
+            opener.open(f"http://{HOST}:{port}/health", timeout=5).close()
+            return
+        except (URLError, TimeoutError) as error:
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"the MLflow server did not answer on port {port} within {READY_S:.0f} s") from error
+            time.sleep(0.2)
+
+
+def _stop(server: subprocess.Popen[bytes]) -> None:
+    """Ask the server's process group to end, and end it if it does not. The group is its own, so no one else is hit."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)  # impatience must not leave the server behind
+    try:
+        os.killpg(server.pid, signal.SIGTERM)
+        server.wait(STOP_S)
+        os.killpg(server.pid, signal.SIGKILL)  # whatever outlived the server itself
+    except ProcessLookupError:
+        pass  # the group is gone: nothing is left to stop
+    except subprocess.TimeoutExpired:
+        os.killpg(server.pid, signal.SIGKILL)
+    server.wait()
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,70 @@
+"""Runs co-evolution rounds: `python -m jobs.round --iter 3`, or `make round ITER=3`."""
+
+import argparse
+import signal
+import sys
+from collections.abc import Sequence
+
+from actors.cluster import prepare_environment
+from conf.load import ConfigError, help_text, load_config, profiles
+from conf.schema import Config
+
+EPILOG = "settings (change them with --set SETTING=VALUE ...):\n"
+
+
+class Parser(argparse.ArgumentParser):
+    """Adds the list of all settings to --help."""
+
+    def format_help(self) -> str:
+        return f"{super().format_help()}\n{EPILOG}{help_text()}\n"
+
+
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = Parser(prog="python -m jobs.round", description="Run R-Zero up to a round: what is finished already is not run again.")
+    parser.add_argument("--iter", type=int, default=1, metavar="N", help="last round to run (default 1)")
+    parser.add_argument("--profile", default="tiny", help=f"one of {', '.join(profiles())}, or a path to a YAML file (default tiny)")
+    parser.add_argument("--name", help="name of the run (default: the profile's)")
+    parser.add_argument("--seed", type=int, help="seed of the run (default: the profile's)")
+    parser.add_argument("--set", nargs="*", default=[], metavar="SETTING=VALUE", help="settings to change, e.g. challenger.steps=2 reward.lambda=0.5")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Exit status: 0 done, 1 the run failed, 2 a setting cannot be used, 130 or 143 interrupted (the same command goes on)."""
+    options = parse(arguments)
+    overrides = list(options.set)
+    overrides += [f"name={options.name}"] if options.name else []
+    overrides += [f"seed={options.seed}"] if options.seed is not None else []
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # leave through every context's end
+    try:
+        if options.iter < 1:
+            raise ConfigError(f"ITER={options.iter}: the last round to run; valid: 1 or more.")
+        return run(load_config(options.profile, overrides), options.iter)
+    except ConfigError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on from the last finished step", file=sys.stderr)
+        return 130
+
+
+def run(config: Config, last: int) -> int:
+    # Imported late: a wrong setting is told at once, not after torch has loaded.
+    prepare_environment()
+    from pipeline.display import say
+    from pipeline.round import run_rounds
+    from pipeline.run import check_inputs, open_run
+    from pipeline.state import RunState
+
+    inputs = check_inputs(config)
+    with RunState(config) as state:
+        if state.finished_rounds() >= last:
+            say(f"run {config.name} has finished round {last} already, there is nothing to do; next: make round ITER={last + 1}")
+            return 0
+        with open_run(config, inputs, state) as opened:
+            run_rounds(opened, last)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

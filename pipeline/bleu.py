@@ -1,0 +1,216 @@
+"""BLEU distances between the questions of a batch, and their clusters: the repetition penalty's two steps.
+
+R-Zero (arXiv 2508.05004, section 3.2): d_ij = 1 - BLEU(x_i, x_j), then agglomerative clustering with average linkage, cut at
+a distance. The numbers are those of NLTK's `sentence_bleu` (BLEU-4, method 1, whitespace tokens, hypothesis i against
+reference j for i < j, mirrored) to the last bit, and the labels those of scikit-learn's `AgglomerativeClustering`, in a
+thousandth of the time: a clipped n-gram count is an inner product of binary features (n-gram, k-th occurrence).
+"""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.cluster.hierarchy import fcluster, linkage
+from scipy.sparse import coo_array, csr_array
+from scipy.sparse.csgraph import connected_components
+from scipy.spatial.distance import squareform
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+ORDERS = (1, 2, 3, 4)
+WHOLE = 2048  # up to this many questions are clustered from the whole distance matrix, see `cluster_labels`
+_BLOCK = 1 << 19  # pairs worked on at once: bounds the memory beyond the result's own
+
+
+def bleu_distances(questions: Sequence[str]) -> Floats:
+    """1 - BLEU of every pair: symmetric [B, B], zero on the diagonal."""
+    if len(questions) < 2:
+        return np.zeros((len(questions), len(questions)))
+    return squareform(_condensed(_Profile(questions), np.arange(len(questions))))
+
+
+def cluster_labels(questions: Sequence[str], threshold: float = 0.5) -> Ints:
+    """Cluster of each question, [B], numbered in order of appearance.
+
+    Merges below the threshold never leave a connected component of the graph {d < threshold}: an average below it has a
+    pair below it. So above `WHOLE` questions each component is clustered alone, and the distances between components, nearly
+    all of the B^2 / 2, are never computed. The partition is the same, but for exact ties of average distances: which of
+    two equal merges comes first can depend on a point outside the component. Up to `WHOLE`, ties fall as scikit-learn's.
+    """
+    if len(questions) < 2:
+        return np.zeros(len(questions), dtype=np.int64)
+    profile = _Profile(questions)
+    if len(questions) <= WHOLE:
+        return _in_order_of_appearance(_cut(_condensed(profile, np.arange(len(questions))), threshold))
+    i, j = _close_pairs(profile, threshold)
+    graph = coo_array((np.ones(len(i)), (i, j)), shape=(len(questions), len(questions)))
+    count, component = connected_components(graph, directed=False)
+    labels = component.astype(np.int64)
+    groups = np.split(np.argsort(component, kind="stable"), np.cumsum(np.bincount(component))[:-1])
+    # Of two members, the edge between them is the merge.
+    for group, distances in _condensed_each(profile, [group for group in groups if len(group) > 2]):
+        labels[group] = count + _cut(distances, threshold)
+        count = int(labels.max()) + 1
+    return _in_order_of_appearance(labels)
+
+
+def _cut(condensed: Floats, threshold: float) -> Ints:
+    """Average-linkage clusters, of merges strictly below `threshold`, which is where scikit-learn cuts."""
+    return fcluster(linkage(condensed, "average"), np.nextafter(threshold, 0), "distance").astype(np.int64)
+
+
+def _in_order_of_appearance(labels: Ints) -> Ints:
+    _, first, inverse = np.unique(labels, return_index=True, return_inverse=True)
+    return np.argsort(np.argsort(first))[inverse]
+
+
+def _condensed(profile: "_Profile", members: Ints) -> Floats:
+    """Distances of the pairs of `members` (ascending), in SciPy's condensed order: [len (len - 1) / 2]."""
+    size = len(members)
+    distances = np.empty(size * (size - 1) // 2)
+    step = max(1, _BLOCK // size)
+    done = 0
+    for start in range(0, size - 1, step):
+        stop = min(start + step, size - 1)
+        later = np.arange(start + 1, size) > np.arange(start, stop)[:, None]
+        i, j = np.nonzero(later)
+        counts = [profile.shared(order, members[start:stop], members[start + 1 :])[later] for order in ORDERS]
+        distances[done : done + len(i)] = profile.distances(members[start + i], members[start + 1 + j], counts)
+        done += len(i)
+    return distances
+
+
+def _condensed_each(profile: "_Profile", groups: list[Ints]) -> Iterator[tuple[Ints, Floats]]:
+    """Each group with its distances: large ones one by one, small ones together, for there may be thousands of those."""
+    small = [group for group in groups if len(group) <= 64]
+    for group in groups:
+        if len(group) > 64:
+            yield group, _condensed(profile, group)
+    for start in range(0, len(small), 256):
+        some = small[start : start + 256]
+        corners = [np.triu_indices(len(group), 1) for group in some]
+        i = np.concatenate([group[corner[0]] for group, corner in zip(some, corners, strict=True)])
+        j = np.concatenate([group[corner[1]] for group, corner in zip(some, corners, strict=True)])
+        distances = profile.distances(i, j, [profile.shared_by_pair(order, i, j) for order in ORDERS])
+        yield from zip(some, np.split(distances, np.cumsum([len(corner[0]) for corner in corners])[:-1]), strict=True)
+
+
+def _close_pairs(profile: "_Profile", threshold: float) -> tuple[Ints, Ints]:
+    """Every pair i < j with a distance below the threshold.
+
+    BLEU is at most the fourth root of any product of its precisions, so a pair drops out at the first product, longest
+    n-grams first, that is not above (1 - threshold)^4. Nearly all drop out at the 4-grams, most for having none in common.
+    """
+    size = len(profile.lengths)
+    bound = (1 - threshold) ** 4 * (1 - 1e-9)  # a hair lower, as the products here are rounded
+    found: list[tuple[Ints, Ints]] = []
+    step = max(1, _BLOCK // size)
+    for start in range(0, size, step):
+        rows = np.arange(start, min(start + step, size))
+        columns = np.arange(start, size)
+        shared = profile.shared(4, rows, columns)
+        smoothed = np.maximum(shared, 0.1) / np.maximum(1, profile.lengths[rows] - 3)[:, None]
+        i, j = np.nonzero((smoothed > bound) & (columns > rows[:, None]))
+        counts, product = [shared[i, j]], smoothed[i, j]
+        i, j = rows[i], columns[j]
+        for order in (3, 2, 1):
+            count = profile.shared_by_pair(order, i, j)
+            product = product * np.maximum(count, 0.1) / np.maximum(1, profile.lengths[i] - order + 1)
+            keep = product > bound
+            i, j, product = i[keep], j[keep], product[keep]
+            counts = [count[keep], *(other[keep] for other in counts)]
+        keep = profile.distances(i, j, counts) < threshold
+        found.append((i[keep], j[keep]))
+    return np.concatenate([i for i, _ in found]), np.concatenate([j for _, j in found])
+
+
+class _Profile:
+    """What BLEU needs to know of each question: its length, and its n-grams as binary features."""
+
+    def __init__(self, questions: Sequence[str]) -> None:
+        texts = [question.split() for question in questions]
+        vocabulary: dict[str, int] = {}
+        tokens = np.array([vocabulary.setdefault(word, len(vocabulary)) for text in texts for word in text], dtype=np.int64)
+        self.lengths = np.array([len(text) for text in texts], dtype=np.int64)
+        distinct, self._length_of = np.unique(self.lengths, return_inverse=True)
+        self._lengths: list[int] = distinct.tolist()
+        owner = np.repeat(np.arange(len(texts)), self.lengths)
+        self._features: dict[int, csr_array] = {}
+        grams = tokens
+        for order in ORDERS:
+            whole = np.zeros(len(tokens), dtype=bool)  # n-grams that do not run into the next question
+            whole[: max(0, len(tokens) - order + 1)] = owner[order - 1 :] == owner[: max(0, len(tokens) - order + 1)]
+            if order > 1:
+                grams = np.unique(grams * len(vocabulary) + np.roll(tokens, 1 - order), return_inverse=True)[1]
+            self._features[order] = _occurrences(owner[whole], grams[whole], len(texts))
+
+    def shared(self, order: int, rows: Ints, columns: Ints) -> NDArray[np.int32]:
+        """Clipped counts of common n-grams, [len(rows), len(columns)]."""
+        features = self._features[order]
+        return (features[rows] @ features[columns].T).toarray()
+
+    def shared_by_pair(self, order: int, i: Ints, j: Ints) -> NDArray[np.int32]:
+        """Clipped counts of common n-grams of listed pairs, [pairs]."""
+        features = self._features[order]
+        return (features[i] * features[j]).sum(axis=1)
+
+    def distances(self, hypothesis: Ints, reference: Ints, counts: Sequence[NDArray[np.int32]]) -> Floats:
+        """1 - BLEU of pairs from their clipped counts, one array [pairs] for each order."""
+        here, there = self._length_of[hypothesis], self._length_of[reference]
+
+        def quarter_log(order: int) -> Callable[[int, int], float]:
+            # Method 1: a precision without a match counts 0.1 matches.
+            return lambda count, length: 0.25 * math.log((count or 0.1) / max(1, self._lengths[length] - order + 1))
+
+        def brevity(reference: int, hypothesis: int) -> float:
+            short = 0 < self._lengths[hypothesis] <= self._lengths[reference]
+            return math.exp(1 - self._lengths[reference] / self._lengths[hypothesis]) if short else 1.0
+
+        terms = [_tabulate(quarter_log(order), count, here) for order, count in zip(ORDERS, counts, strict=True)]
+        # The C library's exp, as NLTK's: NumPy's own differs from it in the last bit on some processors.
+        scores = np.fromiter(map(math.exp, _sum_rounded_once(terms).tolist()), np.float64, len(here))
+        scores *= _tabulate(brevity, there, here)
+        return np.where(counts[0] > 0, 1 - scores, 1.0)
+
+
+def _occurrences(owner: Ints, grams: Ints, size: int) -> csr_array:
+    """Binary features [size, F]: one for each (n-gram, k-th occurrence in the question)."""
+    order = np.lexsort((grams, owner))
+    owner, grams = owner[order], grams[order]
+    position = np.arange(len(owner))
+    new = np.ones(len(owner), dtype=bool)
+    new[1:] = (owner[1:] != owner[:-1]) | (grams[1:] != grams[:-1])
+    occurrence = position - np.maximum.accumulate(np.where(new, position, 0))
+    columns = np.unique(grams * (occurrence.max(initial=0) + 1) + occurrence, return_inverse=True)[1]
+    return csr_array((np.ones(len(owner), np.int32), (owner, columns)), shape=(size, int(columns.max(initial=0)) + 1))
+
+
+def _tabulate(function: Callable[[int, int], float], first: NDArray[Any], second: NDArray[Any]) -> Floats:
+    """`function` of two arrays of small numbers, called once for each combination that occurs: there are few."""
+    width = int(second.max(initial=0)) + 1
+    code = first * width + second
+    used = np.flatnonzero(np.bincount(code))
+    table = np.zeros(int(used.max(initial=0)) + 1)
+    table[used] = [function(*divmod(combination, width)) for combination in used.tolist()]
+    return table[code]
+
+
+def _sum_rounded_once(terms: Sequence[Floats]) -> Floats:
+    """`math.fsum` of four arrays: the exact sum, rounded once. By error-free additions (Knuth's TwoSum)."""
+
+    def two_sum(a: Floats, b: Floats) -> tuple[Floats, Floats]:
+        total = a + b
+        of_b = total - a
+        return total, (a - (total - of_b)) + (b - of_b)
+
+    total, error = two_sum(terms[0], terms[1])
+    total, error_c = two_sum(total, terms[2])
+    total, error_d = two_sum(total, terms[3])
+    total, rest = two_sum(total, error + error_c + error_d)
+    # Where the rest is all but half a unit in the last place, its own rounding might tip the balance.
+    unsure = np.flatnonzero(np.abs(np.abs(rest) / np.spacing(np.abs(total)) - 0.5) < 1e-6)
+    total[unsure] = [math.fsum(values) for values in zip(*(term[unsure].tolist() for term in terms), strict=True)]
+    return total

@@ -1,0 +1,73 @@
+"""The Challenger's task: write questions that the frozen Solver gets right about half the time."""
+
+import ray
+
+from pipeline.answers import draw_answers
+from pipeline.phase import Scores
+from pipeline.prompts import parse_question
+from pipeline.run import Run
+from pipeline.types import Role, Sample, ScoredQuestion
+
+
+def well_formed(run: Run, sample: Sample) -> str | None:
+    """The question of a response, or None: cut off, not in the format, or too long for the Solver to answer."""
+    question = None if sample.truncated else parse_question(sample.text)
+    return question if question is not None and run.codec.fits(question) else None
+
+
+class ChallengerTask:
+    """Rewards uncertainty of the Solver less repetition within the batch: r = max(0, r_unc - r_rep)."""
+
+    role: Role = "challenger"
+
+    def __init__(self, run: Run, round_: int) -> None:
+        self.run, self.round = run, round_
+        self.solver = run.finished_policy("solver", round_ - 1)
+
+    def prompts(self, step: int) -> list[tuple[int, ...]]:
+        settings = self.run.config.challenger
+        return [self.run.codec.challenger] * (settings.batch // settings.group)
+
+    def score(self, step: int, groups: list[list[Sample]]) -> Scores:
+        run, m = self.run, self.run.config.reward.samples
+        questions = [well_formed(run, sample) for group in groups for sample in group]
+        drawn = iter(draw_answers(run, [q for q in questions if q is not None], m, self.solver, self.round, self.role, step))
+        answers = [next(drawn) if question is not None else [] for question in questions]
+        with run.clock.part("scoring"):
+            scored: list[ScoredQuestion] = ray.get(run.reward.score_questions.remote(questions, answers))
+            counts: dict[str, float] = ray.get(run.reward.stats.remote())
+        size = run.config.challenger.group
+        rewards = [scored_question.reward for scored_question in scored]
+        return Scores(
+            rewards=[rewards[start : start + size] for start in range(0, len(rewards), size)],
+            metrics=challenger_metrics(scored) | counts,
+            p_hats=[item.vote.share for item in scored if item.question is not None],
+            questions=[question_row(item, self.solver.version) for item in scored],
+        )
+
+
+def challenger_metrics(scored: list[ScoredQuestion]) -> dict[str, float]:
+    """How many questions are usable, and how much they repeat each other; shares are of the whole batch."""
+    clusters = [item.cluster for item in scored if item.question is not None]
+    sizes = {cluster: clusters.count(cluster) for cluster in set(clusters)}
+    return {
+        "well_formed": len(clusters) / len(scored),
+        "distinct_clusters": len(sizes),
+        "repetition_share": sum(sizes[cluster] for cluster in clusters) / len(scored) / max(1, len(clusters)),
+    }
+
+
+def question_row(item: ScoredQuestion, solver_version: str) -> dict[str, object]:
+    """A row of `state.QUESTIONS`."""
+    return {
+        "question": item.question,
+        "answers": list(item.answers),
+        "majority": item.vote.answer,
+        "count": item.vote.count,
+        "total": item.vote.total,
+        "p_hat": item.vote.share,
+        "undecided": item.vote.undecided,
+        "cluster": item.cluster,
+        "reward": item.reward,
+        "solver_version": solver_version,
+    }

@@ -1,0 +1,30 @@
+"""From prompts to token ids, the one place where the chat template is applied."""
+
+from typing import Any
+
+from conf.schema import Config
+from pipeline.prompts import Prompts
+
+
+class PromptCodec:
+    """Renders the two roles' prompts with the model's chat template, or as plain text where the model has none."""
+
+    def __init__(self, config: Config, prompts: Prompts, tokenizer: Any) -> None:
+        self._prompts = prompts
+        self._tokenizer = tokenizer
+        self._room = config.model.max_length - config.sampling.max_tokens
+        self.challenger = self._encode(prompts.challenger_messages())
+
+    def solver(self, question: str) -> tuple[int, ...]:
+        """Token ids of the Solver's prompt for a question."""
+        return self._encode(self._prompts.solver_messages(question))
+
+    def fits(self, question: str) -> bool:
+        """Whether the Solver's prompt for this question leaves room for the longest answer."""
+        return len(self.solver(question)) <= self._room
+
+    def _encode(self, messages: list[dict[str, str]]) -> tuple[int, ...]:
+        if self._tokenizer.chat_template:
+            text = self._tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+            return tuple(self._tokenizer.encode(text, add_special_tokens=False))
+        return tuple(self._tokenizer.encode("\n\n".join(message["content"] for message in messages) + "\n"))

@@ -1,0 +1,131 @@
+"""The curriculum: questions of the trained Challenger that the Solver is unsure of, labelled by the Solver's majority."""
+
+import importlib
+from typing import Any
+
+import ray
+
+from pipeline.answers import draw_answers
+from pipeline.challenger import well_formed
+from pipeline.display import PhaseProgress
+from pipeline.run import Run
+from pipeline.seeds import derive_seed
+from pipeline.state import CURRICULUM, read_table, write_table
+from pipeline.types import Request
+
+# Questions written, answered and saved at a time: what an interruption can cost.
+PART = 128
+
+
+class EmptyCurriculumError(RuntimeError):
+    """No question was kept, so there is nothing to train the Solver on."""
+
+
+def write_curriculum(run: Run, round_: int) -> None:
+    """Lets the Challenger write N questions and keeps those with |p_hat - 1/2| <= delta.
+
+    Raises:
+        EmptyCurriculumError: none was kept.
+    """
+    if run.state.stage(round_, "curriculum").get("done"):
+        return
+    total = run.config.curriculum.questions
+    parts = -(-total // PART)
+    folder = run.state.round_folder(round_) / "curriculum"
+    files = [folder / f"part-{part:04d}.parquet" for part in range(parts)]
+    done = sum(file.exists() for file in files)
+    with (
+        run.tracker.phase(round_, "curriculum") as tracked,
+        PhaseProgress(round=round_, name="curriculum", total=parts, done=done) as progress,
+    ):
+        policies = run.finished_policy("challenger", round_), run.finished_policy("solver", round_ - 1)
+        for part, file in enumerate(files):
+            if not file.exists():
+                write_table(file, write_part(run, round_, part, min(PART, total - part * PART), *policies), CURRICULUM)
+            votes = [row["p_hat"] for row in read_table(file) if row["question"] is not None]
+            progress.update(part + 1, p_hat=sum(votes) / max(1, len(votes)))
+        rows = [row for file in files for row in read_table(file)]
+        path = folder.with_suffix(".parquet")
+        write_table(path, rows, CURRICULUM)
+        kept = [row for row in rows if row["kept"]]
+        funnel: dict[str, Any] = {
+            "written": len(rows),
+            "well_formed": sum(row["question"] is not None for row in rows),
+            "answered": sum(row["majority"] is not None for row in rows),
+            "kept": len(kept),
+            "label_accuracy": label_accuracy(run, kept),
+        }
+        tracked.log_step({name: value for name, value in funnel.items() if value is not None}, round_)
+        tracked.log_histogram([row["p_hat"] for row in rows if row["question"] is not None], round_)
+        tracked.log_table([{key: row[key] for key in ("question", "majority", "p_hat")} for row in kept[:50]], "kept_questions")
+        tracked.log_file(path)
+    if not kept:
+        raise EmptyCurriculumError(
+            f"round {round_}: none of {len(rows)} questions has a p-hat within {run.config.curriculum.delta} of 1/2 "
+            f"({funnel['well_formed']} were well-formed, {funnel['answered']} got an answer); see {path}. "
+            "A larger curriculum.questions or curriculum.delta keeps more."
+        )
+    run.state.record(round_, "curriculum", done=True, seconds=run.clock.take(), **funnel)
+
+
+def write_part(run: Run, round_: int, part: int, size: int, challenger: Any, solver: Any) -> list[dict[str, Any]]:
+    """Rows of `state.CURRICULUM` for the questions numbered from `part * PART`."""
+    seeds = [derive_seed(run.config.seed, round_, "curriculum", part * PART + index) for index in range(size)]
+    with run.clock.part("transfer"):
+        run.fleet.load(challenger)
+    with run.clock.part("sampling"):
+        samples = run.fleet.sample([Request(run.codec.challenger, seed) for seed in seeds], challenger, run.config.sampling)
+    questions = [well_formed(run, sample) for sample in samples]
+    usable = [question for question in questions if question is not None]
+    drawn = draw_answers(run, usable, run.config.reward.samples, solver, round_, "curriculum", part)
+    with run.clock.part("scoring"):
+        votes = iter(zip(drawn, ray.get(run.reward.vote.remote(drawn)), strict=True))
+    rows = []
+    for question in questions:
+        answers, vote = next(votes) if question is not None else ([], None)
+        share = vote.share if vote else 0.0
+        rows.append(
+            {
+                "question": question,
+                "answers": answers,
+                "majority": vote.answer if vote else None,
+                "count": vote.count if vote else 0,
+                "total": vote.total if vote else 0,
+                "p_hat": share,
+                "kept": vote is not None and vote.answer is not None and keeps(share, run.config.curriculum.delta),
+            }
+        )
+    return rows
+
+
+def keeps(p_hat: float, delta: float) -> bool:
+    """The filter; the slack is for shares such as 0.3 that binary fractions miss.
+
+    >>> keeps(0.3, 0.2), keeps(0.7, 0.25), keeps(0.8, 0.25)
+    (True, True, False)
+    """
+    return abs(p_hat - 0.5) <= delta + 1e-9
+
+
+def kept_questions(run: Run, round_: int) -> list[dict[str, Any]]:
+    """The questions that the Solver trains on, in the order in which they were written."""
+    rows = read_table(run.state.round_folder(round_) / "curriculum.parquet")
+    return [row for row in rows if row["kept"]]
+
+
+def true_answers(run: Run, questions: list[str]) -> list[str | None] | None:
+    """Right answers from the domain's oracle, for reports alone; None where there is no oracle."""
+    if run.config.evaluation.oracle is None:
+        return None
+    oracle = importlib.import_module(run.config.evaluation.oracle)
+    return [oracle.true_answer(question) for question in questions]
+
+
+def label_accuracy(run: Run, kept: list[dict[str, Any]]) -> float | None:
+    """Share of the pseudo-labels that are right; a question that has no right answer counts as wrong. None without an oracle."""
+    truths = true_answers(run, [row["question"] for row in kept])
+    if truths is None or not kept:
+        return None
+    known = [(row["majority"], truth) for row, truth in zip(kept, truths, strict=True) if truth is not None]
+    labels, answers = [label for label, _ in known], [truth for _, truth in known]
+    return sum(ray.get(run.reward.grade.remote(labels, answers))) / len(kept)

@@ -1,0 +1,230 @@
+"""What a run shows in the terminal: status lines, a live line per phase, and the table that closes a round.
+
+Text that a model wrote is hostile: it may hold escape codes that move the cursor, markup, or megabytes. All of it goes through
+`printable`. On anything but a terminal (a job's log, CI) the live line becomes one plain line a step.
+"""
+
+import re
+import time
+import unicodedata
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import NamedTuple, Self
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.rule import Rule
+from rich.table import Table
+from rich.text import Text
+
+STARTED = time.monotonic()
+WAYS = ("sampled", "greedy", "majority")
+# CSI sequences (colours, cursor moves), OSC strings (titles, links, the clipboard), and the two-character rest.
+ESCAPE_CODE = re.compile(r"(?:\x9b|\x1b\[)[0-?]*[ -/]*[@-~]|\x1b(?:\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\-_])")
+
+console = Console(highlight=False)
+
+
+class Example(NamedTuple):
+    """A question of the curriculum, as the closing table shows it; `true_answer` is None where no oracle knows it."""
+
+    question: str
+    p_hat: float
+    pseudo_label: str
+    true_answer: str | None
+
+
+@dataclass(frozen=True)
+class RoundSummary:
+    """What a round changed.
+
+    `before` and `after` hold accuracies from 0 to 1 by benchmark (or benchmark and band) and way of answering:
+    {"heldout": {"sampled": 0.52, "greedy": 0.61, "majority": 0.70}}; a way that was not measured is missing. `label_accuracy`
+    is the share of the kept questions whose pseudo-label is right, None without an oracle. `p_hat_first` and `p_hat_last` are
+    means over the Challenger's first and last step, None where it made none. `seconds` are by part: sampling, learning, ...
+    """
+
+    round: int
+    before: Mapping[str, Mapping[str, float]]
+    after: Mapping[str, Mapping[str, float]]
+    questions_written: int
+    questions_wellformed: int
+    questions_answered: int
+    questions_kept: int
+    label_accuracy: float | None
+    p_hat_first: float | None
+    p_hat_last: float | None
+    examples: Sequence[Example | tuple[str, float, str, str | None]]
+    seconds: Mapping[str, float]
+    paths: Mapping[str, str]
+    next_command: str
+
+
+def printable(text: str, width: int) -> str:
+    """One line of at most `width` cells that is safe to print: no escape codes, no control, format or unassigned characters.
+
+    >>> printable("a\\x1b[2Jb\\n\\tc", 10)
+    'ab c'
+    """
+    head = text[: 8 * width]  # more than can be shown, so that megabytes cost nothing
+    words = " ".join(ESCAPE_CODE.sub("", head).split())
+    line = Text("".join(char for char in words if unicodedata.category(char)[0] != "C")[: 2 * width])
+    line.truncate(width, overflow="ellipsis")
+    return line.plain.encode(console.encoding, "replace").decode(console.encoding)
+
+
+def duration(seconds: float) -> str:
+    """
+    >>> duration(75), duration(4000)
+    ('1:15', '1:06:40')
+    """
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+def say(text: str) -> None:
+    """Print a status line behind the time since the program started."""
+    clock = f"[{duration(time.monotonic() - STARTED):>7}] "
+    console.print(Text.assemble((clock, "dim"), printable(text, 2000)), soft_wrap=True)
+
+
+class PhaseProgress:
+    """The live line of a phase, with the last step's numbers and the time left. `done` steps were made before it began.
+
+    The time left is the mean duration of the steps made here, times the steps to go.
+    """
+
+    def __init__(self, *, round: int, name: str, total: int, done: int = 0) -> None:
+        self._label = f"round {round} {name}"
+        self._total = total
+        self._done = self._done_before = done
+        self._numbers: list[str] = []
+        self._started = self._updated = time.monotonic()
+        self._live = Live(console=console, get_renderable=self._line, refresh_per_second=4) if console.is_interactive else None
+
+    def __enter__(self) -> Self:
+        if self._live:
+            self._live.start()
+        elif self._done:
+            say(f"{self._label} goes on after {self._steps()}")
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self._live:
+            self._live.stop()
+
+    def update(
+        self, step: int, *, reward: float | None = None, p_hat: float | None = None, tokens_per_s: float | None = None
+    ) -> None:
+        """Show that `step` (counted from 1) is done, with its mean reward, mean p-hat and sampled tokens per second."""
+        self._done = step
+        self._updated = time.monotonic()
+        self._numbers = []
+        if reward is not None:
+            self._numbers.append(f"reward {reward:.2f}")
+        if p_hat is not None:
+            self._numbers.append(f"p-hat {p_hat:.2f}")
+        if tokens_per_s is not None:
+            rate = f"{tokens_per_s / 1000:.1f}k" if tokens_per_s >= 1000 else f"{tokens_per_s:.0f}"
+            self._numbers.append(f"{rate} tok/s")
+        if self._live:
+            self._live.refresh()
+        else:
+            say(", ".join([f"{self._label} {self._steps()}", *self._numbers, self._time()]))
+
+    def _steps(self) -> str:
+        return f"{self._done}/{self._total}"
+
+    def _time(self) -> str:
+        now = time.monotonic()
+        made = self._done - self._done_before
+        if self._done >= self._total:
+            return f"{duration(self._updated - self._started)} taken"
+        if not made:
+            return f"{duration(now - self._started)} so far"
+        left = (self._updated - self._started) / made * (self._total - self._done) - (now - self._updated)
+        return f"{duration(max(0.0, left))} left"
+
+    def _line(self) -> RenderableType:
+        bar = ProgressBar(total=max(1, self._total), completed=self._done)
+        grid = Table.grid(padding=(0, 1, 0, 0), expand=True)
+        grid.add_column(no_wrap=True)
+        grid.add_column(ratio=1, min_width=4)
+        grid.add_row(self._label, bar, self._steps(), *self._numbers, self._time())
+        for column in grid.columns[2:]:
+            column.no_wrap = True
+        return grid
+
+
+def round_summary(summary: RoundSummary) -> None:
+    """Print the table that closes a round."""
+    console.print(Rule(Text(f"round {summary.round}", style="bold"), style="dim"))
+    console.print(_accuracy_table(summary), "", _facts(summary), "")
+    if summary.examples:
+        console.print(_example_table(summary.examples), "")
+    for name, path in summary.paths.items():
+        console.print(Text.assemble((f"{name:<12}", "dim"), printable(path, 2000)), soft_wrap=True)
+    console.print(Text.assemble(("next        ", "dim"), (summary.next_command, "bold")), soft_wrap=True)
+
+
+def _table(title: str) -> Table:
+    return Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
+
+
+def _accuracy_table(summary: RoundSummary) -> Table:
+    table = _table("Held-out accuracy, %: before -> after")
+    table.add_column("benchmark", no_wrap=True)
+    for way in WAYS:
+        table.add_column(way, justify="right", no_wrap=True)
+    for name in dict.fromkeys([*summary.after, *summary.before]):
+        before, after = summary.before.get(name, {}), summary.after.get(name, {})
+        table.add_row(printable(name, 16), *(_change(before.get(way), after.get(way)) for way in WAYS))
+    return table
+
+
+def _change(before: float | None, after: float | None) -> Text:
+    """An accuracy before and after, in percent, and the difference: "52.0 -> 61.3  +9.3"."""
+    if before is None and after is None:
+        return Text("-")
+    if before is None or after is None:
+        return Text(" -> ".join("?" if value is None else f"{100 * value:.1f}" for value in (before, after)))
+    gain = 100 * (after - before)
+    style = "green" if gain > 0 else "red" if gain < 0 else "none"
+    return Text.assemble(f"{100 * before:.1f} -> {100 * after:.1f}", (f" {gain:>+5.1f}", style))
+
+
+def _facts(summary: RoundSummary) -> Table:
+    kept, answered = summary.questions_kept, summary.questions_answered
+    questions = (
+        f"{summary.questions_written} written, {summary.questions_wellformed} well-formed, {answered} answered, {kept} kept"
+        + (f" ({kept / answered:.0%})" if answered else "")
+    )
+    accuracy = summary.label_accuracy
+    labels = "not known (no oracle)" if accuracy is None else f"{accuracy:.0%} of the kept pseudo-labels are right"
+    first, last = summary.p_hat_first, summary.p_hat_last
+    moved = "-" if first is None or last is None else f"{first:.2f} -> {last:.2f} from the Challenger's first step to its last"
+    total = sum(summary.seconds.values())
+    parts = sorted(summary.seconds.items(), key=lambda part: -part[1])
+    times = ", ".join(f"{name} {duration(spent)}" for name, spent in parts)
+    grid = Table.grid(padding=(0, 2, 0, 0))
+    grid.add_column(style="dim", min_width=10)
+    grid.add_column()
+    for name, value in (("questions", questions), ("labels", labels), ("p-hat", moved), ("time", f"{duration(total)}: {times}")):
+        grid.add_row(name, Text(value))
+    return grid
+
+
+def _example_table(examples: Sequence[Example | tuple[str, float, str, str | None]]) -> Table:
+    table = _table("Questions of the curriculum, as the Challenger wrote them")
+    table.add_column("question", ratio=1)
+    table.add_column("p-hat", justify="right")
+    table.add_column("label", justify="right", no_wrap=True)
+    table.add_column("true", justify="right", no_wrap=True)
+    for question, p_hat, label, truth in examples:
+        known = "-" if truth is None else printable(truth, 14)
+        table.add_row(*(Text(cell) for cell in (printable(question, 160), f"{p_hat:.2f}", printable(label, 14), known)))
+    return table

@@ -1,0 +1,333 @@
+"""The words of the tiny domain: programs over whole numbers, the phrases that tell them, and questions written at random.
+
+A problem is a straight-line program; a form is one way to put it into words:
+
+    expression  "Compute 12 + 3 * 4 - 5."
+    steps       "Start with 12. Add 7. Double it. What is the result?"
+    story       "Mia has 12 pens. She buys 3 bags of 4. She loses 5. How many pens does Mia have now?"
+    machine     "Machine A adds 7. Machine B doubles. Send 12 through A B A. What comes out?"
+    compare     "Mia has 12 pens. Leo has 7 more than Mia. How many pens do they have together?"
+    reverse     "Mia thinks of a number. She adds 7. She gets 19. What was the number?"
+
+Written text is for making the base model and its held-out set alone. `domain.py` reads text back.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from random import Random
+from typing import NamedTuple
+
+FORMS = ("expression", "steps", "story", "machine", "compare")
+TRANSFER_FORM = "reverse"  # solved in the base's text, never posed in it
+LIMIT = 999  # no value in rule-written text is larger
+
+HER = ("Mia", "Ana", "Eva", "Lena", "Zoe", "Nora", "Ivy", "Ruth", "Uma", "Tess")
+HIS = ("Leo", "Tom", "Ben", "Max", "Sam", "Omar", "Finn", "Hugo", "Raj", "Karl")
+NAMES = HER + HIS
+THINGS = ("pens", "coins", "cards", "shells", "marbles", "stamps", "apples", "nuts", "beads", "books", "eggs", "plums", "keys", "stones")
+PACKS = ("bags", "boxes", "packs", "jars", "baskets")
+SUBJECTS = ("Machine", "Robot", "Rule", "Button")
+LETTERS = "ABC"
+LINKS = ("Then", "Next", "Later")
+
+# --- programs ---------------------------------------------------------------------------------------------------------------------------
+
+
+class Ref(NamedTuple):
+    """The result of an earlier line of the program."""
+
+    line: int
+
+
+Operand = int | Ref
+
+
+class Line(NamedTuple):
+    """One worked step, e.g. Line("+", Ref(0), 7)."""
+
+    op: str
+    left: Operand
+    right: Operand
+
+
+class Move(NamedTuple):
+    """What a phrase does to the running value: Move("+", (3, 4)) adds three fours, in two lines."""
+
+    op: str
+    factors: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """A well-posed question as a program: `lines` in the order of the worked solution, `answer` one of their results or a literal."""
+
+    form: str
+    lines: tuple[Line, ...]
+    answer: Operand
+
+
+def apply(op: str, left: int, right: int) -> int:
+    return left + right if op == "+" else left - right if op == "-" else left * right
+
+
+def value_of(operand: Operand, values: Sequence[int]) -> int:
+    return values[operand.line] if isinstance(operand, Ref) else operand
+
+
+def run(problem: Problem) -> list[int]:
+    """The result of every line."""
+    values: list[int] = []
+    for op, left, right in problem.lines:
+        values.append(apply(op, value_of(left, values), value_of(right, values)))
+    return values
+
+
+def effort(op: str, left: int, right: int) -> int:
+    """1 for a small step such as 37+15, 2 for a product or a large number: what a step adds to the difficulty and to the chance of a slip."""
+    return 1 if op != "*" and right <= 20 and left < 100 else 2
+
+
+def chain(form: str, start: int, moves: Sequence[Move]) -> Problem:
+    """The program that takes `start` through `moves`."""
+    lines: list[Line] = []
+    value: Operand = start
+    for op, (first, *rest) in moves:
+        operand: Operand = first
+        for factor in rest:
+            lines.append(Line("*", operand, factor))
+            operand = Ref(len(lines) - 1)
+        lines.append(Line(op, value, operand))
+        value = Ref(len(lines) - 1)
+    return Problem(form, tuple(lines), value)
+
+
+# --- phrases ----------------------------------------------------------------------------------------------------------------------------
+
+SLOTS = {
+    "n": r"0|[1-9]\d{0,3}", "k": r"0|[1-9]\d{0,3}", "a": "|".join(NAMES), "b": "|".join(NAMES), "p": "She|He", "thing": "|".join(THINGS),
+    "packs": "|".join(PACKS), "subject": "|".join(SUBJECTS), "letter": f"[{LETTERS}]", "sequence": f"[{LETTERS}](?: [{LETTERS}])*",
+}  # fmt: skip
+
+
+class Phrase:
+    """A sentence with slots, e.g. "{a} has {n} {thing}.", that can be said and read."""
+
+    def __init__(self, template: str) -> None:
+        self.template = template
+        self.pattern = re.compile(re.sub(r"\\\{(\w+)\\\}", lambda slot: f"(?P<{slot[1]}>{SLOTS[slot[1]]})", re.escape(template)))
+
+    def read(self, sentence: str) -> dict[str, str] | None:
+        match = self.pattern.fullmatch(sentence)
+        return match.groupdict() if match else None
+
+
+class Phrases:
+    """Sentences that do not move the running value: openings and closing questions."""
+
+    def __init__(self, *templates: str) -> None:
+        self.phrases = [Phrase(t) for t in templates]
+
+    def say(self, rng: Random, **slots: object) -> str:
+        return rng.choice(self.phrases).template.format(**slots)
+
+    def read(self, sentence: str) -> dict[str, str] | None:
+        return next((slots for p in self.phrases if (slots := p.read(sentence)) is not None), None)
+
+
+class Moves:
+    """Sentences that move the running value. Keys: "+" and so on; "*2" with the number in the verb; "+k" for k times n."""
+
+    def __init__(self, linked: bool, **table: Sequence[str]) -> None:
+        self.linked = linked  # may be joined to the sentence before by "Then" and the like
+        self.table = {OPS[key]: [Phrase(t) for t in templates] for key, templates in table.items()}
+
+    def say(self, move: Move, rng: Random, **slots: object) -> str:
+        op, factors = move
+        keys = [op + "k"] if len(factors) == 2 else [key for key in (op, f"{op}{factors[0]}") if key in self.table]
+        phrase = rng.choice([p for key in keys for p in self.table[key]])
+        text = phrase.template.format(k=factors[0], n=factors[-1], **slots)
+        return f"{rng.choice(LINKS)} {text[0].lower()}{text[1:]}" if self.linked and rng.random() < 0.25 else text
+
+    def read(self, sentence: str) -> tuple[Move, dict[str, str]] | None:
+        link, _, rest = sentence.partition(" ")
+        if self.linked and link in LINKS and rest:
+            sentence = rest[0].upper() + rest[1:]
+        for key, phrases in self.table.items():
+            for phrase in phrases:
+                if (slots := phrase.read(sentence)) is not None:
+                    factors = [int(slots[name]) for name in ("k", "n") if name in slots] or [int(key[1:])]
+                    return Move(key[0], tuple(factors)), slots
+        return None
+
+
+OPS = {"add": "+", "sub": "-", "mul": "*", "double": "*2", "triple": "*3", "add_many": "+k", "sub_many": "-k"}
+
+ASK_EXPRESSION = ("Compute", "Evaluate", "Calculate", "Work out", "Find", "What is")
+
+OPEN_STEPS = Phrases("Start with {n}.", "Begin with {n}.", "Take {n}.", "Think of {n}.", "Write down {n}.")
+MOVE_STEPS = Moves(
+    True, add=("Add {n}.", "Increase it by {n}."), sub=("Subtract {n}.", "Take away {n}.", "Decrease it by {n}."), mul=("Multiply by {n}.",),
+    double=("Double it.",), triple=("Triple it.",), add_many=("Add {k} times {n}.",), sub_many=("Subtract {k} times {n}.",),
+)  # fmt: skip
+ASK_STEPS = Phrases("What is the result?", "What do you get?", "What number is it now?", "Where do you end?")
+
+OPEN_STORY = Phrases("{a} has {n} {thing}.", "{a} owns {n} {thing}.", "{a} starts with {n} {thing}.", "{a} keeps {n} {thing}.")
+MOVE_STORY = Moves(
+    True, add=("{p} buys {n} more.", "{p} finds {n} more.", "{p} wins {n}.", "{p} gets {n} from {b}."),
+    sub=("{p} loses {n}.", "{p} sells {n}.", "{p} gives {n} to {b}.", "{p} breaks {n}."), mul=("{p} swaps each for {n} new ones.",),
+    double=("The number doubles.",), triple=("The number triples.",),
+    add_many=("{p} buys {k} {packs} of {n}.", "{p} finds {k} {packs} of {n}."), sub_many=("{p} sells {k} {packs} of {n}.",),
+)  # fmt: skip
+ASK_STORY = Phrases(
+    "How many {thing} does {a} have now?", "How many {thing} are left?", "How many {thing} does {a} have at the end?", "Count the {thing}."
+)
+
+MOVE_THIRD: dict[str, Sequence[str]] = {"add": ("adds {n}.",), "sub": ("subtracts {n}.", "takes away {n}.")}
+OPEN_MACHINE = Phrases("Send {n} through {sequence}.", "Put {n} into {sequence}.", "Feed {n} to {sequence}.")
+MOVE_MACHINE = Moves(
+    False, **{key: [f"{{subject}} {{letter}} {t}" for t in templates] for key, templates in MOVE_THIRD.items()},
+    mul=("{subject} {letter} multiplies by {n}.",), double=("{subject} {letter} doubles.",), triple=("{subject} {letter} triples.",),
+)  # fmt: skip
+ASK_MACHINE = Phrases("What comes out?", "What is the output?", "Which number comes out?")
+
+OPEN_COMPARE = Phrases("{a} has {n} {thing}.", "{a} owns {n} {thing}.", "{a} holds {n} {thing}.")
+MOVE_COMPARE = Moves(
+    False, add=("{a} has {n} more than {b}.", "{a} owns {n} more than {b}."), sub=("{a} has {n} fewer than {b}.", "{a} owns {n} fewer than {b}."),
+    mul=("{a} has {n} times as many as {b}.",), double=("{a} has twice as many as {b}.",),
+)  # fmt: skip
+ASK_COMPARE = Phrases("How many {thing} does {a} have?", "How many {thing} does {a} own?")
+ASK_TOTAL = Phrases("How many {thing} do they have together?", "How many {thing} do they have in all?")
+
+OPEN_REVERSE = Phrases("{a} thinks of a number.", "{a} picks a secret number.", "{a} hides a number.")
+MOVE_REVERSE = Moves(True, **{key: [f"{{p}} {t}" for t in templates] for key, templates in MOVE_THIRD.items()})
+RESULT_REVERSE = Phrases("{p} gets {n}.", "{p} ends with {n}.")
+ASK_REVERSE = Phrases("What was the number?", "Which number was it?")
+
+
+def pronoun(name: str) -> str:
+    return "She" if name in HER else "He"
+
+
+# --- from programs to text --------------------------------------------------------------------------------------------------------------
+
+
+def draw_number(rng: Random, large: float) -> int:
+    """An operand of a sum: up to 20, or with chance `large` up to 99 and now and then a few hundred."""
+    if rng.random() >= large:
+        return rng.randint(1, 20)
+    return rng.randint(21, 99) if rng.random() < 0.8 else rng.randint(100, 400)
+
+
+def draw_moves(rng: Random, value: int, steps: int, large: float, ops: str = "+-*k") -> list[Move]:
+    """Moves of `steps` lines in all, starting from `value` and staying within 0 to LIMIT."""
+    moves: list[Move] = []
+    while steps:
+        kind, sign = rng.random(), "+" if rng.random() < 0.55 else "-"
+        if kind < 0.10 and "*" in ops:
+            move = Move("*", (rng.randint(2, 3) if rng.random() < 0.7 else rng.randint(4, 9),))
+        elif kind < 0.20 and "k" in ops and steps >= 2:
+            move = Move(sign, (rng.randint(2, 6), rng.randint(2, 9) if rng.random() > large else rng.randint(10, 25)))
+        else:
+            move = Move(sign, (draw_number(rng, large),))
+        after = run(chain("", value, [move]))[-1]
+        if 0 <= after <= LIMIT and (move.op != "*" or (value > 1 and after <= 120) or rng.random() < large):
+            moves.append(move)
+            value, steps = after, steps - len(move.factors)
+    return moves
+
+
+def draw_start(rng: Random, large: float) -> int:
+    return rng.randint(5, 60) if rng.random() >= large else rng.randint(61, 500)
+
+
+def write_expression(rng: Random, steps: int, large: float) -> tuple[str, Problem]:
+    start, moves = draw_start(rng, large), []
+    if rng.random() < 0.25:  # a product can only stand at the head: later ones bind more tightly than the sum before them
+        start, moves = rng.randint(2, 12), [Move("*", (rng.randint(2, 9),))]
+    value = run(chain("", start, moves))[-1] if moves else start
+    moves += draw_moves(rng, value, steps - len(moves), large, "+-k")
+    text = " ".join([str(start), *(f"{op} {' * '.join(map(str, factors))}" for op, factors in moves)])
+    ask = rng.choice(ASK_EXPRESSION)
+    return f"{ask} {text}{'?' if ask == 'What is' else '.'}", chain("expression", start, moves)
+
+
+def write_steps(rng: Random, steps: int, large: float) -> tuple[str, Problem]:
+    start = draw_start(rng, large)
+    moves = draw_moves(rng, start, steps, large)
+    sentences = [OPEN_STEPS.say(rng, n=start), *(MOVE_STEPS.say(m, rng) for m in moves), ASK_STEPS.say(rng)]
+    return " ".join(sentences), chain("steps", start, moves)
+
+
+def write_story(rng: Random, steps: int, large: float) -> tuple[str, Problem]:
+    start, (a, b), thing = draw_start(rng, large), rng.sample(NAMES, 2), rng.choice(THINGS)
+    moves = draw_moves(rng, start, steps, large)
+    middle = (MOVE_STORY.say(m, rng, p=pronoun(a), b=b, packs=rng.choice(PACKS)) for m in moves)
+    return " ".join([OPEN_STORY.say(rng, a=a, n=start, thing=thing), *middle, ASK_STORY.say(rng, a=a, thing=thing)]), chain("story", start, moves)
+
+
+def write_machine(rng: Random, steps: int, large: float) -> tuple[str, Problem]:
+    subject, letters = rng.choice(SUBJECTS), LETTERS[: rng.randint(1, 2) if steps < 3 else rng.randint(2, 3)]
+    while True:
+        start = draw_start(rng, large)
+        rules = {letter: draw_moves(rng, 40, 1, large, "+-*")[0] for letter in letters}
+        sequence = rng.choices(letters, k=steps)
+        moves = [rules[letter] for letter in sequence]
+        values = run(chain("", start, moves))
+        if min(values) >= 0 and max(values) <= LIMIT and (max(values) <= 120 or rng.random() < large):
+            break
+    sentences = [MOVE_MACHINE.say(rules[letter], rng, subject=subject, letter=letter) for letter in letters]
+    sentences += [OPEN_MACHINE.say(rng, n=start, sequence=" ".join(sequence)), ASK_MACHINE.say(rng)]
+    return " ".join(sentences), chain("machine", start, moves)
+
+
+def write_compare(rng: Random, steps: int, large: float) -> tuple[str, Problem]:
+    total = steps % 2 == 0 and rng.random() < 0.4  # adding up the people costs as many lines as relating them
+    people, thing, start = rng.sample(NAMES, steps // 2 + 1 if total else steps + 1), rng.choice(THINGS), draw_start(rng, large)
+    owned: dict[str, Operand] = {people[0]: start}
+    lines: list[Line] = []
+    sentences = [OPEN_COMPARE.say(rng, a=people[0], n=start, thing=thing)]
+    for before, person in pairwise(people):
+        base = before if rng.random() < 0.8 else rng.choice(list(owned))
+        (move,) = draw_moves(rng, value_of(owned[base], run(Problem("", tuple(lines), 0))), 1, large, "+-*")
+        sentences.append(MOVE_COMPARE.say(move, rng, a=person, b=base))
+        lines.append(Line(move.op, owned[base], move.factors[0]))
+        owned[person] = Ref(len(lines) - 1)
+    if total:
+        return " ".join([*sentences, ASK_TOTAL.say(rng, thing=thing)]), together(lines, owned)
+    return " ".join([*sentences, ASK_COMPARE.say(rng, thing=thing, a=people[-1])]), Problem("compare", tuple(lines), owned[people[-1]])
+
+
+def write_reverse(rng: Random, steps: int, large: float) -> tuple[str, Problem]:
+    start, a = draw_start(rng, large), rng.choice(NAMES)
+    moves = draw_moves(rng, start, steps, large, "+-")
+    end, p = run(chain("", start, moves))[-1], pronoun(a)
+    sentences = [OPEN_REVERSE.say(rng, a=a), *(MOVE_REVERSE.say(m, rng, p=p) for m in moves), RESULT_REVERSE.say(rng, p=p, n=end)]
+    return " ".join([*sentences, ASK_REVERSE.say(rng)]), backwards(end, moves)
+
+
+def together(lines: Sequence[Line], owned: Mapping[str, Operand]) -> Problem:
+    """The lines so far, then the sum of what everybody owns."""
+    lines, (total, *others) = list(lines), owned.values()
+    for other in others:
+        lines.append(Line("+", total, other))
+        total = Ref(len(lines) - 1)
+    return Problem("compare", tuple(lines), total)
+
+
+def backwards(end: int, moves: Sequence[Move]) -> Problem:
+    return chain(TRANSFER_FORM, end, [Move("-" if op == "+" else "+", factors) for op, factors in reversed(moves)])
+
+
+WRITERS: Mapping[str, Callable[[Random, int, float], tuple[str, Problem]]] = {
+    "expression": write_expression, "steps": write_steps, "story": write_story, "machine": write_machine, "compare": write_compare,
+    TRANSFER_FORM: write_reverse,
+}  # fmt: skip
+
+
+def write(rng: Random, form: str, steps: int, large: float) -> tuple[str, Problem]:
+    """A question of the form with `steps` worked lines (one or two more at times); `large` is the share of operands above 20."""
+    return WRITERS[form](rng, steps, large)

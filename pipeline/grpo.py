@@ -1,0 +1,163 @@
+"""Group Relative Policy Optimization: from rewards to a loss, in pure torch.
+
+Source: DeepSeekMath (arXiv 2402.03300) for the group baseline, the clipped ratio and the KL estimate; DAPO (arXiv 2503.14476)
+for the token mean and the asymmetric clip; Dr. GRPO (arXiv 2503.20783) for the fixed length and for leaving out the division by
+the standard deviation. Tokens are flat: a tensor [T] holds the response tokens of several sequences one after another, and
+`sequence` [T] tells which one a token belongs to.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from conf.schema import GrpoConfig
+from pipeline.types import Sample, TrainingBatch
+
+# Ratios of learner to rollout probabilities outside this band are reported as mismatched.
+RATIO_BAND = (0.9, 1.1)
+
+
+def group_advantages(rewards: Tensor, *, scale: str = "group", baseline: str = "group", eps: float = 1e-6) -> Tensor:
+    """How much better each response is than its peers: (r - mean) / (std + eps).
+
+    `baseline` names the peers whose mean is subtracted: the row of `rewards`, or the whole batch where all prompts are one.
+    `scale` names what the standard deviation (Bessel-corrected) is taken over: "group" is those same peers, "batch" all rewards;
+    "none" does not divide. A batch-wide baseline makes the batch one group, so that equal rewards in a row are no zero divisor.
+
+    Args:
+        rewards: [P, G], G responses to each of P prompts.
+
+    Returns:
+        [P, G] in the dtype of `rewards`.
+    """
+    peers = rewards if baseline == "group" else rewards.reshape(1, -1)
+    advantages = peers - peers.mean(dim=1, keepdim=True)
+    if scale == "group":
+        advantages = advantages / (peers.std(dim=1, keepdim=True) + eps)
+    elif scale == "batch":
+        advantages = advantages / (rewards.std() + eps)
+    return advantages.reshape(rewards.shape)
+
+
+def training_batch(groups: Sequence[Sequence[Sample]], rewards: Sequence[Sequence[float]], config: GrpoConfig) -> TrainingBatch:
+    """The samples of one update with their advantages; groups that carry no gradient are left out and counted.
+
+    Such are the groups whose rewards are all equal. Under a batch-wide baseline an even group still differs from the batch's
+    mean, so there all groups are kept unless every reward of the batch is the same.
+
+    Args:
+        groups: P groups of G samples.
+        rewards: one reward per sample, in the same shape.
+
+    Raises:
+        ValueError: the two do not have the same shape, or groups differ in size.
+    """
+    shapes = {len(group) for group in groups} | {len(group) for group in rewards}
+    if len(groups) != len(rewards) or len(shapes) > 1:
+        raise ValueError(f"{len(groups)} groups of samples, {len(rewards)} of rewards, of sizes {sorted(shapes)}: want one shape")
+    if not groups:
+        return TrainingBatch(samples=(), advantages=())
+    # Rewards are ratios of small integers: float64 keeps the mean of equal ones equal to them within 1e-16.
+    table = torch.tensor(rewards, dtype=torch.float64)
+    even = table == table[:, :1] if config.baseline == "group" else (table == table[0, 0]).all().expand_as(table)
+    kept = (~even.all(dim=1)).tolist()
+    advantages = group_advantages(table, scale=config.advantage_scale, baseline=config.baseline).tolist()
+    return TrainingBatch(
+        samples=tuple(sample for keep, group in zip(kept, groups, strict=True) if keep for sample in group),
+        advantages=tuple(value for keep, row in zip(kept, advantages, strict=True) if keep for value in row),
+        dropped_groups=kept.count(False),
+    )
+
+
+def token_weights(lengths: Sequence[int], aggregation: str, max_tokens: int) -> list[float]:
+    """What one token of each sequence weighs in the batch's loss, which is the weighted sum over all tokens.
+
+    Taken over the whole batch, before it is split into micro-batches and ranks, so no split changes the loss:
+    "token_mean" 1 / (tokens of the batch), "sequence_mean" 1 / (sequences * own length),
+    "fixed_length" 1 / (sequences * max_tokens).
+
+    Args:
+        lengths: response tokens of every sequence of the batch.
+        max_tokens: longest response that could have been sampled.
+    """
+    if aggregation == "token_mean":
+        return [1 / sum(lengths)] * len(lengths)
+    return [1 / (len(lengths) * (max_tokens if aggregation == "fixed_length" else length)) for length in lengths]
+
+
+def importance_weights(old_logprobs: Tensor, rollout_logprobs: Tensor, sequence: Tensor, kind: str, cap: float) -> Tensor:
+    """Correction for samples drawn from a policy that differs from the learner's by numerics: learner over rollout probability.
+
+    "token_tis" truncates each token's ratio at `cap`. "sequence_mask" multiplies a whole sequence by the ratio of its
+    probabilities and drops it where that exceeds `cap`; it still counts in the denominator. "none" is 1.
+
+    Args:
+        old_logprobs, rollout_logprobs: [T]. sequence: [T], integers from 0.
+
+    Returns:
+        [T].
+    """
+    log_ratio = old_logprobs - rollout_logprobs
+    if kind == "token_tis":
+        return log_ratio.exp().clamp(max=cap)
+    if kind == "sequence_mask":
+        totals = log_ratio.new_zeros(int(sequence.max()) + 1 if len(sequence) else 0).index_add(0, sequence, log_ratio)
+        ratio = totals.exp()
+        return torch.where(ratio > cap, 0.0, ratio)[sequence]
+    return torch.ones_like(log_ratio)
+
+
+def policy_loss(
+    logprobs: Tensor,
+    old_logprobs: Tensor,
+    rollout_logprobs: Tensor,
+    reference_logprobs: Tensor | None,
+    advantages: Tensor,
+    weights: Tensor,
+    sequence: Tensor,
+    config: GrpoConfig,
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """GRPO loss of some of a batch's tokens: sum over t of w_t (-c_t min(r_t A_t, clip(r_t) A_t) + beta k3_t).
+
+    r_t = exp(logprobs - old_logprobs) is the ratio that is clipped, between the policy and the learner itself as it was at the
+    batch's start; with one update per batch the two are equal, and r_t is 1 with the gradient of the log-probability. How far the
+    sampler is from the learner enters through c_t alone, see `importance_weights`. k3 = exp(d) - d - 1 with
+    d = reference - policy is the unbiased, non-negative estimate of KL(policy || reference).
+
+    Args:
+        logprobs: [T], with gradient; the others [T] too, without. `reference_logprobs` is None where `config.kl` is 0.
+        weights: [T], from `token_weights` of the whole batch: losses of parts of a batch add up to the loss of the batch.
+        sequence: [T], integers from 0; all tokens of a sequence are in the same call.
+
+    Returns:
+        The loss, and metrics as sums over tokens, which add up over micro-batches and ranks, but for "mismatch_max".
+    """
+    ratio = (logprobs - old_logprobs).exp()
+    clipped_ratio = ratio.clamp(1 - config.clip_low, 1 + config.clip_high)
+    objective = torch.minimum(ratio * advantages, clipped_ratio * advantages)
+    importance = importance_weights(old_logprobs, rollout_logprobs, sequence, config.importance, config.importance_cap)
+    per_token = -importance * objective
+    kl = torch.zeros_like(logprobs)
+    if reference_logprobs is not None:
+        delta = reference_logprobs - logprobs
+        kl = delta.exp() - delta - 1
+        per_token = per_token + config.kl * kl
+    loss = (weights * per_token).sum()
+
+    with torch.no_grad():
+        mismatch = old_logprobs - rollout_logprobs
+        mismatch_ratio = mismatch.exp()
+        low, high = RATIO_BAND
+        sums = {
+            "loss": loss.detach(),
+            "tokens": torch.tensor(float(len(logprobs)), device=logprobs.device),
+            "kl": kl.sum(),
+            "clip_fraction": (clipped_ratio * advantages < ratio * advantages).sum(),
+            "importance_mean": importance.sum(),
+            "mismatch_kl": (mismatch_ratio - mismatch - 1).sum(),  # k3 of KL(rollout || learner): samples are the rollout's
+            "mismatch_mean": mismatch.abs().sum(),
+            "ratio_outside": ((mismatch_ratio < low) | (mismatch_ratio > high)).sum(),
+            "mismatch_max": mismatch.abs().max() if len(mismatch) else mismatch.new_zeros(()),
+        }
+    return loss, sums

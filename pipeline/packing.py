@@ -1,0 +1,215 @@
+"""Packing: sequences of any length side by side in one row, so that no compute goes into padding.
+
+A row holds whole sequences one after another. Everything but attention treats tokens one by one and needs no change;
+attention is taken within each sequence (`packed_attention`), and positions restart at each. So a sequence's log-probabilities
+do not depend on its neighbours, and no mask of [tokens, tokens] is ever made.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import chain
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.nn.utils.rnn import pad_sequence
+from torch.utils.checkpoint import checkpoint
+from transformers import AttentionInterface, PreTrainedModel
+
+from pipeline.types import Sample
+
+ATTENTION = "packed"
+
+# Logits that exist at once, in elements: 64 Mi are 256 MiB in fp32.
+CHUNK_LOGITS = 1 << 26
+
+# Sequences attend in blocks padded to their longest; a sequence shorter than this share of it starts a new block.
+BLOCK_SHARE = 0.75
+
+
+@dataclass(frozen=True, slots=True)
+class PackedRow:
+    """One micro-batch: the sequences `members` (indices into the batch) in one row of T tokens with R response tokens.
+
+    A sequence's inputs are prompt + response without the last token, which predicts nothing.
+    `sequence[r]` is the index into `members` of response token r.
+    """
+
+    members: tuple[int, ...]
+    lengths: tuple[int, ...]  # input tokens of each member; sum T
+    input_ids: Tensor  # [1, T]
+    position_ids: Tensor  # [1, T]
+    predictors: Tensor  # [R]: row positions whose output predicts a response token
+    targets: Tensor  # [R]: the response tokens
+    sequence: Tensor  # [R]
+
+
+def assign_rows(lengths: Sequence[int], budget: int, ranks: int) -> list[list[list[int]]]:
+    """Splits a batch into rows of at most `budget` tokens, equally many for every rank and of nearly equal size.
+
+    Longest first, each sequence into the emptiest row (LPT scheduling), with the fewest rows that fit. Rows that run at the same
+    time on different ranks are neighbours in size. A sequence longer than the budget has a row of its own.
+    Deterministic, so every rank finds the same plan alone.
+
+    Returns:
+        For each rank its rows, as lists of indices into `lengths`, longest first; a row is empty where sequences are too few.
+    """
+    order = sorted(range(len(lengths)), key=lambda i: -lengths[i])
+    count = ranks * max(1, math.ceil(sum(lengths) / (budget * ranks)))
+    while True:
+        rows: list[list[int]] = [[] for _ in range(count)]
+        loads = [0] * count
+        for i in order:
+            emptiest = loads.index(min(loads))
+            rows[emptiest].append(i)
+            loads[emptiest] += lengths[i]
+        if all(load <= budget or len(row) == 1 for load, row in zip(loads, rows, strict=True)):
+            break
+        count += ranks
+    by_load = sorted(range(count), key=lambda r: -loads[r])
+    return [[rows[r] for r in by_load[rank::ranks]] for rank in range(ranks)]
+
+
+def pack_row(samples: Sequence[Sample], members: Sequence[int], device: torch.device | str = "cpu") -> PackedRow:
+    """The row of `samples[i] for i in members`. Without members, one token that predicts nothing keeps the ranks in step.
+
+    Raises:
+        ValueError: a sample has an empty prompt or response.
+    """
+    inputs, predictors, lengths = [], [], []
+    for i in members:
+        sample = samples[i]
+        if not sample.prompt_ids or not sample.token_ids:
+            raise ValueError(f"sample {i} of the batch has an empty prompt or response")
+        tokens = (sample.prompt_ids + sample.token_ids)[:-1]
+        inputs.append(tokens)
+        lengths.append(len(tokens))
+        end = sum(lengths)
+        predictors.append(range(end - len(sample.token_ids), end))
+    if not members:
+        inputs, lengths = [(0,)], [1]
+
+    def row(values: Sequence[Sequence[int]]) -> Tensor:
+        return torch.tensor(list(chain.from_iterable(values)), dtype=torch.long, device=device)
+
+    return PackedRow(
+        members=tuple(members),
+        lengths=tuple(lengths),
+        input_ids=row(inputs)[None],
+        position_ids=row([range(length) for length in lengths])[None],
+        predictors=row(predictors),
+        targets=row([samples[i].token_ids for i in members]),
+        sequence=row([[place] * len(samples[i].token_ids) for place, i in enumerate(members)]),
+    )
+
+
+def attention_blocks(lengths: Sequence[int]) -> list[list[int]]:
+    """Runs of neighbouring lengths that are padded to the run's first when attending.
+
+    >>> attention_blocks([100, 90, 80, 40, 35, 10])
+    [[100, 90, 80], [40, 35], [10]]
+    """
+    blocks: list[list[int]] = []
+    for length in lengths:
+        if blocks and BLOCK_SHARE * max(blocks[-1]) <= length <= max(blocks[-1]):
+            blocks[-1].append(length)
+        else:
+            blocks.append([length])
+    return blocks
+
+
+def packed_attention(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    *,
+    lengths: tuple[int, ...],
+    scaling: float,
+    sliding_window: int | None = None,
+    **unused: object,
+) -> tuple[Tensor, None]:
+    """Causal attention within each sequence of a row: an attention function for transformers models.
+
+    Sequences of about one length are padded at the end and attend as a batch; behind a causal mask the padding is never seen by a
+    real token, so the kernels for plain causal attention serve, on CPU and GPU alike.
+
+    Args:
+        query [1, H, T, D]; key, value [1, H or fewer, T, D]. lengths: `PackedRow.lengths`, passed through the model's forward.
+
+    Returns:
+        [1, T, H, D], and None for the attention weights.
+
+    Raises:
+        ValueError: the model asks for sliding-window attention.
+    """
+    if sliding_window is not None:
+        raise ValueError("packed attention knows no sliding window; use a model with full attention")
+    outputs, start = [], 0
+    for block in attention_blocks(lengths):
+        stop = start + sum(block)
+        q, k, v = (
+            pad_sequence(x[0, :, start:stop].transpose(0, 1).split(block), batch_first=True).transpose(1, 2)
+            for x in (query, key, value)
+        )
+        attended = functional.scaled_dot_product_attention(q, k, v, is_causal=True, scale=scaling, enable_gqa=True).transpose(
+            1, 2
+        )
+        outputs += [attended[i, :length] for i, length in enumerate(block)]
+        start = stop
+    return torch.cat(outputs)[None], None
+
+
+AttentionInterface.register(ATTENTION, packed_attention)
+
+
+class LogprobHead(nn.Module):
+    """A language model's output layer that gives log-probabilities of given tokens and never holds all logits.
+
+    The logits of some positions at a time are made, reduced to one number each, and made again in the backward pass.
+    """
+
+    def __init__(self, weight: nn.Parameter, temperature: float) -> None:
+        super().__init__()
+        self.weight = weight  # [V, h]: the embedding itself where the model ties them
+        self.temperature = temperature
+
+    def forward(self, hidden: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """hidden [R, h], targets [R] -> log-probabilities of the targets [R] and entropies [R] (no gradient), float32."""
+        size = max(1, CHUNK_LOGITS // self.weight.shape[0])
+        chunks = [
+            checkpoint(self._chunk, part, wanted, use_reentrant=False, preserve_rng_state=False)
+            for part, wanted in zip(hidden.split(size), targets.split(size), strict=True)
+        ]
+        logprobs, entropies = zip(*chunks, strict=True)
+        return torch.cat(logprobs), torch.cat(entropies)
+
+    def _chunk(self, hidden: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        logits = functional.linear(hidden, self.weight).float() / self.temperature
+        everything = logits.log_softmax(dim=-1)
+        with torch.no_grad():
+            entropy = -(everything.exp() * everything).sum(dim=-1)
+        return everything.gather(-1, targets[:, None])[:, 0], entropy
+
+
+class Policy(nn.Module):
+    """A causal language model that maps a `PackedRow` to its response tokens' log-probabilities at the sampling temperature.
+
+    Parameters keep the names that they have in the model's HF checkpoint.
+
+    Args:
+        language_model: loaded with `attn_implementation=ATTENTION`; it must have a `model` and a bias-free `lm_head`.
+    """
+
+    def __init__(self, language_model: PreTrainedModel, temperature: float) -> None:
+        super().__init__()
+        self.config = language_model.config
+        self.model: nn.Module = language_model.model
+        self.lm_head = LogprobHead(language_model.lm_head.weight, temperature)
+
+    def forward(self, row: PackedRow) -> tuple[Tensor, Tensor]:
+        """See `LogprobHead.forward`: log-probabilities [R] and entropies [R]."""
+        output = self.model(input_ids=row.input_ids, position_ids=row.position_ids, use_cache=False, lengths=row.lengths)
+        return self.lm_head(output.last_hidden_state[0, row.predictors], row.targets)

@@ -1,0 +1,188 @@
+"""One GRPO phase: sample, score, update, sync, step after step. Both roles go through it; they differ in their task alone."""
+
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from actors.weights import Policy
+from pipeline.display import PhaseProgress, say
+from pipeline.grpo import training_batch
+from pipeline.plots import p_hat_histogram, training_curves
+from pipeline.run import Run
+from pipeline.seeds import derive_seed
+from pipeline.state import QUESTIONS, SAMPLES, remove_tree, write_table
+from pipeline.types import Request, Role, Sample, policy_version
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What a task says of P groups of G samples: `rewards` [P][G], the task's own metrics, and p_hat of each question."""
+
+    rewards: list[list[float]]
+    metrics: dict[str, float]
+    p_hats: list[float]
+    questions: list[dict[str, Any]] = field(default_factory=list)  # rows of state.QUESTIONS, where the samples are questions
+
+
+class Task(Protocol):
+    """What a role's responses answer to, and what they are worth."""
+
+    role: Role
+
+    def prompts(self, step: int) -> list[tuple[int, ...]]:
+        """P prompts as token ids; G responses are sampled for each."""
+
+    def score(self, step: int, groups: list[list[Sample]]) -> Scores: ...
+
+
+class MismatchError(RuntimeError):
+    """The rollout workers and the learner disagree about the policy's log-probabilities: they do not hold the same weights."""
+
+
+# Largest mean |difference| of log-probabilities between vLLM and the learner on the same tokens, by precision. Right weights
+# stay well below (1e-6 and 1e-2 on the models tried); stale ones are far above.
+MISMATCH_LIMIT = {"float32": 1e-4, "bfloat16": 0.1}
+
+
+def grpo_phase(run: Run, round_: int, task: Task) -> None:
+    """Trains a role for its number of steps, from its last weights or, after an interruption, from the last finished step."""
+    config, stage = run.config, run.state.stage(round_, task.role)
+    settings = getattr(config, task.role)
+    if "policy" in stage:
+        return
+    folder = run.state.round_folder(round_) / task.role
+    history: list[dict[str, float]] = list(stage.get("metrics", []))
+    p_hats: dict[int, list[float]] = {step: values for step, values in enumerate(stage.get("p_hats", []), start=1)}
+    say(f"round {round_} {task.role}: starting the learner")
+    checkpoint = stage.get("checkpoint")
+    with run.clock.part("start-up"):
+        run.learner.begin_phase(
+            run.policy_path(task.role, round_ - 1), settings.lr, resume_from=str(run.state.folder / checkpoint) if checkpoint else None
+        )
+    with (
+        run.tracker.phase(round_, task.role) as tracked,
+        PhaseProgress(round=round_, name=task.role, total=settings.steps, done=len(history)) as progress,
+    ):
+        for step in range(len(history) + 1, settings.steps + 1):
+            policy = sync(run, policy_version(task.role, round_, step - 1))
+            groups = sample(run, round_, step, task, policy)
+            scores = task.score(step, groups)
+            update = learn(run, groups, scores)
+
+            metrics = step_metrics(groups, scores, update, run.clock.take())
+            history.append(metrics)
+            p_hats[step] = scores.p_hats
+            write_step(folder, step, groups, scores)
+            if step % config.learner.checkpoint_every == 0 or step == settings.steps:
+                save(run, round_, task.role, folder, history, p_hats)
+            tracked.log_step(metrics, step)
+            tracked.log_histogram(scores.p_hats, step)
+            progress.update(
+                step, reward=metrics["reward_mean"], p_hat=metrics["p_hat_mean"], tokens_per_s=metrics["rollout_tokens_per_s"]
+            )
+        tracked.log_figure(training_curves(history), "training")
+        tracked.log_figure(p_hat_histogram(p_hats), "p_hat")
+    with run.clock.part("learning"):
+        run.learner.export(str(folder / "policy"))
+    last_checkpoint = run.state.stage(round_, task.role).get("checkpoint")
+    run.state.record(round_, task.role, policy=relative(run, folder / "policy"), checkpoint=None)
+    if last_checkpoint:
+        remove_tree(run.state.folder / last_checkpoint)
+
+
+def sync(run: Run, version: str) -> Policy:
+    """Takes the learner's weights to every rollout worker."""
+    with run.clock.part("transfer"):
+        policy = Policy(version, run.learner.weights())
+        run.fleet.load(policy)
+    return policy
+
+
+def sample(run: Run, round_: int, step: int, task: Task, policy: Policy) -> list[list[Sample]]:
+    """Draws G responses to each of the step's prompts."""
+    group = getattr(run.config, task.role).group
+    requests = [
+        Request(prompt, derive_seed(run.config.seed, round_, task.role, step, index, sample))
+        for index, prompt in enumerate(task.prompts(step))
+        for sample in range(group)
+    ]
+    with run.clock.part("sampling"):
+        samples = run.fleet.sample(requests, policy, run.config.sampling)
+    return [samples[start : start + group] for start in range(0, len(samples), group)]
+
+
+def learn(run: Run, groups: list[list[Sample]], scores: Scores) -> dict[str, float]:
+    """One GRPO update; returns the learner's metrics."""
+    batch = training_batch(groups, scores.rewards, run.config.grpo)
+    with run.clock.part("learning"):
+        metrics = run.learner.update(batch)
+    limit = MISMATCH_LIMIT[run.config.model.dtype]
+    if batch.samples and metrics["mismatch_mean"] > limit:
+        raise MismatchError(
+            f"log-probabilities of the rollout workers and the learner differ by {metrics['mismatch_mean']:.2g} on average, "
+            f"more than {limit:g}: the workers did not take on the learner's weights"
+        )
+    return metrics | {"zero_variance_groups": batch.dropped_groups}
+
+
+def step_metrics(
+    groups: list[list[Sample]], scores: Scores, update: dict[str, float], seconds: dict[str, float]
+) -> dict[str, float]:
+    """All that is known of a step, under names that both roles share. What was not measured is left out."""
+    samples = [sample for group in groups for sample in group]
+    rewards = [reward for group in scores.rewards for reward in group]
+    lengths = [len(sample.token_ids) for sample in samples]
+    mean = sum(rewards) / len(rewards)
+    metrics = {
+        "reward_mean": mean,
+        "reward_std": math.sqrt(sum((reward - mean) ** 2 for reward in rewards) / len(rewards)),
+        "p_hat_mean": sum(scores.p_hats) / len(scores.p_hats) if scores.p_hats else math.nan,
+        "response_length": sum(lengths) / len(lengths),
+        "truncated": sum(sample.truncated for sample in samples) / len(samples),
+        "rollout_tokens_per_s": (sum(lengths) + scores.metrics.get("answer_tokens", 0.0)) / max(seconds.get("sampling", 0.0), 1e-9),
+        **scores.metrics,
+        **{name: value for name, value in update.items() if name != "seconds"},
+        **{f"seconds_{part}": spent for part, spent in seconds.items()},
+    }
+    return {name: float(value) for name, value in metrics.items() if math.isfinite(value)}
+
+
+def write_step(folder: Path, step: int, groups: list[list[Sample]], scores: Scores) -> None:
+    """The step's samples with their rewards and, where they are questions, the votes on them, as Parquet."""
+    rows = [
+        {
+            "group": index,
+            "prompt_ids": sample.prompt_ids,
+            "token_ids": sample.token_ids,
+            "logprobs": sample.logprobs,
+            "text": sample.text,
+            "finish_reason": sample.finish_reason,
+            "version": sample.version,
+            "seed": sample.seed,
+            "reward": reward,
+        }
+        for index, (group, rewards) in enumerate(zip(groups, scores.rewards, strict=True))
+        for sample, reward in zip(group, rewards, strict=True)
+    ]
+    write_table(folder / f"samples-{step:04d}.parquet", rows, SAMPLES)
+    if scores.questions:
+        write_table(folder / f"questions-{step:04d}.parquet", scores.questions, QUESTIONS)
+
+
+def save(run: Run, round_: int, role: Role, folder: Path, history: list[dict[str, float]], p_hats: dict[int, list[float]]) -> None:
+    """Checkpoints the learner and lets the manifest name the checkpoint; the one before it goes."""
+    before = run.state.stage(round_, role).get("checkpoint")
+    checkpoint = folder / f"checkpoint-{len(history):04d}"
+    with run.clock.part("checkpoint"):
+        run.learner.save(str(checkpoint))
+        run.state.record(
+            round_, role, checkpoint=relative(run, checkpoint), metrics=history, p_hats=[p_hats[step] for step in sorted(p_hats)]
+        )
+        if before and before != relative(run, checkpoint):
+            remove_tree(run.state.folder / before)
+
+
+def relative(run: Run, path: Path) -> str:
+    """A path as the manifest names it, so that a run's folder can be moved."""
+    return str(path.relative_to(run.state.folder))

@@ -1,0 +1,30 @@
+"""R-Zero (arXiv 2508.05004), one round: two policies from one base model make each other better, with no data.
+
+The Challenger learns to write questions at the edge of what the Solver can do; the Solver learns from them, with its own
+majority vote as the label. Every verb below can be interrupted at any moment: called again, it goes on where it was.
+"""
+
+from pipeline.challenger import ChallengerTask
+from pipeline.curriculum import write_curriculum
+from pipeline.evaluate import evaluate
+from pipeline.phase import grpo_phase
+from pipeline.run import Run
+from pipeline.solver import SolverTask
+from pipeline.summary import close_round
+
+
+def run_rounds(run: Run, last: int) -> None:
+    """Runs what is missing, up to round `last`."""
+    evaluate(run, 0)
+    for round_ in range(run.state.finished_rounds() + 1, last + 1):
+        run_round(run, round_)
+
+
+def run_round(run: Run, round_: int) -> None:
+    """Challenger t-1 and Solver t-1 become Challenger t and Solver t."""
+    with run.tracker.round(round_) as tracked:
+        grpo_phase(run, round_, ChallengerTask(run, round_))  # rewarded for questions that Solver t-1 is unsure of
+        write_curriculum(run, round_)  # Challenger t writes, Solver t-1 answers and votes, the unsure half is kept
+        grpo_phase(run, round_, SolverTask(run, round_))  # rewarded for agreeing with that vote
+        evaluate(run, round_)  # the only place where right answers are known
+        close_round(run, round_, tracked)

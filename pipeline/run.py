@@ -1,0 +1,145 @@
+"""A run and its parts: what every phase needs, opened in one place and closed in one place."""
+
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import ray
+import torch
+from actors.reward import RewardActor
+
+from actors.cluster import ray_cluster
+from actors.fleet import RolloutFleet
+from actors.learner_group import LearnerGroup
+from actors.weights import Policy, read_checkpoint
+from conf.load import ConfigError, resolve
+from conf.schema import Config
+from pipeline.benchmarks import read_benchmark
+from pipeline.codec import PromptCodec
+from pipeline.display import say
+from pipeline.prompts import Prompts, load_prompts
+from pipeline.state import RunState
+from pipeline.tracking import Tracker
+from pipeline.types import Role, policy_version
+
+
+@dataclass
+class Clock:
+    """Wall-clock seconds by part of the work."""
+
+    seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
+
+    @contextmanager
+    def part(self, name: str) -> Iterator[None]:
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[name] += time.perf_counter() - started
+
+    def take(self) -> dict[str, float]:
+        """The seconds since the last call, by part."""
+        taken = dict(self.seconds)
+        self.seconds.clear()
+        return taken
+
+
+@dataclass
+class Run:
+    """Settings, state and actors of a run. `reward` is the handle of a `RewardActor`."""
+
+    config: Config
+    state: RunState
+    tracker: Tracker
+    codec: PromptCodec
+    fleet: RolloutFleet
+    learner: LearnerGroup
+    reward: Any
+    base_path: str
+    clock: Clock = field(default_factory=Clock)
+
+    def policy_path(self, role: Role, round_: int) -> str:
+        """HF-format folder of a role's weights at the end of a round; round 0 is the base model for both roles."""
+        if round_ == 0:
+            return self.base_path
+        return str(self.state.folder / self.state.stage(round_, role)["policy"])
+
+    def finished_policy(self, role: Role, round_: int) -> Policy:
+        """A role's weights at the end of a round, in memory, for the rollout workers."""
+        with self.clock.part("transfer"):
+            weights = read_checkpoint(self.policy_path(role, round_), getattr(torch, self.config.model.dtype))
+            steps = getattr(self.config, role).steps if round_ else 0
+            return Policy(policy_version(role, round_, steps), ray.put(weights))
+
+
+def find_model(path: str) -> str:
+    """A local folder as it is, or the local snapshot of a hub id, downloaded where needed.
+
+    Raises:
+        ConfigError: there is neither.
+    """
+    folder = resolve(path)
+    if folder.is_dir():
+        if not (folder / "config.json").is_file():
+            raise ConfigError(f"model.path={path}: {folder} has no config.json; valid: a model folder in HF format, or a hub id.")
+        return str(folder.absolute())
+    if path.startswith((".", "/", "~")) or path.count("/") != 1:
+        raise ConfigError(f"model.path={path}: no such folder; valid: a model folder in HF format, or a hub id such as Qwen/Qwen3-4B-Base.")
+    from huggingface_hub import snapshot_download
+
+    try:
+        return snapshot_download(path, allow_patterns=["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja"])
+    except Exception as error:  # the hub client raises many unrelated types; for the user all of them mean one thing
+        reason = str(error).splitlines()[0]
+        raise ConfigError(f"model.path={path}: not a local folder, and it could not be had from the model hub ({reason}).") from error
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a run reads from outside, checked before anything is started."""
+
+    base_path: str
+    prompts: Prompts
+
+
+def check_inputs(config: Config) -> Inputs:
+    """Finds the base model, the prompts and the benchmarks.
+
+    Raises:
+        ConfigError: one of them is missing or not what it should be.
+    """
+    for name, benchmark in config.evaluation.benchmarks.items():
+        read_benchmark(name, benchmark.path)
+    try:
+        prompts = load_prompts(resolve(config.prompts))
+    except ValueError as error:
+        raise ConfigError(f"prompts={config.prompts}: {error}") from error
+    return Inputs(find_model(config.model.path), prompts)
+
+
+@contextmanager
+def open_run(config: Config, inputs: Inputs, state: RunState) -> Iterator[Run]:
+    """Starts tracking, Ray and the actors, side by side; all of it is closed again at the end."""
+    from transformers import AutoTokenizer
+
+    clock = Clock()
+    with ExitStack() as stack, clock.part("start-up"):
+        say(f"run {config.name}: starting Ray, {config.rollout.engines} rollout worker(s), the reward actor and the tracker")
+        codec = PromptCodec(config, inputs.prompts, AutoTokenizer.from_pretrained(inputs.base_path))
+        stack.enter_context(ray_cluster(config))
+        fleet = RolloutFleet(config, inputs.base_path)
+        stack.callback(fleet.shutdown)
+        reward = ray.remote(RewardActor).options(num_cpus=1, max_restarts=-1, max_task_retries=-1).remote(config.reward)
+        learner = LearnerGroup(config)
+        stack.callback(learner.shutdown)
+        tracker = stack.enter_context(Tracker(config, parent_id=state.data["tracking_id"]))
+        state.track(tracker.parent_id)
+        tracker.log_config(config)
+        fleet.wait_ready()
+        run = Run(config, state, tracker, codec, fleet, learner, reward, inputs.base_path, clock)
+        clock_stopped = stack.pop_all()
+    with clock_stopped:
+        yield run

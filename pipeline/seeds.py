@@ -1,0 +1,17 @@
+"""Every random draw of a run has a seed of its own, derived from what the draw is for.
+
+No generator is shared and none is advanced, so a resumed run, another number of workers or another order of work draws
+exactly the same.
+"""
+
+import hashlib
+
+
+def derive_seed(run_seed: int, *path: int | str) -> int:
+    """A 63-bit seed for the draw named by `path`, e.g. (round, phase, step, prompt index, sample index).
+
+    >>> derive_seed(0, 1, "challenger", 0, 0) != derive_seed(0, 1, "challenger", 0, 1)
+    True
+    """
+    name = "/".join(map(str, (run_seed, *path)))
+    return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "big") >> 1

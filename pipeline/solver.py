@@ -1,0 +1,51 @@
+"""The Solver's task: agree with its own earlier majority on the curriculum's questions."""
+
+import random
+
+import ray
+
+from pipeline.answers import boxed
+from pipeline.curriculum import kept_questions
+from pipeline.phase import Scores
+from pipeline.run import Run
+from pipeline.seeds import derive_seed
+from pipeline.types import Role, Sample
+
+
+class SolverTask:
+    """Rewards an answer that is equivalent to the pseudo-label with 1, any other with 0."""
+
+    role: Role = "solver"
+
+    def __init__(self, run: Run, round_: int) -> None:
+        self.run, self.round = run, round_
+        self.questions = kept_questions(run, round_)
+
+    def prompts(self, step: int) -> list[tuple[int, ...]]:
+        return [self.run.codec.solver(row["question"]) for row in self._batch(step)]
+
+    def _batch(self, step: int) -> list[dict]:
+        """The step's questions: the curriculum in shuffled passes, each question once before any comes again."""
+        settings = self.run.config.solver
+        size = settings.batch // settings.group
+        picked = []
+        for place in range((step - 1) * size, step * size):
+            epoch, index = divmod(place, len(self.questions))
+            order = list(range(len(self.questions)))
+            random.Random(derive_seed(self.run.config.seed, self.round, self.role, "order", epoch)).shuffle(order)
+            picked.append(self.questions[order[index]])
+        return picked
+
+    def score(self, step: int, groups: list[list[Sample]]) -> Scores:
+        batch = self._batch(step)
+        answers = [boxed(sample) for group in groups for sample in group]
+        labels = [row["majority"] for row, group in zip(batch, groups, strict=True) for _ in group]
+        with self.run.clock.part("scoring"):
+            rewards: list[float] = ray.get(self.run.reward.grade.remote(answers, labels))
+            counts: dict[str, float] = ray.get(self.run.reward.stats.remote())
+        size = self.run.config.solver.group
+        return Scores(
+            rewards=[rewards[start : start + size] for start in range(0, len(rewards), size)],
+            metrics={"well_formed": sum(answer is not None for answer in answers) / len(answers)} | counts,
+            p_hats=[row["p_hat"] for row in batch],
+        )

@@ -1,0 +1,197 @@
+"""What a run leaves on disk, and the manifest that says how far it got.
+
+    runs/<name>/manifest.json                     the only source of truth for resume, replaced atomically
+    runs/<name>/config.yaml                       the settings the run was started with
+    runs/<name>/round-<n>/challenger|solver/      step files, the last checkpoint, policy/ in HF format
+    runs/<name>/round-<n>/curriculum.parquet      questions, votes and which were kept
+    runs/<name>/round-<n>/evaluation/             one file per benchmark
+
+Files are written before the manifest names them: after a kill at any moment the manifest points at whole files only.
+"""
+
+import fcntl
+import json
+import os
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Self
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from omegaconf import OmegaConf
+
+from conf.load import ConfigError
+from conf.schema import Config
+
+MANIFEST_SCHEMA = 1
+
+# Settings that change where and how fast a run goes, not what comes out of it: they may differ when a run goes on.
+FREE_SETTINGS = ("resources.", "rollout.", "tracking_uri", "profile", "runs_dir", "reward.workers", "learner.checkpoint_every")
+
+_STRING_LIST = pa.list_(pa.string())
+SAMPLES = pa.schema(
+    [
+        ("group", pa.int32()),
+        ("prompt_ids", pa.list_(pa.int32())),
+        ("token_ids", pa.list_(pa.int32())),
+        ("logprobs", pa.list_(pa.float32())),
+        ("text", pa.string()),
+        ("finish_reason", pa.string()),
+        ("version", pa.string()),
+        ("seed", pa.int64()),
+        ("reward", pa.float32()),
+    ],
+    metadata={"rzero.table": "samples", "rzero.version": "1"},
+)
+QUESTIONS = pa.schema(
+    [
+        ("question", pa.string()),
+        ("answers", _STRING_LIST),
+        ("majority", pa.string()),
+        ("count", pa.int32()),
+        ("total", pa.int32()),
+        ("p_hat", pa.float32()),
+        ("undecided", pa.int32()),
+        ("cluster", pa.int32()),
+        ("reward", pa.float32()),
+        ("solver_version", pa.string()),
+    ],
+    metadata={"rzero.table": "questions", "rzero.version": "1"},
+)
+CURRICULUM = pa.schema(
+    [
+        ("question", pa.string()),
+        ("answers", _STRING_LIST),
+        ("majority", pa.string()),
+        ("count", pa.int32()),
+        ("total", pa.int32()),
+        ("p_hat", pa.float32()),
+        ("kept", pa.bool_()),
+    ],
+    metadata={"rzero.table": "curriculum", "rzero.version": "1"},
+)
+EVALUATION = pa.schema(
+    [
+        ("question", pa.string()),
+        ("band", pa.string()),
+        ("answer", pa.string()),
+        ("answers", _STRING_LIST),
+        ("sampled", pa.float32()),
+        ("greedy", pa.float32()),
+        ("majority", pa.float32()),
+    ],
+    metadata={"rzero.table": "evaluation", "rzero.version": "1"},
+)
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Replaces a file in one step; a kill leaves the old one or the new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f"{path.name}.partial")
+    with partial.open("w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
+
+
+def write_table(path: Path, rows: Sequence[dict[str, Any]], schema: pa.Schema) -> None:
+    """Writes rows as Parquet, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f"{path.name}.partial")
+    pq.write_table(pa.Table.from_pylist(list(rows), schema=schema), partial)
+    partial.replace(path)
+
+
+def read_table(path: Path) -> list[dict[str, Any]]:
+    return pq.read_table(path).to_pylist()
+
+
+class RunState:
+    """The manifest of one run, held under a lock so that two drivers cannot write one run."""
+
+    def __init__(self, config: Config) -> None:
+        """Opens the run's folder, making it on the first call.
+
+        Raises:
+            ConfigError: another process holds the run, or it was started with settings that give other results.
+        """
+        self.folder = Path(config.runs_dir).absolute() / config.name
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._lock = (self.folder / ".lock").open("w")
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ConfigError(f"name={config.name}: another process is working on {self.folder}. Wait for it, or use another name.") from error
+        settings = json.loads(json.dumps(asdict(config)))
+        if self.path.exists():
+            self.data = json.loads(self.path.read_text())
+            if self.data["schema"] != MANIFEST_SCHEMA:
+                raise ConfigError(f"{self.path}: manifest schema {self.data['schema']}, this code reads {MANIFEST_SCHEMA}.")
+            refuse_other_settings(config.name, self.data["config"], settings)
+        else:
+            self.data = {"schema": MANIFEST_SCHEMA, "name": config.name, "config": settings, "tracking_id": None, "rounds": {}}
+            write_atomically(self.folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.structured(config)))
+            self.save()
+
+    @property
+    def path(self) -> Path:
+        return self.folder / "manifest.json"
+
+    def save(self) -> None:
+        write_atomically(self.path, json.dumps(self.data, indent=1))
+
+    def round_folder(self, round_: int) -> Path:
+        return self.folder / f"round-{round_}"
+
+    def stage(self, round_: int, name: str) -> dict[str, Any]:
+        """What is known of a stage (challenger, curriculum, solver, evaluation) of a round; empty before it starts."""
+        return self.data["rounds"].get(str(round_), {}).get(name, {})
+
+    def record(self, round_: int, name: str, **values: Any) -> None:
+        """Adds to what is known of a stage and replaces the manifest."""
+        self.data["rounds"].setdefault(str(round_), {}).setdefault(name, {}).update(values)
+        self.save()
+
+    def finished_rounds(self) -> int:
+        """The last round that was closed, 0 for none."""
+        return max((int(number) for number in self.data["rounds"] if self.stage(int(number), "summary").get("done")), default=0)
+
+    def track(self, tracking_id: str) -> None:
+        """Remembers the MLflow run, so that a resumed run goes on in it."""
+        if self.data["tracking_id"] != tracking_id:
+            self.data["tracking_id"] = tracking_id
+            self.save()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._lock.close()  # and with it the lock
+
+
+def remove_tree(path: str | Path | None) -> None:
+    """Removes a folder that the manifest no longer names."""
+    if path is not None:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def refuse_other_settings(name: str, before: dict[str, Any], now: dict[str, Any]) -> None:
+    """Raises ConfigError where a run would go on under settings that change its results."""
+    old, new = dict(_leaves(before)), dict(_leaves(now))
+    for key in sorted(old.keys() | new.keys()):
+        if old.get(key) != new.get(key) and not key.startswith(FREE_SETTINGS):
+            shown = key.replace("lambda_", "lambda")
+            raise ConfigError(
+                f"{shown}={new.get(key)}: run {name!r} was started with {shown}={old.get(key)}. "
+                f"Go on with that, or give the new settings a name of their own (NAME=...)."
+            )
+
+
+def _leaves(node: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    leaves = []
+    for key, value in node.items():
+        leaves += _leaves(value, f"{prefix}{key}.") if isinstance(value, dict) else [(prefix + key, value)]
+    return leaves

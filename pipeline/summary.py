@@ -1,0 +1,88 @@
+"""The end of a round: what changed, in the terminal and in MLflow."""
+
+from collections import Counter
+from typing import Any
+
+from pipeline.curriculum import kept_questions, true_answers
+from pipeline.display import Example, RoundSummary, round_summary
+from pipeline.plots import accuracy_by_round, time_split
+from pipeline.run import Run
+
+EXAMPLES = 5
+
+
+def close_round(run: Run, round_: int, tracked: Any) -> None:
+    """Prints the round's table, logs the round's figures, and marks the round as finished."""
+    summary = summarise(run, round_)
+    tracked.log_figure(time_split(summary.seconds), "time_split")
+    tracked.log_step({f"seconds_{part}": spent for part, spent in summary.seconds.items()}, round_)
+    if summary.label_accuracy is not None:
+        run.tracker.log_step({"label_accuracy": summary.label_accuracy}, round_)
+    for number in (round_ - 1, round_):
+        run.tracker.log_step({f"{name}_{way}": value for name, ways in accuracies(run, number).items() for way, value in ways.items()}, number)
+    rows = [{"round": number, "benchmark": name, **ways} for number in range(round_ + 1) for name, ways in accuracies(run, number).items()]
+    run.tracker.log_figure(accuracy_by_round(rows), "accuracy_by_round")
+    run.state.record(round_, "summary", done=True)
+    round_summary(summary)
+
+
+def summarise(run: Run, round_: int) -> RoundSummary:
+    """Everything the closing table shows, read back from what the round left on disk."""
+    funnel = run.state.stage(round_, "curriculum")
+    steps = run.state.stage(round_, "challenger").get("metrics", [])
+    p_hats = [step["p_hat_mean"] for step in steps if "p_hat_mean" in step]
+    folder = run.state.round_folder(round_)
+    return RoundSummary(
+        round=round_,
+        before=accuracies(run, round_ - 1),
+        after=accuracies(run, round_),
+        questions_written=funnel["written"],
+        questions_wellformed=funnel["well_formed"],
+        questions_answered=funnel["answered"],
+        questions_kept=funnel["kept"],
+        label_accuracy=funnel["label_accuracy"],
+        p_hat_first=p_hats[0] if p_hats else None,
+        p_hat_last=p_hats[-1] if p_hats else None,
+        examples=examples(run, round_),
+        seconds=seconds(run, round_),
+        paths={
+            "curriculum": str(folder / "curriculum.parquet"),
+            "Challenger": run.policy_path("challenger", round_),
+            "Solver": run.policy_path("solver", round_),
+            "manifest": str(run.state.path),
+        },
+        next_command=next_command(run, round_),
+    )
+
+
+def accuracies(run: Run, round_: int) -> dict[str, dict[str, float]]:
+    return run.state.stage(round_, "evaluation").get("accuracies", {})
+
+
+def examples(run: Run, round_: int) -> list[Example]:
+    """Five kept questions, evenly spread over the curriculum, with vote and, where an oracle knows it, the right answer."""
+    kept = kept_questions(run, round_)
+    picked = [kept[index * len(kept) // EXAMPLES] for index in range(min(EXAMPLES, len(kept)))]
+    truths = true_answers(run, [row["question"] for row in picked]) or [None] * len(picked)
+    return [Example(row["question"], row["p_hat"], row["majority"], truth) for row, truth in zip(picked, truths, strict=True)]
+
+
+def seconds(run: Run, round_: int) -> dict[str, float]:
+    """Wall-clock seconds of the round by part; round 1 counts the evaluation of the base model, too."""
+    spent: Counter[str] = Counter()
+    for role in ("challenger", "solver"):
+        for step in run.state.stage(round_, role).get("metrics", []):
+            spent.update({name.removeprefix("seconds_"): value for name, value in step.items() if name.startswith("seconds_")})
+    for number, stage in [(round_, "curriculum"), (round_, "evaluation")] + [(0, "evaluation")] * (round_ == 1):
+        spent.update(run.state.stage(number, stage).get("seconds", {}))
+    return dict(spent)
+
+
+def next_command(run: Run, round_: int) -> str:
+    """What to type to go on with this run."""
+    config = run.config
+    words = [f"make round ITER={round_ + 1}"]
+    words += [f"PROFILE={config.profile}"] * (config.profile != "tiny")
+    words += [f"NAME={config.name}"] * (config.name != config.profile)
+    words += [f"SEED={config.seed}"] * (config.seed != 0)
+    return " ".join(words)

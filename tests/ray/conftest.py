@@ -1,0 +1,18 @@
+"""One private Ray cluster for all tests of this folder."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from actors.cluster import prepare_environment
+
+prepare_environment()  # before any test module imports ray
+
+
+@pytest.fixture(scope="session", name="ray_cluster")
+def _ray_cluster() -> Iterator[None]:
+    from actors.cluster import ray_cluster
+    from conf.schema import Config
+
+    with ray_cluster(Config()):
+        yield

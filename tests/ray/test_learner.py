@@ -1,0 +1,335 @@
+"""Real Ray actors, real DeepSpeed on gloo, a small random model; two groups of ranks serve all tests."""
+
+import math
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import ray
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, Qwen3Config, Qwen3ForCausalLM
+
+from actors.learner import Learner
+from actors.learner_group import LearnerError, LearnerGroup
+from actors.weights import unpack
+from conf.schema import Config
+from pipeline.types import Sample, TrainingBatch
+
+LR = 1e-3
+STAGES = [0, 1, 2, 3]
+
+
+@pytest.fixture(scope="module")
+def model_path(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A random Qwen3 whose weights are large enough for attention to matter, and some of them for ZeRO-3 to shard."""
+    torch.manual_seed(0)
+    config = Qwen3Config(
+        vocab_size=64,
+        hidden_size=64,
+        intermediate_size=192,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=32,
+        tie_word_embeddings=True,
+    )
+    model = Qwen3ForCausalLM(config)
+    for parameter in model.parameters():
+        if parameter.ndim == 2:
+            torch.nn.init.normal_(parameter, std=0.1)
+    path = tmp_path_factory.mktemp("learner") / "base"
+    model.save_pretrained(path)
+    (path / "tokenizer.json").write_text('{"version": "1.0", "model": {"type": "WordLevel", "vocab": {"a": 0}, "unk_token": "a"}}')
+    (path / "tokenizer_config.json").write_text('{"tokenizer_class": "PreTrainedTokenizerFast", "unk_token": "a"}')
+    return str(path)
+
+
+def make_batch(seed: int, count: int = 12) -> TrainingBatch:
+    g = torch.Generator().manual_seed(seed)
+
+    def sample(prompt: int, response: int) -> Sample:
+        tokens = torch.randint(0, 64, (prompt + response,), generator=g).tolist()
+        logprobs = (-4.2 + 0.3 * torch.randn(response, generator=g)).tolist()
+        return Sample(tuple(tokens[:prompt]), tuple(tokens[prompt:]), tuple(logprobs), "", "stop", "v", 0)
+
+    samples = tuple(sample(3 + i % 4, 5 + 7 * i % 31) for i in range(count))
+    return TrainingBatch(samples, tuple(torch.randn(count, generator=g).tolist()))
+
+
+class Groups:
+    """Learner groups by number of ranks, started when first asked for, with the settings of the test that asks.
+
+    Their actors record the whole gradient of each step, and one of them dies within a step when told to.
+    """
+
+    def __init__(self) -> None:
+        self.running: dict[int, LearnerGroup] = {}
+
+    def __call__(self, ranks: int, stage: int = 0, **learner: Any) -> LearnerGroup:
+        config = Config()
+        config.learner.ranks, config.learner.zero_stage = ranks, stage
+        config.sampling.temperature = 0.8
+        config.sampling.max_tokens = 40
+        for name, value in learner.items():
+            setattr(config.learner, name, value)
+        group = self.running.setdefault(ranks, LearnerGroup(config))
+        group.config = config
+        return group
+
+
+def probe() -> type[Learner]:
+    """Made in a function, so that Ray sends the class itself: its workers cannot import this file."""
+
+    class Probe(Learner):
+        fatal = False
+
+        def _step(self) -> dict[str, float]:
+            from deepspeed.utils import safe_get_full_grad
+
+            if self.fatal:
+                os.kill(os.getpid(), signal.SIGKILL)
+            self.gradient = {name: safe_get_full_grad(p) for name, p in self.engine.module.named_parameters()}
+            return super()._step()
+
+        def last_gradient(self) -> dict[str, torch.Tensor]:
+            return {name: value.clone() for name, value in self.gradient.items()}
+
+        def die_in_next_step(self) -> None:
+            self.fatal = True
+
+    return Probe
+
+
+@pytest.fixture(scope="module")
+def groups(ray_cluster: None) -> Iterator[Groups]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("actors.learner_group.Learner", probe())
+        made = Groups()
+        yield made
+        for group in made.running.values():
+            group.shutdown()
+
+
+def weights_of(group: LearnerGroup) -> dict[str, torch.Tensor]:
+    return {name: tensor.clone() for name, tensor in unpack(ray.get(group.weights()))}
+
+
+def same_bits(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> bool:
+    assert first.keys() == second.keys()
+    return all(torch.equal(first[name], second[name]) for name in first)
+
+
+def plain_logprobs(model: torch.nn.Module, sample: Sample, temperature: float) -> torch.Tensor:
+    ids = torch.tensor([sample.prompt_ids + sample.token_ids])
+    logits = model(ids).logits[0, len(sample.prompt_ids) - 1 : -1] / temperature
+    return logits.log_softmax(-1).gather(-1, torch.tensor(sample.token_ids)[:, None])[:, 0]
+
+
+@pytest.fixture(scope="module")
+def plain_gradient(model_path: str) -> dict[str, torch.Tensor]:
+    """The gradient of batch 1 by transformers alone, a sequence at a time: the policy gradient with truncated importance weights.
+
+    On policy nothing is clipped, and the KL's gradient at the reference is zero.
+    """
+    model = AutoModelForCausalLM.from_pretrained(model_path)
+    batch = make_batch(1)
+    total = sum(len(sample.token_ids) for sample in batch.samples)
+    for sample, advantage in zip(batch.samples, batch.advantages, strict=True):
+        logprobs = plain_logprobs(model, sample, 0.8)
+        importance = (logprobs.detach() - torch.tensor(sample.logprobs)).exp().clamp(max=2.0)
+        (-(importance * advantage * logprobs).sum() / total).backward()
+    return {name: parameter.grad for name, parameter in model.named_parameters()}
+
+
+@pytest.mark.parametrize("ranks", [1, 2])
+@pytest.mark.parametrize("stage", STAGES)
+def test_same_gradient_however_the_batch_is_split(
+    groups: Groups, model_path: str, plain_gradient: dict[str, torch.Tensor], ranks: int, stage: int
+) -> None:
+    """One sequence a row, some, or all; with and without recomputed activations; 1 and 2 ranks; every ZeRO stage."""
+    norm = math.sqrt(sum(float(gradient.square().sum()) for gradient in plain_gradient.values()))
+    for budget, recompute in [(1, False), (64, True), (8192, False)]:
+        group = groups(ranks, stage, micro_batch_tokens=budget, gradient_checkpointing=recompute)
+        group.begin_phase(model_path, LR)
+        metrics = group.update(make_batch(1))
+        for actor in group._ranks:
+            gradient = ray.get(actor.last_gradient.remote())
+            assert gradient.keys() == plain_gradient.keys()
+            for name, expected in plain_gradient.items():
+                torch.testing.assert_close(gradient[name], expected, rtol=0, atol=1e-5, msg=f"{name} at {budget} tokens")
+        assert metrics["grad_norm"] == pytest.approx(norm, rel=1e-4)
+        assert metrics["kl"] == pytest.approx(0, abs=1e-7)
+        assert metrics["skipped_updates"] == 0
+
+
+def test_more_ranks_than_sequences(groups: Groups, model_path: str) -> None:
+    """A rank without a sequence keeps step with the others and changes nothing."""
+    batch = make_batch(5, count=1)
+    metrics = {}
+    for ranks in (1, 2):
+        group = groups(ranks, 3)
+        group.begin_phase(model_path, LR)
+        metrics[ranks] = group.update(batch)
+    for name in ("loss", "grad_norm", "entropy", "tokens", "mismatch_max"):
+        assert metrics[2][name] == pytest.approx(metrics[1][name], rel=1e-5), name
+
+
+def test_metrics(groups: Groups, model_path: str) -> None:
+    group = groups(2)
+    group.begin_phase(model_path, LR)
+    batch = make_batch(1)
+    before = np.array([x for logprobs in group.logprobs(batch.samples) for x in logprobs])
+    metrics = group.update(batch)
+    difference = before - np.array([x for sample in batch.samples for x in sample.logprobs])
+    assert metrics["tokens"] == len(before)
+    assert metrics["mismatch_max"] == pytest.approx(np.abs(difference).max(), rel=1e-4)
+    assert metrics["mismatch_mean"] == pytest.approx(np.abs(difference).mean(), rel=1e-4)
+    assert metrics["mismatch_kl"] == pytest.approx((np.exp(difference) - 1 - difference).mean(), rel=1e-4)
+    assert metrics["importance_mean"] == pytest.approx(np.minimum(np.exp(difference), 2).mean(), rel=1e-4)
+    assert metrics["ratio_outside"] == pytest.approx((np.abs(np.exp(difference) - 1) > 0.1).mean(), rel=1e-4)
+    assert 0 < metrics["entropy"] < math.log(64)
+    assert metrics["learner_tokens_per_s"] > 0
+    assert group.update(batch)["kl"] > 0
+
+
+def test_updates_follow_the_advantages(groups: Groups, model_path: str) -> None:
+    group = groups(1)
+    group.begin_phase(model_path, LR)
+    batch = make_batch(6)
+    before = group.logprobs(batch.samples)
+    for _ in range(5):
+        group.update(batch)
+    rise = [sum(b) - sum(a) for a, b in zip(before, group.logprobs(batch.samples), strict=True)]
+    assert float(np.corrcoef(rise, batch.advantages)[0, 1]) > 0.7
+
+
+def test_empty_batch_changes_nothing(groups: Groups, model_path: str) -> None:
+    group = groups(1)
+    group.begin_phase(model_path, LR)
+    before = weights_of(group)
+    metrics = group.update(TrainingBatch((), (), dropped_groups=3))
+    assert metrics.keys() == group.update(make_batch(1)).keys()
+    assert metrics["tokens"] == metrics["skipped_updates"] == 0
+    assert math.isnan(metrics["loss"])
+    group.begin_phase(model_path, LR)
+    assert same_bits(before, weights_of(group))
+
+
+@pytest.mark.parametrize("ranks", [1, 2])
+@pytest.mark.parametrize("stage", STAGES)
+def test_resumed_phase_equals_an_undisturbed_one(
+    groups: Groups, model_path: str, tmp_path: Path, ranks: int, stage: int
+) -> None:
+    group = groups(ranks, stage, micro_batch_tokens=100)
+    group.begin_phase(model_path, LR)
+    group.update(make_batch(1))
+    group.update(make_batch(2))
+    group.save(str(tmp_path / "step-2"))
+    saved = weights_of(group)
+    group.update(make_batch(3))
+    kl = group.update(make_batch(4))["kl"]
+    undisturbed = weights_of(group)
+    assert not same_bits(saved, undisturbed)
+
+    group.begin_phase(model_path, 5 * LR, resume_from=None)  # another history in between
+    group.update(make_batch(9))
+    group.begin_phase(model_path, LR, resume_from=str(tmp_path / "step-2"))
+    assert same_bits(saved, weights_of(group))
+    group.update(make_batch(3))
+    assert group.update(make_batch(4))["kl"] == kl  # the reference is the phase's start, not the checkpoint
+    assert same_bits(undisturbed, weights_of(group))
+    assert [path.name for path in tmp_path.iterdir()] == ["step-2"]
+
+
+@pytest.mark.parametrize("ranks", [1, 2])
+@pytest.mark.parametrize("stage", STAGES)
+def test_bad_gradients_are_skipped_and_poison_nothing(groups: Groups, model_path: str, ranks: int, stage: int) -> None:
+    good = make_batch(1)
+    bad = TrainingBatch(good.samples, (math.nan, *good.advantages[1:]))
+    infinite = TrainingBatch(good.samples, (*good.advantages[:-1], math.inf))
+    group = groups(ranks, stage, micro_batch_tokens=100)
+    group.begin_phase(model_path, LR)
+    group.update(good)
+    group.update(make_batch(2))
+    expected = weights_of(group)
+
+    group.begin_phase(model_path, LR)
+    group.update(good)
+    before = weights_of(group)
+    for batch in (bad, infinite):
+        assert group.update(batch)["skipped_updates"] == 1
+        assert same_bits(before, weights_of(group))
+    assert group.update(make_batch(2))["skipped_updates"] == 0
+    assert same_bits(expected, weights_of(group))
+    group.update(bad)
+    group.update(bad)
+    with pytest.raises(LearnerError, match="3 updates in a row"):
+        group.update(bad)
+    assert same_bits(expected, weights_of(group))
+
+
+@pytest.mark.parametrize(("ranks", "stage"), [(1, 0), (2, 3)])
+def test_export_loads_in_transformers(groups: Groups, model_path: str, tmp_path: Path, ranks: int, stage: int) -> None:
+    group = groups(ranks, stage)
+    group.begin_phase(model_path, LR)
+    batch = make_batch(7)
+    group.update(batch)
+    for _ in range(2):  # the second replaces the first
+        group.export(str(tmp_path / "policy"))
+    assert [path.name for path in tmp_path.iterdir()] == ["policy"]
+    model = AutoModelForCausalLM.from_pretrained(tmp_path / "policy", dtype="auto")
+    assert AutoTokenizer.from_pretrained(tmp_path / "policy").get_vocab() == {"a": 0}
+    sent = weights_of(group)
+    assert sent.keys() == dict(model.named_parameters()).keys()
+    assert same_bits(sent, dict(model.named_parameters()))
+    with torch.no_grad():
+        for sample, logprobs in zip(batch.samples, group.logprobs(batch.samples), strict=True):
+            torch.testing.assert_close(torch.tensor(logprobs), plain_logprobs(model, sample, 0.8), rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize(("ranks", "stage"), [(1, 0), (2, 2), (2, 3)])
+def test_bfloat16_with_master_weights_in_float32(groups: Groups, model_path: str, ranks: int, stage: int) -> None:
+    """Steps of 1e-5, far below bfloat16's resolution of the weights, add up nevertheless."""
+    group = groups(ranks, stage)
+    group.config.model.dtype = "bfloat16"
+    group.begin_phase(model_path, 1e-5)
+    start = weights_of(group)
+    assert {tensor.dtype for tensor in start.values()} == {torch.bfloat16}
+    batch = make_batch(8)
+    for _ in range(20):
+        assert group.update(batch)["skipped_updates"] == 0
+    end = weights_of(group)
+    matrix = "model.layers.0.mlp.up_proj.weight"
+    moved = (end[matrix].float() - start[matrix].float()).abs()
+    assert float(moved.mean()) == pytest.approx(2e-4, rel=0.5)
+    bad = TrainingBatch(batch.samples, (math.nan, *batch.advantages[1:]))
+    assert group.update(bad)["skipped_updates"] == 1
+    assert same_bits(end, weights_of(group))
+
+
+def test_wrong_checkpoint_is_named(groups: Groups, model_path: str, tmp_path: Path) -> None:
+    with pytest.raises(LearnerError, match=f"no checkpoint of the learner in {tmp_path}"):
+        groups(1).begin_phase(model_path, LR, resume_from=str(tmp_path))
+
+
+def test_a_dead_rank_is_named_and_the_phase_goes_on(groups: Groups, model_path: str, tmp_path: Path) -> None:
+    """A rank killed in the middle of a step, ZeRO-3; new ranks continue to the same bits."""
+    group = groups(2, 3)
+    group.begin_phase(model_path, LR)
+    group.update(make_batch(1))
+    group.save(str(tmp_path / "step-1"))
+    group.update(make_batch(2))
+    undisturbed = weights_of(group)
+    ray.get(group._ranks[1].die_in_next_step.remote())
+    started = time.monotonic()
+    with pytest.raises(LearnerError, match="learner rank 1 of 2 died in update"):
+        group.update(make_batch(3))
+    assert time.monotonic() - started < 10
+    group.begin_phase(model_path, LR, resume_from=str(tmp_path / "step-1"))
+    group.update(make_batch(2))
+    assert same_bits(undisturbed, weights_of(group))

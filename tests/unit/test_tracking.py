@@ -1,0 +1,174 @@
+"""The MLflow record, against a real SQLite store: nesting, resume, what is written once, and how runs end."""
+
+import json
+import math
+import os
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from mlflow.environment_variables import MLFLOW_DISABLE_TELEMETRY
+
+from conf.schema import Config
+from pipeline.tracking import EXPERIMENT, TrackedRun, Tracker, open_store
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory) -> Config:
+    """A configuration with a store of its own; the first test to open it waits for MLflow's migrations."""
+    return Config(tracking_uri=f"sqlite:///{tmp_path_factory.mktemp('store')}/mlruns/mlflow.db")
+
+
+@pytest.fixture
+def tracker(config: Config) -> Iterator[Tracker]:
+    with Tracker(config, parent_id=None) as tracker:
+        yield tracker
+
+
+def values(run: TrackedRun, key: str) -> list[tuple[int, float]]:
+    return [(metric.step, metric.value) for metric in run.client.get_metric_history(run.run_id, key)]
+
+
+def artifact(run: TrackedRun, path: str) -> Path:
+    return Path(run.client.get_run(run.run_id).info.artifact_uri) / path
+
+
+def status(run: TrackedRun) -> str:
+    return str(run.client.get_run(run.run_id).info.status)
+
+
+def test_runs_are_nested_and_described(tracker: Tracker, config: Config) -> None:
+    phase = tracker.phase(1, "challenger")
+    round_ = tracker.round(1)
+    parent, middle, leaf = (tracker.client.get_run(run.run_id) for run in (tracker, round_, phase))
+    assert (parent.info.run_name, middle.info.run_name, leaf.info.run_name) == ("tiny", "round-1", "challenger")
+    assert middle.data.tags["mlflow.parentRunId"] == tracker.parent_id
+    assert leaf.data.tags["mlflow.parentRunId"] == round_.run_id
+    assert (parent.data.tags["model"], parent.data.tags["profile"], parent.data.tags["seed"]) == ("assets/tiny-base", "tiny", "0")
+    experiment = tracker.client.get_experiment_by_name(EXPERIMENT)
+    assert experiment is not None
+    assert "Challenger" in experiment.tags["mlflow.note.content"]
+
+
+def test_a_resumed_run_continues_the_same_runs(tracker: Tracker, config: Config) -> None:
+    phase = tracker.phase(1, "solver")
+    again = Tracker(config, parent_id=tracker.parent_id)
+    assert again.parent_id == tracker.parent_id
+    assert again.phase(1, "solver").run_id == phase.run_id
+    assert again.phase(2, "solver").run_id != phase.run_id
+    assert again.phase(1, "challenger").run_id != phase.run_id
+
+
+def test_a_repeated_step_is_written_once_and_a_changed_value_beside_it(tracker: Tracker) -> None:
+    tracker.phase(1, "solver").log_step({"reward_mean": 0.1 + 0.2, "tokens_per_s": 5800.0}, step=3)
+    resumed = tracker.phase(1, "solver")
+    resumed.log_step({"reward_mean": 0.1 + 0.2, "tokens_per_s": 5900.0}, step=3)
+    resumed.log_step({"reward_mean": 0.1 + 0.2, "tokens_per_s": 5900.0}, step=4)
+    assert values(resumed, "reward_mean") == [(3, 0.1 + 0.2), (4, 0.1 + 0.2)]
+    assert sorted(values(resumed, "tokens_per_s")) == [(3, 5800.0), (3, 5900.0), (4, 5900.0)]
+
+
+def test_values_that_are_not_finite_are_left_out_and_named(tracker: Tracker) -> None:
+    phase = tracker.phase(1, "challenger")
+    phase.log_step({"kl": math.inf, "grad_norm": math.nan, "reward_mean": 0.5}, step=2)
+    run = tracker.client.get_run(phase.run_id)
+    assert run.data.metrics == {"reward_mean": 0.5}
+    assert run.data.tags["non_finite"] == "step 2: grad_norm, kl"
+
+
+def test_histogram_is_an_image_and_quantiles(tracker: Tracker) -> None:
+    phase = tracker.phase(1, "challenger")
+    phase.log_histogram([0.1, 0.5, 0.5, 0.5, 0.9], step=1)
+    phase.log_histogram([], step=2)
+    assert values(phase, "p_hat_q50") == [(1, 0.5)]
+    assert artifact(phase, "plots/p_hat/step-001.png").read_bytes().startswith(b"\x89PNG")
+    assert not artifact(phase, "plots/p_hat/step-002.png").exists()
+
+
+def test_table_is_in_the_layout_that_the_dashboard_shows(tracker: Tracker) -> None:
+    run = tracker.phase(1, "curriculum")
+    rows = [{"question": "lone surrogate \ud800, <script>", "p_hat": 0.5, "true": None}]
+    run.log_table(rows, "examples")
+    run.log_table(rows, "examples")
+    table = json.loads(artifact(run, "tables/examples.json").read_text())
+    assert table == {"columns": ["question", "p_hat", "true"], "data": [["lone surrogate \ud800, <script>", 0.5, None]]}
+    tag = tracker.client.get_run(run.run_id).data.tags["mlflow.loggedArtifacts"]
+    assert json.loads(tag) == [{"path": "tables/examples.json", "type": "table"}]
+
+
+def test_config_is_a_file_and_parameters_and_a_change_is_a_tag(tracker: Tracker, config: Config) -> None:
+    tracker.log_config(config)
+    changed = Config(tracking_uri=config.tracking_uri)
+    changed.rollout.engines = 2
+    tracker.log_config(changed)
+    run = tracker.client.get_run(tracker.run_id)
+    assert run.data.params["reward.lambda"] == "1.0"
+    assert run.data.params["challenger.steps"] == "5"
+    assert run.data.params["rollout.engines"] == "1"
+    assert {key for key in run.data.tags if key.startswith("changed.")} == {"changed.rollout.engines"}
+    assert "engines: 2" in artifact(tracker, "config.yaml").read_text()
+
+
+def test_file(tracker: Tracker, tmp_path: Path) -> None:
+    (tmp_path / "curriculum.parquet").write_bytes(b"PAR1")
+    tracker.log_file(tmp_path / "curriculum.parquet")
+    assert artifact(tracker, "curriculum.parquet").read_bytes() == b"PAR1"
+    with pytest.raises(OSError, match="missing"):
+        tracker.log_file(tmp_path / "missing")
+
+
+@pytest.mark.parametrize(("error", "ending"), [(ValueError, "FAILED"), (KeyboardInterrupt, "KILLED"), (SystemExit, "KILLED")])
+def test_endings(tracker: Tracker, error: type[BaseException], ending: str) -> None:
+    phase = tracker.phase(1, "evaluation")
+    with pytest.raises(error), phase:
+        assert status(phase) == "RUNNING"
+        raise error
+    assert status(phase) == ending
+    with tracker.phase(1, "evaluation") as resumed:
+        assert status(resumed) == "RUNNING"
+    assert status(phase) == "FINISHED"
+
+
+def test_a_parent_that_was_deleted_or_never_existed_is_replaced(config: Config) -> None:
+    first = Tracker(config, parent_id=None)
+    first.client.delete_run(first.run_id)
+    assert Tracker(config, parent_id=first.parent_id).parent_id != first.parent_id
+    assert Tracker(config, parent_id="0" * 32).parent_id != "0" * 32
+
+
+def test_an_experiment_deleted_in_the_dashboard_is_restored(config: Config) -> None:
+    client, experiment_id = open_store(config.tracking_uri)
+    client.delete_experiment(experiment_id)
+    Tracker(config, parent_id=None).log_step({"reward_mean": 0.5})
+    assert client.get_experiment(experiment_id).lifecycle_stage == "active"
+
+
+def test_a_store_that_was_moved_is_refused(config: Config, tmp_path: Path) -> None:
+    (tmp_path / "mlruns").mkdir()
+    old = config.tracking_uri.removeprefix("sqlite:///")
+    with sqlite3.connect(old) as source, sqlite3.connect(tmp_path / "mlruns/mlflow.db") as copy:
+        source.backup(copy)
+    with pytest.raises(ValueError, match="was made elsewhere"):
+        open_store(f"sqlite:///{tmp_path}/mlruns/mlflow.db")
+
+
+def test_runs_started_side_by_side_share_a_new_store(tmp_path: Path) -> None:
+    uri = f"sqlite:///{tmp_path}/mlruns/mlflow.db"
+    command = [sys.executable, "-c", f"from pipeline.tracking import open_store; print(open_store({uri!r})[1])"]
+    started = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    answers = [process.communicate(timeout=120) for process in started]
+    assert [error for _, error in answers] == ["", ""]  # nor does MLflow narrate its migrations
+    assert answers[0] == answers[1]
+
+
+@pytest.mark.parametrize("uri", ["mlruns", "postgresql://user@host/db", "sqlite://", "sqlite:///"])
+def test_other_stores_are_refused_before_anything_is_opened(uri: str) -> None:
+    with pytest.raises(ValueError, match="tracking_uri"):
+        open_store(uri)
+
+
+def test_nothing_is_sent_to_anyone() -> None:
+    assert (MLFLOW_DISABLE_TELEMETRY.get(), os.environ["DO_NOT_TRACK"]) == (True, "true")
