@@ -8,9 +8,11 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from conf.schema import Config
 
+FOLDER_PREFIX = "rzero-"
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -39,11 +41,20 @@ def prepare_environment() -> None:
         return
     if "ray" in sys.modules:
         raise RuntimeError("prepare_environment() was called after ray had been imported, which is too late for its settings")
-    folder = Path(tempfile.mkdtemp(prefix="rzero-"))  # short: a Unix socket's path ends at 107 characters
+    remove_orphans()
+    folder = Path(tempfile.mkdtemp(prefix=f"{FOLDER_PREFIX}{os.getpid()}-"))  # short: a Unix socket's path ends at 107 characters
     token_path = folder / "token"
     token_path.touch(mode=0o600)
     token_path.write_text(secrets.token_hex(32))
     os.environ.update(loopback_environment(token_path))
+
+
+def remove_orphans() -> None:
+    """Removes what runs that were killed left in the temporary folder: each folder is named after the process it belongs to."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{FOLDER_PREFIX}*-*"):
+        owner = folder.name.removeprefix(FOLDER_PREFIX).partition("-")[0]
+        if owner.isdigit() and not Path(f"/proc/{owner}").exists():
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def worker_environment() -> dict[str, str]:
@@ -59,7 +70,7 @@ def ray_cluster(config: Config) -> Iterator[None]:
     """
     import ray
 
-    quiet = {"log_to_driver": False, "logging_level": "warning"}
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "warning"}
     if os.environ.get("RAY_ADDRESS"):
         ray.init(runtime_env={"env_vars": worker_environment()}, **quiet)
         try:
@@ -82,5 +93,4 @@ def ray_cluster(config: Config) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
-        for session in folder.glob("session_*"):
-            shutil.rmtree(session, ignore_errors=True)
+        shutil.rmtree(folder, ignore_errors=True)

@@ -33,6 +33,7 @@ class RolloutFleet:
         self._workers = [self._start() for _ in range(config.rollout.engines)]
         self._versions: dict[Any, str] = {}
         self.replaced = 0
+        self.tokens = 0  # drawn since the start
 
     def _start(self) -> Any:
         return self._actor_class.remote(self._config, self._model_path)
@@ -59,7 +60,7 @@ class RolloutFleet:
                     self._replace(worker)
             if all(self._versions.get(worker) == policy.version for worker in self._workers):
                 return
-        raise RolloutError(f"rollout workers died {MOST_DEATHS_IN_A_ROW} times while they took on {policy.version}: {last}") from last
+        raise RolloutError(f"rollout workers died {MOST_DEATHS_IN_A_ROW} times taking on {policy.version}: {last}") from last
 
     def sample(self, requests: Sequence[Request], policy: Policy, sampling: SamplingConfig) -> list[Sample]:
         """One sample per request, in order, drawn under `policy`.
@@ -93,7 +94,9 @@ class RolloutFleet:
                 worker = self._replace(worker)
                 self.load(policy)
             idle.append(worker)
-        return [sample for chunk in range(len(chunks)) for sample in results[chunk]]
+        samples = [sample for chunk in range(len(chunks)) for sample in results[chunk]]
+        self.tokens += sum(len(sample.token_ids) for sample in samples)
+        return samples
 
     def _replace(self, dead: Any) -> Any:
         self._versions.pop(dead, None)

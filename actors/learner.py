@@ -35,7 +35,10 @@ GATHER_ELEMENTS = 1 << 28
 
 
 def engine_config(config: Config) -> dict[str, Any]:
-    """DeepSpeed's configuration: fp32, or bf16 with master weights and gradient sums in fp32."""
+    """DeepSpeed's configuration: fp32, or bf16 with master weights and gradient sums in fp32.
+
+    In bf16 stage 0 runs as stage 1, which gives the same weights: below it DeepSpeed sums gradients in bf16.
+    """
     learner = config.learner
     bfloat16 = config.model.dtype == "bfloat16"
     return {
@@ -47,7 +50,7 @@ def engine_config(config: Config) -> dict[str, Any]:
         "bf16": {"enabled": bfloat16, "check_grad_overflow": True},
         "data_types": {"grad_accum_dtype": "fp32"},
         "zero_optimization": {
-            "stage": learner.zero_stage,
+            "stage": max(learner.zero_stage, 1) if bfloat16 else learner.zero_stage,
             "overlap_comm": config.resources.device == "cuda",
             # Buckets are allocated whole; the default of 5e8 elements takes 2 GB in fp32.
             "reduce_bucket_size": 50_000_000,
@@ -75,7 +78,9 @@ class Learner:
         return ray.util.get_node_ip_address()
 
     def listen(self, host: str) -> int:
-        """Rank 0 only: a listening socket for the rendezvous, on this address alone; the system chooses the free port."""
+        """On rank 0 opens the rendezvous on this address alone and returns its port, a free one that the system chooses."""
+        if self.rank > 0:
+            return 0
         self._listener = socket.create_server((host, 0))
         return self._listener.getsockname()[1]
 
@@ -188,7 +193,7 @@ class Learner:
 
     def _step(self) -> dict[str, float]:
         """Takes the optimizer step unless the gradient is not finite; ZeRO's optimizers make that check themselves."""
-        if self.engine.zero_optimization() or self.engine.bfloat16_enabled():
+        if self.engine.zero_optimization():
             self.engine.step()
             norm, skipped = float(self.engine.get_global_grad_norm()), not self.engine.was_step_applied()
         else:

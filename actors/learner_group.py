@@ -88,7 +88,7 @@ class LearnerGroup:
         return metrics
 
     def weights(self) -> ray.ObjectRef:
-        """The policy's weights as one object of Ray's store, written by rank 0; see `actors.weights.unpack`."""
+        """The policy's weights as one object of Ray's store, which rank 0 owns; `actors.weights.unpack` reads it."""
         return self._call("weights")[0][0]
 
     def logprobs(self, samples: Sequence[Sample]) -> list[list[float]]:
@@ -123,7 +123,7 @@ class LearnerGroup:
         self._ranks = [actor.remote(rank, world_size, resources.device) for rank in range(world_size)]
         nodes = self._call("node_ip", timeout=START_TIMEOUT)
         host = "127.0.0.1" if len(set(nodes)) == 1 else nodes[0]
-        port = ray.get(self._ranks[0].listen.remote(host))
+        port = self._call("listen", host)[0]
         self._call("join", host, port, timeout=START_TIMEOUT)
 
     def _call(self, method: str, *arguments: Any, timeout: float = math.inf) -> list[Any]:
@@ -132,6 +132,8 @@ class LearnerGroup:
         A rank that dies leaves the others in a collective that fails later or never, so they are killed rather than waited for,
         and a death counts as the cause of the errors that reach us first.
         """
+        if not self._ranks:
+            raise LearnerError(f"{method}: the learner has no ranks, because begin_phase was not called or a rank failed since")
         pending = {getattr(actor, method).remote(*arguments): rank for rank, actor in enumerate(self._ranks)}
         deadline = time.monotonic() + timeout
         answers: dict[int, Any] = {}
@@ -152,7 +154,8 @@ class LearnerGroup:
         world = len(self._ranks)
         self.shutdown()
         if not failures:
-            raise LearnerError(f"learner ranks {sorted(pending.values())} of {world} did not finish {method} in {timeout:.0f} s")
+            late = f"learner ranks {sorted(pending.values())} of {world} did not finish {method} in {timeout:.0f} s"
+            raise LearnerError(f"{late}; free in the cluster: {ray.available_resources()}")
         rank, cause = min(failures.items(), key=lambda item: (not isinstance(item[1], RayActorError), item[0]))
         verb = "died in" if isinstance(cause, RayActorError) else "failed in"
         raise LearnerError(f"learner rank {rank} of {world} {verb} {method}: {getattr(cause, 'cause', cause)!r}") from cause

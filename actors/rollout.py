@@ -1,6 +1,7 @@
 """Rollout worker: one vLLM engine in a Ray actor, which draws responses under whichever policy it was given last."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import ray
@@ -42,12 +43,13 @@ class RolloutWorker:
         if config.resources.device == "cpu":
             keep_cpu_weights_loadable()
             # A seeded request whose prefill is cut in chunks would rewind its generator, which CPU generators cannot do.
-            engine = {"kv_cache_memory_bytes": config.rollout.kv_cache_mb << 20, "enable_chunked_prefill": False}
+            engine: dict[str, Any] = {"kv_cache_memory_bytes": config.rollout.kv_cache_mb << 20, "enable_chunked_prefill": False}
         else:
             engine = {"gpu_memory_utilization": config.rollout.gpu_memory_utilization}
+        dtype: Any = config.model.dtype
         self.llm = LLM(
             model=model_path,
-            dtype=config.model.dtype,
+            dtype=dtype,
             max_model_len=config.model.max_length,
             max_num_seqs=config.rollout.max_num_seqs,
             enforce_eager=config.resources.device == "cpu",
@@ -57,7 +59,7 @@ class RolloutWorker:
             seed=0,
             **engine,
         )
-        self.tokenizer = AutoTokenizer.from_pretrained(model_path)
+        self.tokenizer: Any = AutoTokenizer.from_pretrained(model_path)
         self.stop_ids = end_of_sequence_ids(self.llm, self.tokenizer)
         self.version = "none"
 
@@ -101,14 +103,14 @@ class RolloutWorker:
         )
         return [self._sample(request, output.outputs[0]) for request, output in zip(requests, outputs, strict=True)]
 
-    def _sample(self, request: Request, completion: object) -> Sample:
+    def _sample(self, request: Request, completion: Any) -> Sample:
         token_ids = tuple(completion.token_ids)
         text_ids = token_ids[:-1] if token_ids and token_ids[-1] in self.stop_ids else token_ids
         return Sample(
             prompt_ids=request.prompt_ids,
             token_ids=token_ids,
             logprobs=tuple(np.asarray(completion.logprobs.logprobs, dtype=np.float32).tolist()),
-            text=self.tokenizer.decode(text_ids, skip_special_tokens=False),
+            text=self.tokenizer.decode(list(text_ids), skip_special_tokens=False),
             finish_reason=completion.finish_reason,
             version=self.version,
             seed=request.seed,
@@ -119,14 +121,14 @@ class RolloutWorker:
         return True
 
 
-def end_of_sequence_ids(llm: object, tokenizer: object) -> list[int]:
+def end_of_sequence_ids(llm: Any, tokenizer: Any) -> list[int]:
     """Tokens that end a response: the model's and the tokenizer's, which differ where a chat template is used on a base model."""
     ids = llm.model_config.try_get_generation_config().get("eos_token_id") or []
     ids = {ids} if isinstance(ids, int) else set(ids)
     return sorted(ids | ({tokenizer.eos_token_id} - {None}))
 
 
-def rollout_actor(config: Config) -> type:
+def rollout_actor(config: Config) -> Any:
     """The Ray actor class with the resources and environment of one engine."""
     environment = engine_environment(config)
     gpus = config.resources.rollout_gpus if config.resources.device == "cuda" else 0

@@ -2,9 +2,9 @@ r"""Equivalence of answers by math-verify, in processes that can be killed.
 
 An answer is model output, and some of it hangs or blows up any symbolic parser (`9^{9^{9^9}}`). So math-verify runs in
 children, one comparison at a time; a child that has not replied by the parent's deadline gets SIGKILL and is replaced
-while its neighbours go on. Each child is forked from a warm process of its own (`actors/sandbox_child.py`), so that a replacement takes
-milliseconds, not the seconds that importing SymPy takes. No alarm signals, no threads.
-What such a child may do, and what is not covered, is told there.
+while its neighbours go on. Each child is forked from a warm process of its own, so that a replacement takes milliseconds,
+not the seconds that importing SymPy takes. No alarm signals, no threads. What a child may do, and what is not covered,
+`actors/sandbox_child.py` tells.
 """
 
 import json
@@ -15,6 +15,7 @@ import sys
 import time
 from collections import Counter, deque
 from collections.abc import Generator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal, Self, TypeVar
 
@@ -34,8 +35,8 @@ _ROOT = str(Path(__file__).resolve().parents[1])
 class AnswerSandbox:
     r"""A pool of `workers` killable processes that compare answers: what a `\boxed{}` held, None where there was none.
 
-    `timeout_s` bounds one comparison, and each answer's own parsing, in seconds of wall clock; `memory_mb` bounds a child's
-    address space, in MiB. Use it as a context manager, or call `close`.
+    `timeout_s` bounds one comparison, in seconds of wall clock, and half of it the loading of one answer: its parsing, and a
+    first evaluation. `memory_mb` bounds a child's address space, in MiB. Use it as a context manager, or call `close`.
 
     >>> with AnswerSandbox() as sandbox:
     ...     sandbox.vote(["0.5", r"\frac{1}{2}", "3", None]).share
@@ -189,9 +190,9 @@ class _Worker:
             self._send(request)
 
     def _send(self, request: _Request) -> None:
-        # At most 2 x 2000 characters of 12 bytes: less than a pipe holds, so this never blocks.
+        # At most 2 x 1000 characters of 12 bytes: less than a pipe holds, so this never blocks.
         os.write(self._request_out, json.dumps(request).encode() + b"\n")
-        self.deadline = time.monotonic() + self._timeout_s
+        self.deadline = time.monotonic() + self._timeout_s * len(request) / 2
 
     def step(self, readable: bool) -> _Outcome | None:
         """Take what has happened since the last step; the outcome of the request, once there is one."""
@@ -225,10 +226,8 @@ class _Worker:
         self._generation += 1
         self._await_child()
         assert self._process.stdin is not None
-        try:
+        with suppress(BrokenPipeError):  # the nursery is gone as well: the next step sees that, and starts another
             self._process.stdin.write(b"k")
-        except BrokenPipeError:
-            pass  # the nursery is gone as well: the next step sees that, and starts another
         return self._finish("killed")
 
     def _replace_nursery(self) -> _Outcome | None:

@@ -52,7 +52,6 @@ def nursery(request_fd: str, reply_fd: str, timeout_s: str, memory_mb: str, gene
     born, own_pid = int(generation), os.getpid()
     while True:
         alive, held_by_child = os.pipe()
-        parent = os.getpid()
         pid = os.fork()
         if pid == 0:
             libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -1,6 +1,7 @@
 """From a profile and the user's overrides to a checked `Config`, or an error that says what would have been valid."""
 
 import difflib
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import Field, fields, is_dataclass
 from pathlib import Path
@@ -76,7 +77,8 @@ def set_value(config: DictConfig, key: str, value: Any, source: str) -> None:
     in_benchmark = benchmark.startswith("evaluation.benchmarks.") and leaf in {field.name for field in fields(BenchmarkConfig)}
     if name not in known and not in_benchmark:
         close = difflib.get_close_matches(key, [shown(other) for other in known], n=3, cutoff=0.5)
-        raise ConfigError(f"{key}={value} ({source}): no such setting. {'Close: ' + ', '.join(close) + '.' if close else ''}".strip())
+        hint = f" Close: {', '.join(close)}." if close else ""
+        raise ConfigError(f"{key}={value} ({source}): no such setting.{hint}")
     try:
         if in_benchmark and OmegaConf.select(config, benchmark) is None:
             OmegaConf.update(config, benchmark, BenchmarkConfig())
@@ -128,6 +130,8 @@ def check(config: Config) -> None:
         outside = value is not None and ((low is not None and value < low) or (high is not None and value > high))
         if outside or (choices and value not in choices):
             raise ConfigError(f"{shown(name)}={value}: {valid(field)}.")
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", config.name):
+        raise ConfigError(f"name={config.name}: names a folder; valid: letters, digits, '.', '_' and '-', not first a sign.")
     for role in ("challenger", "solver"):
         phase = getattr(config, role)
         if phase.batch % phase.group:

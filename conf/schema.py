@@ -69,7 +69,9 @@ class GrpoConfig:
     advantage_scale: str = setting("group", "what advantages are divided by", choices=("group", "batch", "none"))
     baseline: str = setting("group", "what is subtracted from rewards", choices=("group", "batch"))
     importance: str = setting(
-        "token_tis", "correction for rollout and learner log-probabilities that differ", choices=("none", "token_tis", "sequence_mask")
+        "token_tis",
+        "correction where rollout and learner log-probabilities differ",
+        choices=("none", "token_tis", "sequence_mask"),
     )
     importance_cap: float = setting(2.0, "cap of the importance correction", low=1)
 

@@ -32,7 +32,10 @@ def main() -> None:
     parser.add_argument("--tracking-uri", default=Config.tracking_uri, help="sqlite:///<file> (default: %(default)s)")
     arguments = parser.parse_args()
     check(arguments.port, arguments.tracking_uri)
-    open_store(arguments.tracking_uri)  # makes it if need be, with its artifacts beside it, so that runs can start later
+    try:
+        open_store(arguments.tracking_uri)  # makes it if need be, with its artifacts beside it, so that runs can start later
+    except ValueError as error:
+        sys.exit(str(error))
     serve(arguments.port, arguments.tracking_uri)
 
 

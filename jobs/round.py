@@ -20,12 +20,13 @@ class Parser(argparse.ArgumentParser):
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
-    parser = Parser(prog="python -m jobs.round", description="Run R-Zero up to a round: what is finished already is not run again.")
+    parser = Parser(prog="python -m jobs.round", description="Run R-Zero up to a round; what is finished is not run again.")
+    names = ", ".join(profiles())
     parser.add_argument("--iter", type=int, default=1, metavar="N", help="last round to run (default 1)")
-    parser.add_argument("--profile", default="tiny", help=f"one of {', '.join(profiles())}, or a path to a YAML file (default tiny)")
+    parser.add_argument("--profile", default="tiny", help=f"one of {names}, or a path to a YAML file (default tiny)")
     parser.add_argument("--name", help="name of the run (default: the profile's)")
     parser.add_argument("--seed", type=int, help="seed of the run (default: the profile's)")
-    parser.add_argument("--set", nargs="*", default=[], metavar="SETTING=VALUE", help="settings to change, e.g. challenger.steps=2 reward.lambda=0.5")
+    parser.add_argument("--set", nargs="*", default=[], metavar="SETTING=VALUE", help="e.g. challenger.steps=2 reward.lambda=0.5")
     return parser.parse_args(arguments)
 
 

@@ -14,7 +14,9 @@ def boxed(sample: Sample) -> str | None:
     return None if sample.truncated else extract_boxed(sample.text)
 
 
-def draw_answers(run: Run, questions: Sequence[str], count: int, policy, *path: int | str, greedy: bool = False) -> list[list[str | None]]:
+def draw_answers(
+    run: Run, questions: Sequence[str], count: int, policy, *path: int | str, greedy: bool = False
+) -> list[list[str | None]]:
     """Asks the Solver `policy` each question `count` times.
 
     Args:

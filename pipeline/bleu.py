@@ -191,7 +191,7 @@ def _occurrences(owner: Ints, grams: Ints, size: int) -> csr_array:
 def _tabulate(function: Callable[[int, int], float], first: NDArray[Any], second: NDArray[Any]) -> Floats:
     """`function` of two arrays of small numbers, called once for each combination that occurs: there are few."""
     width = int(second.max(initial=0)) + 1
-    code = first * width + second
+    code = np.multiply(first, width, dtype=np.int64) + second
     used = np.flatnonzero(np.bincount(code))
     table = np.zeros(int(used.max(initial=0)) + 1)
     table[used] = [function(*divmod(combination, width)) for combination in used.tolist()]

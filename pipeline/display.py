@@ -209,7 +209,7 @@ def _facts(summary: RoundSummary) -> Table:
     moved = "-" if first is None or last is None else f"{first:.2f} -> {last:.2f} from the Challenger's first step to its last"
     total = sum(summary.seconds.values())
     parts = sorted(summary.seconds.items(), key=lambda part: -part[1])
-    times = ", ".join(f"{name} {duration(spent)}" for name, spent in parts)
+    times = ", ".join(f"{name} {duration(spent)}" for name, spent in parts if spent >= 0.5)
     grid = Table.grid(padding=(0, 2, 0, 0))
     grid.add_column(style="dim", min_width=10)
     grid.add_column()

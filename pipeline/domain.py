@@ -1,8 +1,9 @@
-"""The oracle of the tiny domain: reads a question back into a program, and so knows its right answer, its difficulty and its worked solution.
+"""The oracle of the tiny domain: reads a question back into a program, and so knows its right answer and its difficulty.
 
-Any text can be asked about, also one that a model wrote: what is no well-posed problem of the domain gets None. Reading and writing
-(`domain_text.py`) share the phrase tables and nothing else, so that a question which comes back as the program it was written from is a
-real test of the oracle. It serves evaluation and reports alone: no reward and no training label ever comes from here.
+Any text can be asked about, also one that a model wrote: what is no well-posed problem of the domain gets None. Reading and
+writing (`domain_text.py`) share the phrase tables and nothing else, so that a question which comes back as the program it was
+written from is a real test of the oracle. It serves evaluation and reports alone: no reward and no training label comes from
+here. The worked solutions and the held-out set of the tiny base model are made here too.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from pipeline.domain_text import FORMS, TRANSFER_FORM, Line, Move, Operand, Prob
 BANDS: Mapping[str, tuple[int, int]] = {"easy": (1, 3), "medium": (4, 6), "hard": (8, 12)}  # difficulty, both ends included
 
 
-# --- from text to programs --------------------------------------------------------------------------------------------------
+# --- from text to programs ------------------------------------------------------------------------------------------------------
 
 
 def read_expression(text: str) -> Problem | None:
@@ -65,7 +66,12 @@ def read_machine(first: str, middle: Sequence[str], last: str) -> Problem | None
         rules[found[1]["letter"]] = found[0]
         subjects.add(found[1]["subject"])
     opening = words.OPEN_MACHINE.read(sending)
-    if opening is None or len(subjects) != 1 or words.ASK_MACHINE.read(last) is None or not set(opening["sequence"].split()) <= set(rules):
+    if (
+        opening is None
+        or len(subjects) != 1
+        or words.ASK_MACHINE.read(last) is None
+        or not set(opening["sequence"].split()) <= set(rules)
+    ):
         return None
     return chain("machine", int(opening["n"]), [rules[letter] for letter in opening["sequence"].split()])
 
@@ -100,8 +106,8 @@ READERS = (read_steps, read_story, read_machine, read_compare, read_reverse)
 def parse(question: str) -> Problem | None:
     """The program behind any text of the domain, also one that a model wrote; None if the text is no well-posed problem.
 
-    Things that are counted or owned cannot be fewer than none, so a story or comparison that takes away too much is ill-posed; bare numbers
-    may go below zero. At least one step has to be worked.
+    Things that are counted or owned cannot be fewer than none, so a story or comparison that takes away too much is ill-posed;
+    bare numbers may go below zero. At least one step has to be worked.
     """
     text = question.strip()
     problem = read_expression(text)
@@ -140,14 +146,14 @@ def effort_of(problem: Problem) -> int:
     return sum(effort(op, value_of(left, values), value_of(right, values)) for op, left, right in problem.lines)
 
 
-# --- worked solutions and the held-out set ----------------------------------------------------------------------------------------------
+# --- worked solutions and the held-out set --------------------------------------------------------------------------------------
 
 
 def solution(problem: Problem, rng: Random | None = None, slip: float = 0.0) -> str:
     """The worked lines and the boxed answer, e.g. "12+7=19\n19-5=14\n\\boxed{14}".
 
-    With chance `slip` times its effort a step comes out a little wrong and the work goes on from there: noise that voting can see through,
-    since wrong answers scatter.
+    With chance `slip` times its effort a step comes out a little wrong and the work goes on from there: noise that voting can
+    see through, since wrong answers scatter.
     """
     values: list[int] = []
     work = []
@@ -175,8 +181,16 @@ def held_out(seed: int = 0, per_band: int = 80, transfer: int = 60) -> Iterator[
     ]:  # fmt: skip
         for i in range(count):
             while True:
-                text, problem = words.write(rng, forms[i % len(forms)], rng.randint(1, high), large=0.3 if band == "hard" else 0.1)
+                text, problem = words.write(
+                    rng, forms[i % len(forms)], rng.randint(1, high), large=0.3 if band == "hard" else 0.1
+                )
                 if is_held_out(text) and text not in seen and low <= effort_of(problem) <= high:
                     break
             seen.add(text)
-            yield {"question": text, "answer": str(answer_of(problem)), "band": band, "form": problem.form, "difficulty": effort_of(problem)}
+            yield {
+                "question": text,
+                "answer": str(answer_of(problem)),
+                "band": band,
+                "form": problem.form,
+                "difficulty": effort_of(problem),
+            }

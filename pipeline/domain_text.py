@@ -28,13 +28,15 @@ LIMIT = 999  # no value in rule-written text is larger
 HER = ("Mia", "Ana", "Eva", "Lena", "Zoe", "Nora", "Ivy", "Ruth", "Uma", "Tess")
 HIS = ("Leo", "Tom", "Ben", "Max", "Sam", "Omar", "Finn", "Hugo", "Raj", "Karl")
 NAMES = HER + HIS
-THINGS = ("pens", "coins", "cards", "shells", "marbles", "stamps", "apples", "nuts", "beads", "books", "eggs", "plums", "keys", "stones")
+THINGS = (
+    "pens", "coins", "cards", "shells", "marbles", "stamps", "apples", "nuts", "beads", "books", "eggs", "plums", "keys", "stones",
+)  # fmt: skip
 PACKS = ("bags", "boxes", "packs", "jars", "baskets")
 SUBJECTS = ("Machine", "Robot", "Rule", "Button")
 LETTERS = "ABC"
 LINKS = ("Then", "Next", "Later")
 
-# --- programs ---------------------------------------------------------------------------------------------------------------------------
+# --- programs -------------------------------------------------------------------------------------------------------------------
 
 
 class Ref(NamedTuple):
@@ -63,7 +65,7 @@ class Move(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """A well-posed question as a program: `lines` in the order of the worked solution, `answer` one of their results or a literal."""
+    """A well-posed question: `lines` in the order of the worked solution, `answer` one of their results or a literal."""
 
     form: str
     lines: tuple[Line, ...]
@@ -87,7 +89,7 @@ def run(problem: Problem) -> list[int]:
 
 
 def effort(op: str, left: int, right: int) -> int:
-    """1 for a small step such as 37+15, 2 for a product or a large number: what a step adds to the difficulty and to the chance of a slip."""
+    """What a step adds to the difficulty and to the chance of a slip: 1 if small, as 37+15, 2 for a product or large numbers."""
     return 1 if op != "*" and right <= 20 and left < 100 else 2
 
 
@@ -105,11 +107,12 @@ def chain(form: str, start: int, moves: Sequence[Move]) -> Problem:
     return Problem(form, tuple(lines), value)
 
 
-# --- phrases ----------------------------------------------------------------------------------------------------------------------------
+# --- phrases --------------------------------------------------------------------------------------------------------------------
 
 SLOTS = {
-    "n": r"0|[1-9]\d{0,3}", "k": r"0|[1-9]\d{0,3}", "a": "|".join(NAMES), "b": "|".join(NAMES), "p": "She|He", "thing": "|".join(THINGS),
-    "packs": "|".join(PACKS), "subject": "|".join(SUBJECTS), "letter": f"[{LETTERS}]", "sequence": f"[{LETTERS}](?: [{LETTERS}])*",
+    "n": r"0|[1-9]\d{0,3}", "k": r"0|[1-9]\d{0,3}", "a": "|".join(NAMES), "b": "|".join(NAMES), "p": "She|He",
+    "thing": "|".join(THINGS), "packs": "|".join(PACKS), "subject": "|".join(SUBJECTS),
+    "letter": f"[{LETTERS}]", "sequence": f"[{LETTERS}](?: [{LETTERS}])*",
 }  # fmt: skip
 
 
@@ -170,33 +173,39 @@ ASK_EXPRESSION = ("Compute", "Evaluate", "Calculate", "Work out", "Find", "What 
 
 OPEN_STEPS = Phrases("Start with {n}.", "Begin with {n}.", "Take {n}.", "Think of {n}.", "Write down {n}.")
 MOVE_STEPS = Moves(
-    True, add=("Add {n}.", "Increase it by {n}."), sub=("Subtract {n}.", "Take away {n}.", "Decrease it by {n}."), mul=("Multiply by {n}.",),
-    double=("Double it.",), triple=("Triple it.",), add_many=("Add {k} times {n}.",), sub_many=("Subtract {k} times {n}.",),
+    True, add=("Add {n}.", "Increase it by {n}."), sub=("Subtract {n}.", "Take away {n}.", "Decrease it by {n}."),
+    mul=("Multiply by {n}.",), double=("Double it.",), triple=("Triple it.",),
+    add_many=("Add {k} times {n}.",), sub_many=("Subtract {k} times {n}.",),
 )  # fmt: skip
 ASK_STEPS = Phrases("What is the result?", "What do you get?", "What number is it now?", "Where do you end?")
 
 OPEN_STORY = Phrases("{a} has {n} {thing}.", "{a} owns {n} {thing}.", "{a} starts with {n} {thing}.", "{a} keeps {n} {thing}.")
 MOVE_STORY = Moves(
     True, add=("{p} buys {n} more.", "{p} finds {n} more.", "{p} wins {n}.", "{p} gets {n} from {b}."),
-    sub=("{p} loses {n}.", "{p} sells {n}.", "{p} gives {n} to {b}.", "{p} breaks {n}."), mul=("{p} swaps each for {n} new ones.",),
-    double=("The number doubles.",), triple=("The number triples.",),
+    sub=("{p} loses {n}.", "{p} sells {n}.", "{p} gives {n} to {b}.", "{p} breaks {n}."),
+    mul=("{p} swaps each for {n} new ones.",), double=("The number doubles.",), triple=("The number triples.",),
     add_many=("{p} buys {k} {packs} of {n}.", "{p} finds {k} {packs} of {n}."), sub_many=("{p} sells {k} {packs} of {n}.",),
 )  # fmt: skip
 ASK_STORY = Phrases(
-    "How many {thing} does {a} have now?", "How many {thing} are left?", "How many {thing} does {a} have at the end?", "Count the {thing}."
+    "How many {thing} does {a} have now?",
+    "How many {thing} are left?",
+    "How many {thing} does {a} have at the end?",
+    "Count the {thing}.",
 )
 
 MOVE_THIRD: dict[str, Sequence[str]] = {"add": ("adds {n}.",), "sub": ("subtracts {n}.", "takes away {n}.")}
 OPEN_MACHINE = Phrases("Send {n} through {sequence}.", "Put {n} into {sequence}.", "Feed {n} to {sequence}.")
 MOVE_MACHINE = Moves(
     False, **{key: [f"{{subject}} {{letter}} {t}" for t in templates] for key, templates in MOVE_THIRD.items()},
-    mul=("{subject} {letter} multiplies by {n}.",), double=("{subject} {letter} doubles.",), triple=("{subject} {letter} triples.",),
+    mul=("{subject} {letter} multiplies by {n}.",), double=("{subject} {letter} doubles.",),
+    triple=("{subject} {letter} triples.",),
 )  # fmt: skip
 ASK_MACHINE = Phrases("What comes out?", "What is the output?", "Which number comes out?")
 
 OPEN_COMPARE = Phrases("{a} has {n} {thing}.", "{a} owns {n} {thing}.", "{a} holds {n} {thing}.")
 MOVE_COMPARE = Moves(
-    False, add=("{a} has {n} more than {b}.", "{a} owns {n} more than {b}."), sub=("{a} has {n} fewer than {b}.", "{a} owns {n} fewer than {b}."),
+    False, add=("{a} has {n} more than {b}.", "{a} owns {n} more than {b}."),
+    sub=("{a} has {n} fewer than {b}.", "{a} owns {n} fewer than {b}."),
     mul=("{a} has {n} times as many as {b}.",), double=("{a} has twice as many as {b}.",),
 )  # fmt: skip
 ASK_COMPARE = Phrases("How many {thing} does {a} have?", "How many {thing} does {a} own?")
@@ -212,7 +221,7 @@ def pronoun(name: str) -> str:
     return "She" if name in HER else "He"
 
 
-# --- from programs to text --------------------------------------------------------------------------------------------------------------
+# --- from programs to text ------------------------------------------------------------------------------------------------------
 
 
 def draw_number(rng: Random, large: float) -> int:
@@ -266,7 +275,8 @@ def write_story(rng: Random, steps: int, large: float) -> tuple[str, Problem]:
     start, (a, b), thing = draw_start(rng, large), rng.sample(NAMES, 2), rng.choice(THINGS)
     moves = draw_moves(rng, start, steps, large)
     middle = (MOVE_STORY.say(m, rng, p=pronoun(a), b=b, packs=rng.choice(PACKS)) for m in moves)
-    return " ".join([OPEN_STORY.say(rng, a=a, n=start, thing=thing), *middle, ASK_STORY.say(rng, a=a, thing=thing)]), chain("story", start, moves)
+    sentences = [OPEN_STORY.say(rng, a=a, n=start, thing=thing), *middle, ASK_STORY.say(rng, a=a, thing=thing)]
+    return " ".join(sentences), chain("story", start, moves)
 
 
 def write_machine(rng: Random, steps: int, large: float) -> tuple[str, Problem]:
@@ -296,9 +306,8 @@ def write_compare(rng: Random, steps: int, large: float) -> tuple[str, Problem]:
         sentences.append(MOVE_COMPARE.say(move, rng, a=person, b=base))
         lines.append(Line(move.op, owned[base], move.factors[0]))
         owned[person] = Ref(len(lines) - 1)
-    if total:
-        return " ".join([*sentences, ASK_TOTAL.say(rng, thing=thing)]), together(lines, owned)
-    return " ".join([*sentences, ASK_COMPARE.say(rng, thing=thing, a=people[-1])]), Problem("compare", tuple(lines), owned[people[-1]])
+    sentences.append(ASK_TOTAL.say(rng, thing=thing) if total else ASK_COMPARE.say(rng, thing=thing, a=people[-1]))
+    return " ".join(sentences), together(lines, owned) if total else Problem("compare", tuple(lines), owned[people[-1]])
 
 
 def write_reverse(rng: Random, steps: int, large: float) -> tuple[str, Problem]:
@@ -323,8 +332,8 @@ def backwards(end: int, moves: Sequence[Move]) -> Problem:
 
 
 WRITERS: Mapping[str, Callable[[Random, int, float], tuple[str, Problem]]] = {
-    "expression": write_expression, "steps": write_steps, "story": write_story, "machine": write_machine, "compare": write_compare,
-    TRANSFER_FORM: write_reverse,
+    "expression": write_expression, "steps": write_steps, "story": write_story, "machine": write_machine,
+    "compare": write_compare, TRANSFER_FORM: write_reverse,
 }  # fmt: skip
 
 

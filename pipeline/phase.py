@@ -58,19 +58,22 @@ def grpo_phase(run: Run, round_: int, task: Task) -> None:
     checkpoint = stage.get("checkpoint")
     with run.clock.part("start-up"):
         run.learner.begin_phase(
-            run.policy_path(task.role, round_ - 1), settings.lr, resume_from=str(run.state.folder / checkpoint) if checkpoint else None
+            run.policy_path(task.role, round_ - 1),
+            settings.lr,
+            resume_from=str(run.state.folder / checkpoint) if checkpoint else None,
         )
     with (
         run.tracker.phase(round_, task.role) as tracked,
         PhaseProgress(round=round_, name=task.role, total=settings.steps, done=len(history)) as progress,
     ):
         for step in range(len(history) + 1, settings.steps + 1):
+            tokens_before = run.fleet.tokens
             policy = sync(run, policy_version(task.role, round_, step - 1))
             groups = sample(run, round_, step, task, policy)
             scores = task.score(step, groups)
             update = learn(run, groups, scores)
 
-            metrics = step_metrics(groups, scores, update, run.clock.take())
+            metrics = step_metrics(groups, scores, update, run.clock.take(), run.fleet.tokens - tokens_before)
             history.append(metrics)
             p_hats[step] = scores.p_hats
             write_step(folder, step, groups, scores)
@@ -127,9 +130,9 @@ def learn(run: Run, groups: list[list[Sample]], scores: Scores) -> dict[str, flo
 
 
 def step_metrics(
-    groups: list[list[Sample]], scores: Scores, update: dict[str, float], seconds: dict[str, float]
+    groups: list[list[Sample]], scores: Scores, update: dict[str, float], seconds: dict[str, float], tokens: int
 ) -> dict[str, float]:
-    """All that is known of a step, under names that both roles share. What was not measured is left out."""
+    """What is known of a step in which `tokens` were drawn, under names both roles share; what was not measured is left out."""
     samples = [sample for group in groups for sample in group]
     rewards = [reward for group in scores.rewards for reward in group]
     lengths = [len(sample.token_ids) for sample in samples]
@@ -140,7 +143,7 @@ def step_metrics(
         "p_hat_mean": sum(scores.p_hats) / len(scores.p_hats) if scores.p_hats else math.nan,
         "response_length": sum(lengths) / len(lengths),
         "truncated": sum(sample.truncated for sample in samples) / len(samples),
-        "rollout_tokens_per_s": (sum(lengths) + scores.metrics.get("answer_tokens", 0.0)) / max(seconds.get("sampling", 0.0), 1e-9),
+        "rollout_tokens_per_s": tokens / seconds["sampling"],
         **scores.metrics,
         **{name: value for name, value in update.items() if name != "seconds"},
         **{f"seconds_{part}": spent for part, spent in seconds.items()},
@@ -170,7 +173,9 @@ def write_step(folder: Path, step: int, groups: list[list[Sample]], scores: Scor
         write_table(folder / f"questions-{step:04d}.parquet", scores.questions, QUESTIONS)
 
 
-def save(run: Run, round_: int, role: Role, folder: Path, history: list[dict[str, float]], p_hats: dict[int, list[float]]) -> None:
+def save(
+    run: Run, round_: int, role: Role, folder: Path, history: list[dict[str, float]], p_hats: dict[int, list[float]]
+) -> None:
     """Checkpoints the learner and lets the manifest name the checkpoint; the one before it goes."""
     before = run.state.stage(round_, role).get("checkpoint")
     checkpoint = folder / f"checkpoint-{len(history):04d}"

@@ -17,13 +17,16 @@ PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#f
 CURVES = (
     ("reward_mean", "reward", True),
     ("p_hat_mean", "p-hat", True),
-    ("wellformed_share", "well-formed share", True),
+    ("well_formed", "well-formed share", True),
     ("kl", "KL to reference", False),
     ("entropy", "entropy, nats", False),
     ("grad_norm", "gradient norm", False),
     ("clip_fraction", "clip fraction", False),
-    ("response_length", "response length, tokens", False),
     ("mismatch_kl", "rollout-learner KL", False),
+    ("zero_variance_groups", "zero-variance groups", False),
+    ("response_length", "response length, tokens", False),
+    ("repetition_share", "repetition share", False),
+    ("distinct_clusters", "distinct clusters", False),
 )
 
 
@@ -104,24 +107,26 @@ def time_split(seconds: Mapping[str, float]) -> Figure:
 
 
 def accuracy_by_round(rows: Sequence[Mapping[str, Any]]) -> Figure:
-    """Held-out accuracy over the rounds, a line for each benchmark and way of answering; round 0 is the base model.
+    """Held-out accuracy over the rounds: a panel for each way of answering, a line for each benchmark; round 0 is the base.
 
     Each row: {"round": 1, "benchmark": "heldout", "sampled": 0.52, "greedy": 0.61, "majority": 0.7}; ways may be missing.
     """
-    figure, (axis,) = _figure(7.5, 4)
+    ways = [way for way in ("sampled", "greedy", "majority") if any(way in row for row in rows)]
     benchmarks = list(dict.fromkeys(str(row["benchmark"]) for row in rows))
-    for index, benchmark in enumerate(benchmarks):
-        for way, style in (("sampled", "-"), ("greedy", "--"), ("majority", ":")):
+    figure, axes = _figure(3 * max(1, len(ways)) + 1.5, 3.4, columns=max(1, len(ways)))
+    for axis, way in zip(axes, ways, strict=False):
+        for index, benchmark in enumerate(benchmarks):
             points = sorted((row["round"], row[way]) for row in rows if row["benchmark"] == benchmark and way in row)
-            if not points:
-                continue
-            color = PALETTE[index % len(PALETTE)]
-            axis.plot(*zip(*points, strict=True), style, color=color, marker="o", markersize=4, label=f"{benchmark}, {way}")
-    axis.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    axis.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-    axis.grid(axis="y", color=FAINT, linewidth=0.4)
-    axis.set_xlabel("round (0: base model)", fontsize=9, color=INK)
-    axis.set_title("Held-out accuracy", loc="left", fontsize=10, color=INK)
-    if rows:
-        axis.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False, fontsize=8)
+            numbers, accuracies = [number for number, _ in points], [accuracy for _, accuracy in points]
+            line = "-" if index < len(PALETTE) else "--"
+            axis.plot(numbers, accuracies, line, color=PALETTE[index % len(PALETTE)], marker="o", markersize=4, label=benchmark)
+        axis.set_title(way, loc="left", fontsize=9, color=INK)
+        axis.set_ylim(-0.02, 1.02)
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+        axis.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+        axis.grid(axis="y", color=FAINT, linewidth=0.4)
+    if ways:
+        axes[-1].legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False, fontsize=8)
+    figure.suptitle("Held-out accuracy", fontsize=10, color=INK)
+    figure.supxlabel("round (0: base model)", fontsize=9, color=INK)
     return figure

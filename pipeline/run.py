@@ -9,11 +9,11 @@ from typing import Any
 
 import ray
 import torch
-from actors.reward import RewardActor
 
 from actors.cluster import ray_cluster
 from actors.fleet import RolloutFleet
 from actors.learner_group import LearnerGroup
+from actors.reward import RewardActor
 from actors.weights import Policy, read_checkpoint
 from conf.load import ConfigError, resolve
 from conf.schema import Config
@@ -87,14 +87,18 @@ def find_model(path: str) -> str:
             raise ConfigError(f"model.path={path}: {folder} has no config.json; valid: a model folder in HF format, or a hub id.")
         return str(folder.absolute())
     if path.startswith((".", "/", "~")) or path.count("/") != 1:
-        raise ConfigError(f"model.path={path}: no such folder; valid: a model folder in HF format, or a hub id such as Qwen/Qwen3-4B-Base.")
+        raise ConfigError(
+            f"model.path={path}: no such folder; valid: a model folder in HF format, or a hub id such as Qwen/Qwen3-4B-Base."
+        )
     from huggingface_hub import snapshot_download
 
     try:
         return snapshot_download(path, allow_patterns=["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja"])
     except Exception as error:  # the hub client raises many unrelated types; for the user all of them mean one thing
         reason = str(error).splitlines()[0]
-        raise ConfigError(f"model.path={path}: not a local folder, and it could not be had from the model hub ({reason}).") from error
+        raise ConfigError(
+            f"model.path={path}: not a local folder, and it could not be had from the model hub ({reason})."
+        ) from error
 
 
 @dataclass(frozen=True)

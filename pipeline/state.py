@@ -124,7 +124,9 @@ class RunState:
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise ConfigError(f"name={config.name}: another process is working on {self.folder}. Wait for it, or use another name.") from error
+            raise ConfigError(
+                f"name={config.name}: another process is working on {self.folder}. Wait for it, or use another name."
+            ) from error
         settings = json.loads(json.dumps(asdict(config)))
         if self.path.exists():
             self.data = json.loads(self.path.read_text())

@@ -19,8 +19,14 @@ def close_round(run: Run, round_: int, tracked: Any) -> None:
     if summary.label_accuracy is not None:
         run.tracker.log_step({"label_accuracy": summary.label_accuracy}, round_)
     for number in (round_ - 1, round_):
-        run.tracker.log_step({f"{name}_{way}": value for name, ways in accuracies(run, number).items() for way, value in ways.items()}, number)
-    rows = [{"round": number, "benchmark": name, **ways} for number in range(round_ + 1) for name, ways in accuracies(run, number).items()]
+        run.tracker.log_step(
+            {f"{name}_{way}": value for name, ways in accuracies(run, number).items() for way, value in ways.items()}, number
+        )
+    rows = [
+        {"round": number, "benchmark": name, **ways}
+        for number in range(round_ + 1)
+        for name, ways in accuracies(run, number).items()
+    ]
     run.tracker.log_figure(accuracy_by_round(rows), "accuracy_by_round")
     run.state.record(round_, "summary", done=True)
     round_summary(summary)

@@ -6,8 +6,10 @@ resumed run finds its rounds and phases again instead of starting new ones.
 
 import fcntl
 import json
+import logging
 import math
 import os
+import re
 import shutil
 import subprocess
 import time
@@ -25,14 +27,16 @@ from omegaconf import OmegaConf
 from conf.schema import Config
 from pipeline import plots
 
-# Read when mlflow is imported, hence above it: nothing is sent to anyone, and migrations are not narrated to the user.
+# Read when mlflow is imported, hence above it: nothing is sent to anyone, and no links are printed between our own lines.
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("DO_NOT_TRACK", "true")
-os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
+os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
 
 from mlflow.entities import Metric, Param
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
+
+logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)  # the making of a new store's tables is not news
 
 EXPERIMENT = "r-zero"
 DESCRIPTION = (
@@ -108,19 +112,16 @@ class TrackedRun:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        if kind is None:
-            status = "FINISHED"
-        else:
-            status = "FAILED" if issubclass(kind, Exception) else "KILLED"
+        status = "FINISHED" if kind is None else "FAILED" if issubclass(kind, Exception) else "KILLED"
         self.client.set_terminated(self.run_id, status)
 
     def log_step(self, metrics: Mapping[str, float], step: int = 0) -> None:
-        """Record the metrics of one step, in one transaction.
+        """Record the metrics of one step, in one transaction. Characters that MLflow refuses in a name become underscores.
 
         Infinite and NaN values would wreck the charts' axes (MLflow stores infinity as 1.8e308): they are left out, and the
         tag `non_finite` says which they were.
         """
-        values = {key: float(value) for key, value in metrics.items()}
+        values = {_valid(name): float(value) for name, value in metrics.items()}
         broken = sorted(key for key, value in values.items() if not math.isfinite(value))
         if broken:
             self.client.set_tag(self.run_id, "non_finite", f"step {step}: {', '.join(broken)}")
@@ -250,4 +251,13 @@ def _flatten(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, s
         if isinstance(value, Mapping):
             yield from _flatten(value, name + ".")
         else:
-            yield name, str(value)
+            yield _valid(name), str(value)
+
+
+def _valid(name: str) -> str:
+    """A name that MLflow takes for a metric or a parameter. Benchmarks and their bands are named by the user.
+
+    >>> _valid("algebra (hard)")
+    'algebra__hard_'
+    """
+    return re.sub(r"[^\w.-]", "_", name)

@@ -19,8 +19,10 @@ from typing import Any, Literal
 
 from pipeline.types import Vote
 
-# Longer answers are compared as strings alone: no parser is worth that risk, and no answer to a contest problem needs it.
-MAX_PARSED_CHARS = 2000
+# Longer or more deeply nested answers are compared as strings alone. math-verify's parser takes exponential time in the
+# depth of brackets, and no answer to a contest problem comes near either limit.
+MAX_CHARS = 1000
+MAX_DEPTH = 12
 
 # What a judge yields (its requests) and is sent (replies) is between the judge and whoever drives it.
 Judge = Callable[[str, str], Generator[Any, Any, bool | None]]
@@ -30,7 +32,7 @@ Judge = Callable[[str, str], Generator[Any, Any, bool | None]]
 class Key:
     """The canonical form of an answer. `value` is set for numbers alone."""
 
-    kind: Literal["number", "word", "long", "other"]
+    kind: Literal["number", "word", "opaque", "other"]
     text: str
     value: Fraction | None = None
     decimal: bool = False
@@ -56,8 +58,8 @@ def canonical(answer: str) -> Key:
     >>> canonical("$1,000.50$").value == Fraction("1000.5")
     True
     """
-    if len(answer) > MAX_PARSED_CHARS:
-        return Key("long", answer.strip())
+    if len(answer) > MAX_CHARS or _depth(answer) > MAX_DEPTH:
+        return Key("opaque", answer.strip())
     text = " ".join(answer.replace("\u2212", "-").split())
     bare = text.replace("\\$", "").replace("$", "").replace("\\!", "").replace("{,}", ",").strip().removesuffix(".")
     number = _number(bare)
@@ -67,6 +69,18 @@ def canonical(answer: str) -> Key:
     if word and not _NOT_A_WORD.search(bare):
         return Key("word", (word[1] or word[2]).lower())
     return Key("other", text)
+
+
+def _depth(text: str) -> int:
+    """How deeply brackets are open at most; whether they are ever closed is not asked."""
+    deepest = depth = 0
+    for char in text:
+        if char in "([{":
+            depth += 1
+            deepest = max(deepest, depth)
+        elif char in ")]}":
+            depth -= 1
+    return deepest
 
 
 def _number(bare: str) -> Key | None:
@@ -94,7 +108,7 @@ def by_rule(a: Key, b: Key) -> bool | None:
     """Whether two answers are equivalent, None where no rule covers the pair and a judge has to be asked. Symmetric."""
     if a == b or a.text == b.text:
         return True
-    if "long" in (a.kind, b.kind):
+    if "opaque" in (a.kind, b.kind):
         return False
     if a.value is not None and b.value is not None:
         return _same_number(a, a.value, b, b.value)

@@ -1,6 +1,7 @@
 """The oracle knows the answers of hand-worked questions, refuses ill-posed ones, and reads back whatever the writers write."""
 
 from collections import Counter
+from itertools import pairwise
 from random import Random
 
 import pytest
@@ -55,7 +56,7 @@ def test_oracle_refuses_what_is_not_well_posed(question: str) -> None:
     assert domain.difficulty(question) is None
 
 
-@pytest.mark.parametrize("form", (*FORMS, TRANSFER_FORM))
+@pytest.mark.parametrize("form", [*FORMS, TRANSFER_FORM])
 def test_every_written_question_reads_back_as_its_program(form: str) -> None:
     rng = Random(form)
     for _ in range(300):
@@ -83,7 +84,7 @@ def test_slips_are_carried_on_and_voting_sees_through_them() -> None:
     assert 0.5 < answers["\\boxed{23}"] / 400 < 0.75  # (1 - 0.15) ** 3 = 0.61
     for text in texts:
         steps = [line.partition("=")[::2] for line in text.splitlines()[:-1]]
-        assert all(after[0].startswith(before[1]) for before, after in zip(steps, steps[1:], strict=False))
+        assert all(after[0].startswith(before[1]) for before, after in pairwise(steps))
 
 
 def test_held_out_set_is_seeded_disjoint_and_banded() -> None:

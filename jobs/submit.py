@@ -1,0 +1,171 @@
+"""Runs co-evolution rounds on a Ray cluster: `make submit ITER=3 PROFILE=qwen3-4b RAY_ADDRESS=http://head:8265`.
+
+The job is `python -m jobs.round` with the same options. The code travels with it; results, and models or data that lie outside
+the code's folders, do not: their paths are made absolute and have to mean the same place here and on every node of the cluster.
+"""
+
+import asyncio
+import os
+import shlex
+import sys
+from argparse import Namespace
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from conf.load import ROOT, ConfigError, load_config, resolve
+from conf.schema import Config
+from jobs.round import parse
+
+if TYPE_CHECKING:
+    from ray.job_submission import JobSubmissionClient
+
+# Folders of the repository that a job needs. Nothing else is uploaded: not the environment, not earlier runs.
+UPLOADED = ("actors", "assets", "conf", "jobs", "pipeline")
+SQLITE = "sqlite:///"
+CONNECT_TIMEOUT_S = 10
+
+
+class ClusterError(Exception):
+    """The cluster could not be reached or did not take the job; the message is for people."""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Exit status: the job's own, 2 where nothing was submitted, 130 where following it was interrupted (the job goes on)."""
+    options = parse(arguments)
+    try:
+        command, config = entrypoint(options)
+        address = cluster_address()
+        client = connect(address)
+        job = submit(client, command)
+    except (ConfigError, ClusterError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print(f"job {job} was submitted to {address}\nresults go to {Path(config.runs_dir) / config.name} on the cluster")
+    print(how_to(job, "stop following it with Ctrl-C: the job goes on"), flush=True)
+    try:
+        return asyncio.run(follow(client, job))
+    except KeyboardInterrupt:
+        print(how_to(job, f"no longer following job {job}, which goes on"), file=sys.stderr)
+        return 130
+
+
+def how_to(job: str, first: str) -> str:
+    return f"{first}\nfollow it again: ray job logs --follow {job}\nstop it: ray job stop {job}"
+
+
+def entrypoint(options: Namespace) -> tuple[str, Config]:
+    """The job's command line, and its settings with paths as the cluster sees them.
+
+    Raises:
+        ConfigError: a setting cannot be used.
+    """
+    if options.iter < 1:
+        raise ConfigError(f"ITER={options.iter}: the last round to run; valid: 1 or more.")
+    overrides = list(options.set)
+    overrides += [f"name={options.name}"] if options.name else []
+    overrides += [f"seed={options.seed}"] if options.seed is not None else []
+    overrides += relocations(load_config(options.profile, overrides))
+    profile = on_cluster(options.profile) if options.profile.endswith((".yaml", ".yml")) else options.profile
+    command = ["python", "-m", "jobs.round", "--iter", str(options.iter), "--profile", profile, "--set", *overrides]
+    return shlex.join(command), load_config(options.profile, overrides)
+
+
+def relocations(config: Config) -> Iterator[str]:
+    """Overrides for the paths that would lead elsewhere from the job's working directory, a temporary copy of the code."""
+    paths = {"prompts": config.prompts}
+    paths |= {f"evaluation.benchmarks.{name}.path": benchmark.path for name, benchmark in config.evaluation.benchmarks.items()}
+    if resolve(config.model.path).is_dir():  # else it is a hub id
+        paths["model.path"] = config.model.path
+    moved = {setting: on_cluster(path) for setting, path in paths.items()}
+    paths["runs_dir"], moved["runs_dir"] = config.runs_dir, str(Path(config.runs_dir).absolute())
+    if config.tracking_uri.startswith(SQLITE):
+        database = Path(config.tracking_uri.removeprefix(SQLITE)).absolute()
+        paths["tracking_uri"], moved["tracking_uri"] = config.tracking_uri, f"{SQLITE}{database}"
+    return (f"{setting}={path}" for setting, path in moved.items() if path != paths[setting])
+
+
+def on_cluster(path: str) -> str:
+    """A path as the job finds it: relative to the repository where the file travels with the code, absolute elsewhere."""
+    found = resolve(path).absolute()
+    if found.is_relative_to(ROOT) and found.relative_to(ROOT).parts[0] in UPLOADED:
+        return str(found.relative_to(ROOT))
+    return str(found)
+
+
+def cluster_address() -> str:
+    """RAY_ADDRESS, the HTTP address of the cluster's dashboard, which serves the job API.
+
+    Raises:
+        ClusterError: it is not set, or is an address of another kind.
+    """
+    address = os.environ.get("RAY_ADDRESS", "")
+    if not address.startswith(("http://", "https://")):
+        raise ClusterError(
+            f"RAY_ADDRESS={address}: where is the cluster? valid: the address of its dashboard, for example "
+            "RAY_ADDRESS=http://head:8265 (without a cluster: make round)."
+        )
+    return address
+
+
+def connect(address: str) -> "JobSubmissionClient":
+    """A client of the job API at `address`.
+
+    Raises:
+        ClusterError: no Ray dashboard answers there.
+    """
+    # A token that is set is meant to be shown; Ray leaves it out unless it is told of the mode too.
+    if "RAY_AUTH_TOKEN" in os.environ or "RAY_AUTH_TOKEN_PATH" in os.environ:
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
+    # Imported late: ray reads its settings while it is imported, and takes seconds.
+    import requests
+    from ray.job_submission import JobSubmissionClient
+
+    try:
+        requests.get(f"{address.rstrip('/')}/api/version", timeout=CONNECT_TIMEOUT_S)  # Ray's client waits for minutes
+        return JobSubmissionClient(address)
+    except (requests.RequestException, ConnectionError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        raise ClusterError(f"RAY_ADDRESS={address}: no Ray dashboard answers there ({reason}).") from error
+
+
+def submit(client: "JobSubmissionClient", command: str) -> str:
+    """Uploads the code and starts the job; returns its id.
+
+    Raises:
+        ClusterError: the cluster refused it.
+    """
+    import requests
+    from ray.exceptions import AuthenticationError
+
+    excludes = [f"/{entry.name}" for entry in ROOT.iterdir() if entry.name not in UPLOADED]
+    try:
+        return client.submit_job(entrypoint=command, runtime_env={"working_dir": str(ROOT), "excludes": excludes})
+    except AuthenticationError as error:
+        raise ClusterError(
+            "the cluster asks for a token, and the one shown (if any) is not its own. Valid: RAY_AUTH_TOKEN=<token>, or "
+            "RAY_AUTH_TOKEN_PATH=<file that holds it>, as the head was started with; see docs/cluster.md."
+        ) from error
+    except (requests.RequestException, RuntimeError) as error:
+        raise ClusterError(f"the cluster did not take the job: {error}") from error
+
+
+async def follow(client: "JobSubmissionClient", job: str) -> int:
+    """Prints the job's log as it grows, and returns the job's exit status."""
+    from ray.job_submission import JobStatus
+
+    async for lines in client.tail_job_logs(job):
+        print(lines, end="", flush=True)
+    info = client.get_job_info(job)
+    print(f"job {job}: {info.status.lower()}", file=sys.stderr)
+    if info.status == JobStatus.SUCCEEDED:
+        return 0
+    if not info.status.is_terminal():
+        print(how_to(job, "the cluster no longer sends its log; the job goes on"), file=sys.stderr)
+    elif info.status == JobStatus.FAILED and info.driver_exit_code is None:  # it never started, so the log does not tell why
+        print(f"error: {info.message}", file=sys.stderr)
+    return max(1, info.driver_exit_code or 1)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

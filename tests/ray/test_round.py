@@ -1,0 +1,147 @@
+"""A tiny full round through the command a user types: finished, repeated, killed in either phase and gone on with."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import psutil
+import pyarrow.parquet as pq
+import pytest
+from transformers import AutoModelForCausalLM
+
+from actors.cluster import FOLDER_PREFIX, ROOT
+
+SMALL = [
+    "challenger.steps=2",
+    "challenger.batch=16",
+    "solver.steps=2",
+    "solver.batch=20",
+    "curriculum.questions=48",
+    "curriculum.delta=0.4",
+    "reward.samples=4",
+    "rollout.kv_cache_mb=64",
+    "sampling.max_tokens=80",
+    "evaluation.benchmarks.heldout.samples=2",
+]
+
+
+def start(folder: Path, *more: str) -> subprocess.Popen[str]:
+    small_set = folder / "heldout.parquet"
+    if not small_set.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        pq.write_table(pq.read_table(ROOT / "assets" / "heldout.parquet").slice(0, 12), small_set)
+    places = [f"runs_dir={folder}", f"tracking_uri=sqlite:///{folder}/mlflow.db", f"evaluation.benchmarks.heldout.path={small_set}"]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    command = [sys.executable, "-m", "jobs.round", "--name", "small", "--set", *SMALL, *places, *more]
+    return subprocess.Popen(command, cwd=ROOT, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+
+
+def finish(process: subprocess.Popen[str]) -> str:
+    output, _ = process.communicate(timeout=400)
+    assert process.returncode == 0, output
+    return output
+
+
+def manifest(folder: Path) -> dict:
+    return json.loads((folder / "small" / "manifest.json").read_text())
+
+
+def results(folder: Path) -> dict[str, list]:
+    """What a run leaves that a reader would compare: the curriculum and every answer of the evaluation."""
+    files = ["round-1/curriculum.parquet", "round-1/evaluation/heldout.parquet", "round-1/solver/samples-0002.parquet"]
+    return {name: pq.read_table(folder / "small" / name).to_pylist() for name in files}
+
+
+def processes_of(pid: int) -> list[int]:
+    """Processes that use the temporary folder of the driver `pid`."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if f"{FOLDER_PREFIX}{pid}-" in process.environ().get("RAY_AUTH_TOKEN_PATH", "") and process.pid != pid:
+                found.append(process.pid)
+        except psutil.Error:
+            continue
+    return found
+
+
+def wait_until(condition, process: subprocess.Popen[str], seconds: float = 300) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert process.poll() is None, f"ended too early:\n{process.stdout and process.stdout.read()}"
+        assert time.monotonic() < deadline, "what was waited for did not happen"
+        time.sleep(0.05)  # polls for a state that the loop's condition checks
+
+
+def kill_after(folder: Path, role: str, steps: int) -> None:
+    """Starts the run and kills its driver with SIGKILL when `role` has finished `steps` steps; waits for its processes to end."""
+    process = start(folder)
+    path = folder / "small" / "manifest.json"
+    wait_until(
+        lambda: path.exists() and len(manifest(folder)["rounds"].get("1", {}).get(role, {}).get("metrics", [])) >= steps, process
+    )
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate()
+    deadline = time.monotonic() + 60
+    while left := processes_of(process.pid):
+        assert time.monotonic() < deadline, f"processes of a killed run are still there: {left}"
+        time.sleep(0.2)  # polls, as above
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    folder = tmp_path_factory.mktemp("undisturbed")
+    process = start(folder)
+    output = finish(process)
+    assert processes_of(process.pid) == []
+    assert not list(Path(tempfile.gettempdir()).glob(f"{FOLDER_PREFIX}{process.pid}-*"))
+    return folder, output
+
+
+def test_a_round_prints_what_changed(undisturbed: tuple[Path, str]) -> None:
+    _, output = undisturbed
+    for words in ("challenger 2/2", "solver 2/2", "Held-out accuracy", "pseudo-labels are right", "make round ITER=2 NAME=small"):
+        assert words in output
+    assert "Traceback" not in output
+
+
+def test_a_round_leaves_what_the_next_one_needs(undisturbed: tuple[Path, str]) -> None:
+    folder, _ = undisturbed
+    round_ = manifest(folder)["rounds"]["1"]
+    for role in ("challenger", "solver"):
+        assert len(round_[role]["metrics"]) == 2
+        # vLLM and the learner held the same weights at each step.
+        assert all(step.get("mismatch_max", 0.0) < 1e-4 for step in round_[role]["metrics"])
+        AutoModelForCausalLM.from_pretrained(folder / "small" / round_[role]["policy"])
+    assert not list((folder / "small").rglob("checkpoint-*"))
+    questions = pq.read_table(folder / "small" / "round-1" / "challenger" / "questions-0001.parquet")
+    assert questions.schema.metadata[b"rzero.table"] == b"questions"
+    assert questions.num_rows == 16
+
+
+def test_a_finished_round_is_not_run_again(undisturbed: tuple[Path, str]) -> None:
+    folder, _ = undisturbed
+    before = (folder / "small" / "manifest.json").stat().st_mtime_ns
+    output = finish(start(folder))
+    assert "nothing to do" in output
+    assert (folder / "small" / "manifest.json").stat().st_mtime_ns == before
+
+
+def test_a_killed_run_goes_on_to_the_same_results(undisturbed: tuple[Path, str], tmp_path: Path) -> None:
+    kill_after(tmp_path, "challenger", 1)
+    kill_after(tmp_path, "solver", 1)
+    finish(start(tmp_path))
+    assert results(tmp_path) == results(undisturbed[0])
+
+
+def test_a_wrong_setting_stops_before_anything_is_made(tmp_path: Path) -> None:
+    process = start(tmp_path, "model.path=nowhere/at/all")
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 2
+    assert output.startswith("error: model.path=nowhere/at/all: no such folder")
+    assert "Traceback" not in output
+    assert not (tmp_path / "small").exists()

@@ -1,0 +1,53 @@
+"""Settings: what is wrong is said before anything starts, with the setting, its value and what would be valid."""
+
+import pytest
+
+from conf.load import ConfigError, help_text, load_config, profiles, settings
+
+
+def test_defaults_and_overrides() -> None:
+    config = load_config("tiny", ["challenger.steps=2", "reward.lambda=0.5", "evaluation.benchmarks.heldout.samples=4"])
+    assert config.challenger.steps == 2
+    assert config.reward.lambda_ == 0.5
+    assert config.evaluation.benchmarks["heldout"].samples == 4
+    assert config.evaluation.benchmarks["heldout"].path == "assets/heldout.parquet"
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("chalenger.steps=2", ["chalenger.steps=2", "no such setting", "challenger.steps"]),
+        ("challenger.steps=two", ["challenger.steps=two", "int at least 0"]),
+        ("challenger.steps=-1", ["challenger.steps=-1", "at least 0"]),
+        ("challenger.batch=63", ["challenger.batch=63", "multiple of challenger.group=4", "60"]),
+        ("grpo.aggregation=sum", ["grpo.aggregation=sum", "token_mean | sequence_mean | fixed_length"]),
+        ("reward.threshold=1.5", ["reward.threshold=1.5", "at least 0 and at most 1"]),
+        ("sampling.max_tokens=999", ["sampling.max_tokens=999", "model.max_length=256"]),
+        ("resources.device=cuda", ["resources.learner_gpus=0", "valid: 1"]),
+        ("prompts=nowhere.yaml", ["prompts=nowhere.yaml", "no such file"]),
+        ("evaluation.benchmarks.amc.path=amc.jsonl", ["evaluation.benchmarks.amc.path=amc.jsonl", "no such file"]),
+        ("name=../up", ["name=../up", "letters"]),
+        ("steps", ["steps", "setting=value"]),
+    ],
+)
+def test_errors_name_setting_value_and_what_is_valid(override: str, said: list[str]) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_config("tiny", [override])
+    for words in said:
+        assert words in str(caught.value)
+
+
+def test_unknown_profile_lists_the_known_ones() -> None:
+    with pytest.raises(ConfigError, match=r"PROFILE=huge: no such profile. Valid: .*tiny"):
+        load_config("huge")
+
+
+@pytest.mark.parametrize("profile", profiles())
+def test_every_profile_is_valid(profile: str) -> None:
+    assert load_config(profile).profile == profile
+
+
+def test_help_names_every_setting() -> None:
+    text = help_text()
+    assert all(name.replace("lambda_", "lambda") in text for name, _ in settings())
+    assert all(field.metadata["help"] for _, field in settings())
