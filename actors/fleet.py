@@ -10,16 +10,13 @@ from ray.exceptions import RayActorError
 from actors.rollout import rollout_actor
 from actors.weights import Policy
 from conf.schema import Config, SamplingConfig
+from pipeline.errors import RolloutError
 from pipeline.types import Request, Sample
 
 # A chunk is what one engine draws in one call. Its size is independent of the number of engines, so that the shape of each
 # computation, and with it every sample, is too.
 CHUNKS_OF_ENGINE_SIZE = 2
 MOST_DEATHS_IN_A_ROW = 3
-
-
-class RolloutError(RuntimeError):
-    """Rollout workers die faster than they can be replaced."""
 
 
 class RolloutFleet:

@@ -9,6 +9,7 @@ not the seconds that importing SymPy takes. No alarm signals, no threads. What a
 
 import json
 import os
+import re
 import selectors
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Generator, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Self, TypeVar
 
@@ -24,19 +26,35 @@ from pipeline.types import Vote
 from pipeline.votes import compare, majority
 
 T = TypeVar("T")
-_Request = tuple[str, ...]  # one answer to load, or two to compare
-_Task = Generator[_Request, bool | None, T]
 _Outcome = Literal["equal", "different", "died", "killed"]
 
 _START_S = 120.0  # importing SymPy takes 2 s; a machine sixty times slower than that is broken
 _ROOT = str(Path(__file__).resolve().parents[1])
 
 
+# What makes an answer worth a look before it is compared: things that can grow out of all proportion when evaluated.
+_HEAVY = re.compile(
+    r"!|\^.*\^|\*\*|\^ ?\{? ?[-(]? ?[0-9]{3}|[0-9]{20}|[0-9]E|\\(sum|prod|int|lim|binom|Gamma|zeta|bmod|mod|gcd|frac\{d)|.{150}"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Request:
+    """Two answers to compare within `share` of the time-out."""
+
+    a: str
+    b: str
+    share: float
+
+
+_Task = Generator[_Request, bool | None, T]
+
+
 class AnswerSandbox:
     r"""A pool of `workers` killable processes that compare answers: what a `\boxed{}` held, None where there was none.
 
-    `timeout_s` bounds one comparison, in seconds of wall clock, and half of it the loading of one answer: its parsing, and a
-    first evaluation. `memory_mb` bounds a child's address space, in MiB. Use it as a context manager, or call `close`.
+    `timeout_s` bounds one comparison, in seconds of wall clock; `memory_mb` bounds a child's address space, in MiB. Use it
+    as a context manager, or call `close`.
 
     >>> with AnswerSandbox() as sandbox:
     ...     sandbox.vote(["0.5", r"\frac{1}{2}", "3", None]).share
@@ -79,9 +97,9 @@ class AnswerSandbox:
         return votes
 
     def stats(self) -> dict[str, float]:
-        """Counts since the last call: undecided pairs, pairs put to `verify` (both ways round is one), answers loaded into
-        a parser, children killed at the deadline, and children that died (out of memory, a crash)."""
-        counts = {name: float(self._counts[name]) for name in ("undecided", "verify_calls", "loads", "killed", "died")}
+        """Counts since the last call: undecided pairs, pairs put to `verify` (both ways round is one), answers probed,
+        children killed at the deadline, and children that died (out of memory, a crash)."""
+        counts = {name: float(self._counts[name]) for name in ("undecided", "verify_calls", "probes", "killed", "died")}
         self._counts.clear()
         return counts
 
@@ -122,26 +140,33 @@ class AnswerSandbox:
 class _Judge:
     """Asks the pool whether two answers are equivalent, and remembers what it said for the length of one batch.
 
-    Each answer is loaded once before it is compared: an answer that hangs a parser by itself is given up on at once, not
-    once for every answer beside it.
+    An answer that cannot be worked with by itself is found out once, by comparing it with a number, not once beside every
+    other answer: beforehand where it looks heavy, else after its first comparison that came to nothing.
     """
 
     def __init__(self, counts: Counter[str]) -> None:
         self._counts = counts
-        self._loads: dict[str, bool] = {}
+        self._tractable: dict[str, bool] = {}
         self._verdicts: dict[tuple[str, str], bool | None] = {}
 
     def __call__(self, a: str, b: str) -> _Task[bool | None]:
         for answer in (a, b):
-            if answer not in self._loads:
-                self._counts["loads"] += 1
-                self._loads[answer] = (yield (answer,)) is not None
-            if not self._loads[answer]:
+            if self._tractable.get(answer) is None and _HEAVY.search(answer):
+                yield from self._probe(answer)
+            if self._tractable.get(answer) is False:
                 return None
         if (a, b) not in self._verdicts:
             self._counts["verify_calls"] += 1
-            self._verdicts[a, b] = yield (a, b)
+            self._verdicts[a, b] = yield _Request(a, b, 1.0)
+            if self._verdicts[a, b] is None:
+                yield from self._probe(a)
+                yield from self._probe(b)
         return self._verdicts[a, b]
+
+    def _probe(self, answer: str) -> _Task[None]:
+        if answer not in self._tractable:
+            self._counts["probes"] += 1
+            self._tractable[answer] = (yield _Request(answer, "7919", 0.5)) is not None
 
 
 class _Worker:
@@ -191,8 +216,8 @@ class _Worker:
 
     def _send(self, request: _Request) -> None:
         # At most 2 x 1000 characters of 12 bytes: less than a pipe holds, so this never blocks.
-        os.write(self._request_out, json.dumps(request).encode() + b"\n")
-        self.deadline = time.monotonic() + self._timeout_s * len(request) / 2
+        os.write(self._request_out, json.dumps([request.a, request.b]).encode() + b"\n")
+        self.deadline = time.monotonic() + self._timeout_s * request.share
 
     def step(self, readable: bool) -> _Outcome | None:
         """Take what has happened since the last step; the outcome of the request, once there is one."""

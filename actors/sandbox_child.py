@@ -27,7 +27,6 @@ from typing import Any, NoReturn
 # Every message of a child is two bytes, so that a pipe delivers it whole; READY carries the generation that is ready.
 EQUAL, DIFFERENT, READY = b"1 ", b"0 ", b"R"
 
-_Request = tuple[str, ...]  # one answer to load, or two to compare
 _CLONE_NEWUSER, _CLONE_NEWNET, _PR_SET_PDEATHSIG, _PR_SET_NO_NEW_PRIVS = 0x10000000, 0x40000000, 1, 38
 # Compared once before any answer is: imports and parser tables that every child then has from its birth.
 _WARM_UP = (
@@ -45,7 +44,7 @@ def nursery(request_fd: str, reply_fd: str, timeout_s: str, memory_mb: str, gene
     warnings.simplefilter("ignore")
     same = _load_math_verify()
     for text in _WARM_UP:
-        same((text,)), same((text, "1"))
+        same(text, "1")
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.unshare(_CLONE_NEWNET) != 0:
         libc.unshare(_CLONE_NEWUSER | _CLONE_NEWNET)  # where that is not allowed either, the audit hook is what is left
@@ -71,23 +70,28 @@ def nursery(request_fd: str, reply_fd: str, timeout_s: str, memory_mb: str, gene
             os._exit(0)
 
 
-def _load_math_verify() -> Callable[[_Request], bool]:
-    """The comparison: of two answers, or of one with a number, which shows whether it can be worked with at all."""
+def _load_math_verify() -> Callable[[str, str], bool]:
+    """Whether two answers are equivalent: `verify` both ways round, for it treats its arguments differently."""
     from math_verify import parse, verify
+    from sympy import Expr
 
     @lru_cache(maxsize=1024)
     def parsed(text: str) -> list[Any]:
         return parse(f"\\boxed{{{text}}}", parsing_timeout=None)
 
-    def same(request: _Request) -> bool:
-        a, b = parsed(request[0]), parsed(request[1] if len(request) == 2 else "7919")
-        return verify(a, b, timeout_seconds=None) or verify(b, a, timeout_seconds=None)
+    def same(a: str, b: str) -> bool:
+        first, second = parsed(a), parsed(b)
+        if verify(first, second, timeout_seconds=None):
+            return True
+        # Of its two arguments verify unwraps relations and orders sets differently, plain expressions it treats alike.
+        plain = all(isinstance(value, Expr | str) for value in (*first, *second))
+        return not plain and verify(second, first, timeout_seconds=None)
 
     return same
 
 
 def _serve(
-    same: Callable[[_Request], bool], request_fd: int, reply_fd: int, timeout_s: float, memory_mb: int, generation: int
+    same: Callable[[str, str], bool], request_fd: int, reply_fd: int, timeout_s: float, memory_mb: int, generation: int
 ) -> NoReturn:
     """A child's life: give up every right, greet, then one reply for one request until killed."""
     memory = memory_mb << 20
@@ -109,7 +113,7 @@ def _serve(
     for line in requests:
         cpu_s = math.ceil(time.process_time() + timeout_s) + 1
         resource.setrlimit(resource.RLIMIT_CPU, (cpu_s, resource.RLIM_INFINITY))
-        equal = same(tuple(json.loads(line)))  # whatever it raises ends the child, which the parent counts
+        equal = same(*json.loads(line))  # whatever it raises ends the child, which the parent counts
         # math-verify swallows errors, MemoryError among them: near the limit its verdict means nothing.
         if _peak_memory(status) > 0.8 * memory:
             os._exit(1)

@@ -132,6 +132,8 @@ def check(config: Config) -> None:
             raise ConfigError(f"{shown(name)}={value}: {valid(field)}.")
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", config.name):
         raise ConfigError(f"name={config.name}: names a folder; valid: letters, digits, '.', '_' and '-', not first a sign.")
+    if not config.tracking_uri.startswith(("sqlite:///", "http://", "https://")):
+        raise ConfigError(f"tracking_uri={config.tracking_uri}: valid: sqlite:///PATH, or an MLflow server's http(s) address.")
     for role in ("challenger", "solver"):
         phase = getattr(config, role)
         if phase.batch % phase.group:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from actors.cluster import prepare_environment
 from conf.load import ConfigError, help_text, load_config, profiles
 from conf.schema import Config
+from pipeline.errors import RunError
 
 EPILOG = "settings (change them with --set SETTING=VALUE ...):\n"
 
@@ -44,6 +45,9 @@ def main(arguments: Sequence[str]) -> int:
     except ConfigError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except RunError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("interrupted; the same command goes on from the last finished step", file=sys.stderr)
         return 130

@@ -36,22 +36,22 @@ def main(arguments: Sequence[str]) -> int:
     try:
         command, config = entrypoint(options)
         address = cluster_address()
-        client = connect(address)
-        job = submit(client, command)
+        client, job = submit(address, command)
     except (ConfigError, ClusterError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     print(f"job {job} was submitted to {address}\nresults go to {Path(config.runs_dir) / config.name} on the cluster")
-    print(how_to(job, "stop following it with Ctrl-C: the job goes on"), flush=True)
+    print(how_to(address, job, "Ctrl-C stops following it, and the job goes on; then"), flush=True)
     try:
-        return asyncio.run(follow(client, job))
+        return asyncio.run(follow(client, address, job))
     except KeyboardInterrupt:
-        print(how_to(job, f"no longer following job {job}, which goes on"), file=sys.stderr)
+        print(how_to(address, job, f"\njob {job} goes on"), file=sys.stderr)
         return 130
 
 
-def how_to(job: str, first: str) -> str:
-    return f"{first}\nfollow it again: ray job logs --follow {job}\nstop it: ray job stop {job}"
+def how_to(address: str, job: str, first: str) -> str:
+    ray = f"RAY_ADDRESS={address} {os.path.relpath(Path(sys.executable).with_name('ray'))}"
+    return f"{first}\n  follow it: {ray} job logs --follow {job}\n  stop it:   {ray} job stop {job}"
 
 
 def entrypoint(options: Namespace) -> tuple[str, Config]:
@@ -108,49 +108,37 @@ def cluster_address() -> str:
     return address
 
 
-def connect(address: str) -> "JobSubmissionClient":
-    """A client of the job API at `address`.
+def submit(address: str, command: str) -> tuple["JobSubmissionClient", str]:
+    """Uploads the code and starts the job; returns a client of the job API at `address`, and the job's id.
 
     Raises:
-        ClusterError: no Ray dashboard answers there.
+        ClusterError: no Ray dashboard answers there, or it refused the job.
     """
     # A token that is set is meant to be shown; Ray leaves it out unless it is told of the mode too.
     if "RAY_AUTH_TOKEN" in os.environ or "RAY_AUTH_TOKEN_PATH" in os.environ:
         os.environ.setdefault("RAY_AUTH_MODE", "token")
     # Imported late: ray reads its settings while it is imported, and takes seconds.
     import requests
-    from ray.job_submission import JobSubmissionClient
-
-    try:
-        requests.get(f"{address.rstrip('/')}/api/version", timeout=CONNECT_TIMEOUT_S)  # Ray's client waits for minutes
-        return JobSubmissionClient(address)
-    except (requests.RequestException, ConnectionError, RuntimeError) as error:
-        reason = str(error).splitlines()[0]
-        raise ClusterError(f"RAY_ADDRESS={address}: no Ray dashboard answers there ({reason}).") from error
-
-
-def submit(client: "JobSubmissionClient", command: str) -> str:
-    """Uploads the code and starts the job; returns its id.
-
-    Raises:
-        ClusterError: the cluster refused it.
-    """
-    import requests
     from ray.exceptions import AuthenticationError
+    from ray.job_submission import JobSubmissionClient
 
     excludes = [f"/{entry.name}" for entry in ROOT.iterdir() if entry.name not in UPLOADED]
     try:
-        return client.submit_job(entrypoint=command, runtime_env={"working_dir": str(ROOT), "excludes": excludes})
+        requests.get(f"{address.rstrip('/')}/api/version", timeout=CONNECT_TIMEOUT_S)  # Ray's client would wait for minutes
+        client = JobSubmissionClient(address)
+        return client, client.submit_job(entrypoint=command, runtime_env={"working_dir": str(ROOT), "excludes": excludes})
     except AuthenticationError as error:
         raise ClusterError(
-            "the cluster asks for a token, and the one shown (if any) is not its own. Valid: RAY_AUTH_TOKEN=<token>, or "
-            "RAY_AUTH_TOKEN_PATH=<file that holds it>, as the head was started with; see docs/cluster.md."
+            f"RAY_ADDRESS={address}: the cluster asks for a token, and none or a wrong one was shown. Valid: "
+            "RAY_AUTH_TOKEN=<token> or RAY_AUTH_TOKEN_PATH=<file with it>, the one its head was started with."
         ) from error
-    except (requests.RequestException, RuntimeError) as error:
-        raise ClusterError(f"the cluster did not take the job: {error}") from error
+    except (requests.RequestException, ConnectionError) as error:
+        raise ClusterError(f"RAY_ADDRESS={address}: no Ray dashboard answers there ({error}).") from error
+    except RuntimeError as error:  # what Ray's client makes of any other answer
+        raise ClusterError(f"RAY_ADDRESS={address}: the cluster did not take the job: {error}") from error
 
 
-async def follow(client: "JobSubmissionClient", job: str) -> int:
+async def follow(client: "JobSubmissionClient", address: str, job: str) -> int:
     """Prints the job's log as it grows, and returns the job's exit status."""
     from ray.job_submission import JobStatus
 
@@ -161,7 +149,7 @@ async def follow(client: "JobSubmissionClient", job: str) -> int:
     if info.status == JobStatus.SUCCEEDED:
         return 0
     if not info.status.is_terminal():
-        print(how_to(job, "the cluster no longer sends its log; the job goes on"), file=sys.stderr)
+        print(how_to(address, job, f"the log broke off, but job {job} goes on"), file=sys.stderr)
     elif info.status == JobStatus.FAILED and info.driver_exit_code is None:  # it never started, so the log does not tell why
         print(f"error: {info.message}", file=sys.stderr)
     return max(1, info.driver_exit_code or 1)

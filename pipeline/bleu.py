@@ -117,7 +117,10 @@ def _close_pairs(profile: "_Profile", threshold: float) -> tuple[Ints, Ints]:
         counts, product = [shared[i, j]], smoothed[i, j]
         i, j = rows[i], columns[j]
         for order in (3, 2, 1):
-            count = profile.shared_by_pair(order, i, j)
+            if len(i) > shared.size // 32:  # where many are left, all of the block come cheaper than each by itself
+                count = profile.shared(order, rows, columns)[i - start, j - start]
+            else:
+                count = profile.shared_by_pair(order, i, j)
             product = product * np.maximum(count, 0.1) / np.maximum(1, profile.lengths[i] - order + 1)
             keep = product > bound
             i, j, product = i[keep], j[keep], product[keep]

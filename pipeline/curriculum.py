@@ -8,6 +8,7 @@ import ray
 from pipeline.answers import draw_answers
 from pipeline.challenger import well_formed
 from pipeline.display import PhaseProgress
+from pipeline.errors import EmptyCurriculumError
 from pipeline.run import Run
 from pipeline.seeds import derive_seed
 from pipeline.state import CURRICULUM, read_table, write_table
@@ -15,10 +16,6 @@ from pipeline.types import Request
 
 # Questions written, answered and saved at a time: what an interruption can cost.
 PART = 128
-
-
-class EmptyCurriculumError(RuntimeError):
-    """No question was kept, so there is nothing to train the Solver on."""
 
 
 def write_curriculum(run: Run, round_: int) -> None:

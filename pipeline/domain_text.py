@@ -29,7 +29,8 @@ HER = ("Mia", "Ana", "Eva", "Lena", "Zoe", "Nora", "Ivy", "Ruth", "Uma", "Tess")
 HIS = ("Leo", "Tom", "Ben", "Max", "Sam", "Omar", "Finn", "Hugo", "Raj", "Karl")
 NAMES = HER + HIS
 THINGS = (
-    "pens", "coins", "cards", "shells", "marbles", "stamps", "apples", "nuts", "beads", "books", "eggs", "plums", "keys", "stones",
+    "pens", "coins", "cards", "shells", "marbles", "stamps", "apples",
+    "nuts", "beads", "books", "eggs", "plums", "keys", "stones",
 )  # fmt: skip
 PACKS = ("bags", "boxes", "packs", "jars", "baskets")
 SUBJECTS = ("Machine", "Robot", "Rule", "Button")

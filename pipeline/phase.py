@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from actors.weights import Policy
 from pipeline.display import PhaseProgress, say
+from pipeline.errors import MismatchError
 from pipeline.grpo import training_batch
 from pipeline.plots import p_hat_histogram, training_curves
 from pipeline.run import Run
@@ -34,10 +35,6 @@ class Task(Protocol):
         """P prompts as token ids; G responses are sampled for each."""
 
     def score(self, step: int, groups: list[list[Sample]]) -> Scores: ...
-
-
-class MismatchError(RuntimeError):
-    """The rollout workers and the learner disagree about the policy's log-probabilities: they do not hold the same weights."""
 
 
 # Largest mean |difference| of log-probabilities between vLLM and the learner on the same tokens, by precision. Right weights
@@ -120,7 +117,8 @@ def learn(run: Run, groups: list[list[Sample]], scores: Scores) -> dict[str, flo
     batch = training_batch(groups, scores.rewards, run.config.grpo)
     with run.clock.part("learning"):
         metrics = run.learner.update(batch)
-    limit = MISMATCH_LIMIT[run.config.model.dtype]
+    # Below top-p 1 the rollout's distribution is renormalised over at least that mass, which the learner's is not.
+    limit = MISMATCH_LIMIT[run.config.model.dtype] - math.log(run.config.sampling.top_p)
     if batch.samples and metrics["mismatch_mean"] > limit:
         raise MismatchError(
             f"log-probabilities of the rollout workers and the learner differ by {metrics['mismatch_mean']:.2g} on average, "

@@ -15,7 +15,8 @@ from pipeline.summary import close_round
 
 def run_rounds(run: Run, last: int) -> None:
     """Runs what is missing, up to round `last`."""
-    evaluate(run, 0)
+    with run.tracker.round(0):
+        evaluate(run, 0)  # the base model, what everything is compared with
     for round_ in range(run.state.finished_rounds() + 1, last + 1):
         run_round(run, round_)
 

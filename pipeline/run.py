@@ -13,7 +13,7 @@ import torch
 from actors.cluster import ray_cluster
 from actors.fleet import RolloutFleet
 from actors.learner_group import LearnerGroup
-from actors.reward import RewardActor
+from actors.reward import RAY_OPTIONS, RewardActor
 from actors.weights import Policy, read_checkpoint
 from conf.load import ConfigError, resolve
 from conf.schema import Config
@@ -136,10 +136,13 @@ def open_run(config: Config, inputs: Inputs, state: RunState) -> Iterator[Run]:
         stack.enter_context(ray_cluster(config))
         fleet = RolloutFleet(config, inputs.base_path)
         stack.callback(fleet.shutdown)
-        reward = ray.remote(RewardActor).options(num_cpus=1, max_restarts=-1, max_task_retries=-1).remote(config.reward)
+        reward = ray.remote(RewardActor).options(num_cpus=1, **RAY_OPTIONS).remote(config.reward)
         learner = LearnerGroup(config)
         stack.callback(learner.shutdown)
-        tracker = stack.enter_context(Tracker(config, parent_id=state.data["tracking_id"]))
+        try:
+            tracker = stack.enter_context(Tracker(config, parent_id=state.data["tracking_id"]))
+        except ValueError as error:
+            raise ConfigError(str(error)) from error
         state.track(tracker.parent_id)
         tracker.log_config(config)
         fleet.wait_ready()

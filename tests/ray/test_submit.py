@@ -19,10 +19,11 @@ from actors.cluster import loopback_environment
 from conf.load import ROOT
 from jobs import submit
 
-SMALL = """
-challenger.steps=1 challenger.batch=8 challenger.group=4 solver.steps=1 solver.batch=10 sampling.max_tokens=64
-curriculum.questions=32 curriculum.delta=0.5 reward.samples=4 evaluation.benchmarks.heldout.samples=1
-""".split()
+SMALL = (
+    *("challenger.steps=1", "challenger.batch=8", "challenger.group=4", "solver.steps=1", "solver.batch=10"),
+    *("sampling.max_tokens=64", "curriculum.questions=32", "curriculum.delta=0.5", "reward.samples=4"),
+    "evaluation.benchmarks.heldout.samples=1",
+)
 STOP_S = 30
 
 
@@ -129,7 +130,11 @@ def test_a_wrong_token_is_told(cluster: dict[str, str], tmp_path: Path) -> None:
     (tmp_path / "token").write_text("another")
     done = run_submit(cluster | {"RAY_AUTH_TOKEN_PATH": str(tmp_path / "token")}, tmp_path)
     assert done.returncode == 2
-    assert done.stderr.strip().splitlines()[-1].startswith("error: the cluster asks for a token")
+    assert (
+        done.stderr.strip()
+        .splitlines()[-1]
+        .startswith(f"error: RAY_ADDRESS={cluster['RAY_ADDRESS']}: the cluster asks for a token")
+    )
     assert "Traceback" not in done.stderr
 
 
@@ -137,7 +142,7 @@ def test_the_head_listens_on_loopback_alone(cluster: dict[str, str]) -> None:
     processes = started_in(Path(cluster["RAY_AUTH_TOKEN_PATH"]).parent)
     listening = {c.laddr for process in processes for c in process.net_connections("inet") if c.status == psutil.CONN_LISTEN}
     assert listening
-    assert {address.ip for address in listening} <= {"127.0.0.1", "::1"}
+    assert {address.ip for address in listening} <= {"127.0.0.1", "::1", "::ffff:127.0.0.1"}
 
 
 @pytest.mark.parametrize(
