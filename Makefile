@@ -4,7 +4,8 @@ ITER ?= 1
 PROFILE ?= tiny
 UV_VERSION := 0.13.8
 PY := .venv/bin/python
-EXTRA ?= cpu
+# What is installed decides; on a fresh checkout EXTRA=gpu asks for CUDA.
+EXTRA ?= $(if $(wildcard .venv/.installed-gpu),gpu,cpu)
 OPTIONS = --iter $(ITER) --profile $(PROFILE) $(if $(NAME),--name $(NAME)) $(if $(SEED),--seed $(SEED)) $(if $(SET),--set $(SET))
 
 .PHONY: help setup round submit test lint base dashboard clean lock

@@ -85,7 +85,8 @@ def ray_cluster(config: Config) -> Iterator[None]:
         num_cpus=max(os.cpu_count() or 1, config.rollout.engines + config.learner.ranks + 2),
         include_dashboard=False,
         object_store_memory=(1 << 30) if config.resources.device == "cpu" else None,
-        runtime_env={"env_vars": worker_environment() | {"PYTHONPATH": str(ROOT)}},
+        # What the actors leave in their temporary folder goes with this one.
+        runtime_env={"env_vars": worker_environment() | {"PYTHONPATH": str(ROOT), "TMPDIR": str(folder)}},
         _temp_dir=str(folder),
         **quiet,
     )

@@ -24,7 +24,7 @@ from torch import Tensor
 from actors.weights import PackedWeights, pack, unpack
 from conf.schema import Config
 from pipeline.grpo import policy_loss, token_weights
-from pipeline.packing import ATTENTION, PackedRow, Policy, assign_rows, pack_row
+from pipeline.packing import ATTENTION, PackedRow, Policy, assign_rows, pack_row, register_packed_attention
 from pipeline.types import Sample, TrainingBatch
 
 # What a checkpoint of the base model holds beside weights and config: the tokenizer and generation settings.
@@ -137,6 +137,7 @@ class Learner:
         from transformers import AutoModelForCausalLM, logging
 
         logging.disable_progress_bar()
+        register_packed_attention()
         model = AutoModelForCausalLM.from_pretrained(
             self.model_path, dtype=getattr(torch, self.config.model.dtype), attn_implementation=ATTENTION
         )

@@ -21,9 +21,7 @@ class RewardActor:
         self._config = config
         self._sandbox = AnswerSandbox(config.workers, config.timeout_s, config.memory_mb)
 
-    def score_questions(
-        self, questions: Sequence[str | None], answers: Sequence[Sequence[str | None]]
-    ) -> list[ScoredQuestion]:
+    def score_questions(self, questions: Sequence[str | None], answers: Sequence[Sequence[str | None]]) -> list[ScoredQuestion]:
         """Score a Challenger batch: `questions[i]` is None for a malformed response, `answers[i]` its m boxed answers.
 
         The whole batch goes in one call, since the repetition penalty compares its questions with each other.

@@ -14,28 +14,24 @@ import math
 import os
 import tempfile
 import time
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from random import Random
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import AutoTokenizer, GenerationConfig, PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
+from transformers import GenerationConfig, PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.utils import logging
 
+from jobs.base_measure import PROMPTS, Row, measure, table
 from pipeline import domain, domain_text
-from pipeline.prompts import extract_boxed, load_prompts, parse_question
-from pipeline.rewards import question_clusters
 
 ROOT = Path(__file__).resolve().parents[1]
-PROMPTS = load_prompts(ROOT / "conf/prompts/tiny.yaml")
 
 CHALLENGER_SHARE = 0.3  # of the examples; the rest are worked solutions
 CHALLENGER_STEPS = (10, 22, 24, 18, 11, 7, 4, 2.5, 1.5)  # weights of 1, 2, ... worked steps: long chains are rare but present
@@ -54,8 +50,6 @@ CHAT_TEMPLATE = (
 )
 
 Message = dict[str, str]
-Row = Mapping[str, Any]  # of the held-out set: question, answer, band, form, difficulty
-Answers = list[list[str | None]]  # by question, then by sample
 
 # --- text -----------------------------------------------------------------------------------------------------------------------
 
@@ -103,11 +97,6 @@ def make_tokenizer(seed: int) -> PreTrainedTokenizerFast:
     return tokenizer
 
 
-def prompt_ids(tokenizer: PreTrainedTokenizerFast, chat: list[Message]) -> list[int]:
-    ids = tokenizer.apply_chat_template(chat, add_generation_prompt=True, tokenize=True, return_dict=False)
-    return [int(i) for i in ids]
-
-
 def batches(tokenizer: PreTrainedTokenizerFast, seed: int, tokens: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """Endless (input ids, labels), [rows, length] each, of about `tokens` tokens; rows of like length, so little is padding.
 
@@ -139,16 +128,19 @@ def batches(tokenizer: PreTrainedTokenizerFast, seed: int, tokens: int) -> Itera
 
 def make_model(tokenizer: PreTrainedTokenizerFast) -> Qwen3ForCausalLM:
     """About 1 M parameters. Untied, and heads of 32, since vLLM on a CPU is at its simplest so."""
-    special = {"eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
-    sizes = {"hidden_size": 128, "intermediate_size": 384, "num_hidden_layers": 4, "head_dim": 32}
-    heads = {"num_attention_heads": 4, "num_key_value_heads": 2, "tie_word_embeddings": False}
+    special: dict[str, Any] = {"eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
     config = Qwen3Config(
         vocab_size=len(tokenizer),
+        hidden_size=128,
+        intermediate_size=384,
+        num_hidden_layers=4,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=32,
         max_position_embeddings=CONTEXT,
+        tie_word_embeddings=False,
         bos_token_id=None,
         dtype="float32",
-        **sizes,
-        **heads,
         **special,
     )
     model = Qwen3ForCausalLM(config)
@@ -204,108 +196,6 @@ def train(model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFast, steps: in
             )
 
 
-# --- measuring ------------------------------------------------------------------------------------------------------------------
-
-
-@torch.inference_mode()
-def sample(
-    model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFast, prompts: Sequence[list[int]], greedy: bool = False
-) -> list[list[int]]:
-    """Response ids, the end token included where it was reached, at temperature 1 and top-p 1, or greedy."""
-    out: list[list[int]] = [[] for _ in prompts]
-    order = sorted(
-        range(len(prompts)), key=lambda i: len(prompts[i])
-    )  # like lengths share a batch: little waiting for the longest
-    for at in range(0, len(order), 512):
-        part = order[at : at + 512]
-        batch = tokenizer.pad({"input_ids": [prompts[i] for i in part]}, return_tensors="pt")
-        ids = model.generate(**batch, max_new_tokens=160, do_sample=not greedy)[:, batch["input_ids"].shape[1] :].tolist()
-        for i, row in zip(part, ids, strict=True):
-            out[i] = row[: row.index(tokenizer.eos_token_id) + 1] if tokenizer.eos_token_id in row else row
-    return out
-
-
-def solve(
-    model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFast, questions: Sequence[str], m: int, greedy: bool = False
-) -> tuple[Answers, list[int]]:
-    """m answers to each question, None where a response does not end or holds no box; and all responses' lengths in tokens."""
-    prompts = [prompt_ids(tokenizer, PROMPTS.solver_messages(q)) for q in questions for _ in range(m)]
-    replies = sample(model, tokenizer, prompts, greedy)
-    ended = [tokenizer.decode(r, skip_special_tokens=True) if r[-1:] == [tokenizer.eos_token_id] else "" for r in replies]
-    flat = [extract_boxed(text) for text in ended]
-    return [flat[i : i + m] for i in range(0, len(flat), m)], [len(r) for r in replies]
-
-
-def vote(answers: Sequence[str | None]) -> tuple[str | None, float]:
-    """The largest class of answers and its share; a missing answer is no class but stays in the denominator."""
-    ranked = Counter(a for a in answers if a is not None).most_common(1)
-    return (ranked[0][0], ranked[0][1] / len(answers)) if ranked else (None, 0.0)
-
-
-def mean(values: Iterator[float] | Sequence[float]) -> float:
-    found = list(values)
-    return sum(found) / len(found) if found else 0.0
-
-
-def measure(model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFast, rows: Sequence[Row], seed: int) -> dict[str, float]:
-    """What R-Zero needs of a base; the oracle judges."""
-    model.eval()
-    torch.manual_seed(seed)
-    figures: dict[str, float] = {}
-    questions = [row["question"] for row in rows]
-    (sampled, _), (greedy, _) = solve(model, tokenizer, questions, 10), solve(model, tokenizer, questions, 1, greedy=True)
-    groups = {"held-out": tuple(domain.BANDS), **{band: (band,) for band in (*domain.BANDS, "transfer")}}
-    for name, bands in groups.items():
-        picked = [(row["answer"], s, g) for row, s, g in zip(rows, sampled, greedy, strict=True) if row["band"] in bands]
-        figures[f"{name}: pass@1"] = mean([mean([a == right for a in s]) for right, s, _ in picked])
-        figures[f"{name}: majority of 10"] = mean([vote(s)[0] == right for right, s, _ in picked])
-        figures[f"{name}: greedy"] = mean([g == [right] for right, _, g in picked])
-    figures["held-out: majority above pass@1"] = figures["held-out: majority of 10"] - figures["held-out: pass@1"]
-
-    written = sample(model, tokenizer, [prompt_ids(tokenizer, PROMPTS.challenger_messages())] * 500)
-    posed = [q for r in written if (q := parse_question(tokenizer.decode(r, skip_special_tokens=True)))]
-    effort = [d for q in posed if (d := domain.difficulty(q)) is not None]
-    figures["written: well-formed"] = len(posed) / len(written)
-    figures["written: well-posed"] = len(effort) / len(written)
-    figures["written: transfer form"] = sum(domain.form_of(q) == domain.TRANSFER_FORM for q in posed) / len(written)
-    figures["written: mean difficulty"] = mean(effort)
-    figures["written: difficulty 8 and above"] = mean([d >= 8 for d in effort])
-    sizes = Counter(question_clusters(posed[:64]))
-    figures["written: mean cluster share in 64"] = sum(size**2 for size in sizes.values()) / 64**2
-
-    sampled, lengths = solve(model, tokenizer, posed, 10)
-    votes = [(domain.true_answer(q), *vote(answers)) for q, answers in zip(posed, sampled, strict=True)]
-    kept = [(right, label) for right, label, share in votes if 0.25 <= share <= 0.75]
-    figures["curriculum: mean p-hat"] = mean([share for *_, share in votes])
-    figures["curriculum: kept"] = len(kept) / len(written)
-    figures["curriculum: labels right"] = mean([right == label for right, label in kept])
-    for name, found in [("question", [len(r) for r in written]), ("solution", lengths)]:
-        figures[f"tokens of a {name}: mean"] = mean(found)
-        figures[f"tokens of a {name}: 99.5 %"] = float(np.percentile(found, 99.5))
-    return figures
-
-
-NEEDS = {  # what a base has to reach before R-Zero can be shown on it
-    "held-out: pass@1": (0.35, 0.65),
-    "held-out: majority above pass@1": (0.15, 1.0),
-    "held-out: greedy": (0.5, 0.9),
-    "written: well-formed": (0.9, 1.0),
-    "written: transfer form": (0.0, 0.0),
-    "written: difficulty 8 and above": (0.01, 0.2),
-    "written: mean cluster share in 64": (0.0, 0.2),
-    "curriculum: labels right": (0.7, 1.0),
-}
-
-
-def table(figures: Mapping[str, float]) -> str:
-    lines = ["| figure | measured | needed |", "|---|---|---|"]
-    for name, value in figures.items():
-        low, high = NEEDS.get(name, (-math.inf, math.inf))
-        needed = f"{low} to {high}{'' if low <= value <= high else ': MISSED'}" if name in NEEDS else ""
-        lines.append(f"| {name} | {value:.3f} | {needed} |")
-    return "\n".join(lines)
-
-
 # --- the job --------------------------------------------------------------------------------------------------------------------
 
 CARD = """\
@@ -314,9 +204,9 @@ license: apache-2.0
 ---
 # tiny-base
 
-A Qwen3-architecture model of {parameters:.2f} M parameters that can pose arithmetic problems in words and solve them step by step, with
-slips: the base that both roles of the tiny R-Zero profile start from. `python -m jobs.base --steps {steps} --seed {seed}` makes it from
-text written by rule (`pipeline/domain_text.py`); it has seen no other text and is good for nothing else.
+A Qwen3-architecture model of {parameters:.2f} M parameters that can pose arithmetic problems in words and solve them step by
+step, with slips: the base that both roles of the tiny R-Zero profile start from. Made by `python -m jobs.base --seed {seed}` in
+{steps} steps from text written by rule (`pipeline/domain_text.py`); it has seen no other text and is good for nothing else.
 
 - Prompts: `conf/prompts/tiny.yaml`. A Challenger writes `<question>...</question>` and a box, a Solver worked lines and a box.
 - Five forms of problem are posed and solved; a sixth, `reverse`, is solved alone and kept for a transfer check.
@@ -336,6 +226,7 @@ def write_assets(out: Path, model: Qwen3ForCausalLM, tokenizer: PreTrainedTokeni
         model.save_pretrained(new)
         tokenizer.save_pretrained(new, save_jinja_files=False)
         (new / "README.md").write_text(card)
+        (new / "model.safetensors").chmod(0o644)  # it is written for its owner alone
         pq.write_table(pa.Table.from_pylist([dict(row) for row in rows]), heldout)
         if out.exists():
             out.rename(Path(temp, "old"))
@@ -356,7 +247,7 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     torch.manual_seed(args.seed)
     logging.disable_progress_bar()
-    tokenizer = AutoTokenizer.from_pretrained(args.out) if args.measure else make_tokenizer(args.seed)
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(args.out) if args.measure else make_tokenizer(args.seed)
     model = Qwen3ForCausalLM.from_pretrained(args.out) if args.measure else make_model(tokenizer)
     parameters = model.num_parameters() / 1e6
     print(f"{parameters:.2f} M parameters, vocabulary {len(tokenizer)}")

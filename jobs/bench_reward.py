@@ -26,14 +26,32 @@ Answers = list[str | None]
 _PHRASES = tuple(
     phrase.split()
     for phrase in (
-        "how many different ways are there to", "find the smallest positive integer such that", "what is the value of",
-        "in a right triangle with sides", "the sum of the first", "is divisible by", "when divided by", "a train leaves the station at",
-        "let f be a function such that", "for all real numbers", "the area of a circle with radius", "at the same time as",
-        "the probability that a randomly chosen", "and each of the other", "exactly one of them is", "as a common fraction in lowest terms",
-        "has the same number of", "after the first day", "a rectangle is inscribed in", "no two of them are adjacent",
-        "if the average of these numbers is", "then it is sold for", "more than twice as many as", "the greatest common divisor of",
+        "how many different ways are there to",
+        "find the smallest positive integer such that",
+        "what is the value of",
+        "in a right triangle with sides",
+        "the sum of the first",
+        "is divisible by",
+        "when divided by",
+        "a train leaves the station at",
+        "let f be a function such that",
+        "for all real numbers",
+        "the area of a circle with radius",
+        "at the same time as",
+        "the probability that a randomly chosen",
+        "and each of the other",
+        "exactly one of them is",
+        "as a common fraction in lowest terms",
+        "has the same number of",
+        "after the first day",
+        "a rectangle is inscribed in",
+        "no two of them are adjacent",
+        "if the average of these numbers is",
+        "then it is sold for",
+        "more than twice as many as",
+        "the greatest common divisor of",
     )
-)  # fmt: skip
+)
 
 
 def questions_like_a_challengers(count: int, seed: int = 0) -> list[str]:
@@ -69,18 +87,51 @@ def _families(rng: random.Random) -> tuple[Sequence[Sequence[str]], ...]:
     p, q = rng.sample((2, 3, 5, 7, 11, 13), 2)
     return (
         ((rf"\frac{{{p}}}{{{q}}}", f"{p}/{q}", rf"\dfrac{{{2 * p}}}{{{2 * q}}}"), (rf"\frac{{{q}}}{{{p}}}",), (f"{p}.{q}",)),
-        ((rf"\sqrt{{{a * a * p}}}", rf"{a}\sqrt{{{p}}}", rf"{a} \sqrt {p}"), (rf"\sqrt{{{p}}}",), (rf"{b}\sqrt{{{p}}}",), (rf"\sqrt{{{a}}}",)),
-        ((rf"\{{{a}, {b}, {c}\}}", rf"\{{{c},{a},{b}\}}", rf"\left\{{{b},{a},{c}\right\}}"), (rf"\{{{a},{b}\}}",), (rf"\{{{c},{b}\}}",)),
-        ((rf"[0,{a})", rf"\left[0, {a}\right)", rf"[0,\frac{{{2 * a}}}{{2}})"), (f"[0,{a}]",), (f"(0,{a}]",), (rf"(-\infty,{a})",)),
-        ((f"({a},-{b},{c})", f"({a}, -{b}, {c})", rf"\left({a},-{b},\frac{{{2 * c}}}{{2}}\right)"), (f"({a},{b},{c})",), (f"({c},-{b},{a})",)),
-        ((f"x^2-{a * a}", f"(x-{a})(x+{a})", f"x^{{2}} - {a * a}"), (f"x^2+{a * a}",), (f"(x-{a})^2", f"x^2-{2 * a}x+{a * a}"), (f"x-{a}",)),
+        (
+            (rf"\sqrt{{{a * a * p}}}", rf"{a}\sqrt{{{p}}}", rf"{a} \sqrt {p}"),
+            (rf"\sqrt{{{p}}}",),
+            (rf"{b}\sqrt{{{p}}}",),
+            (rf"\sqrt{{{a}}}",),
+        ),
+        (
+            (rf"\{{{a}, {b}, {c}\}}", rf"\{{{c},{a},{b}\}}", rf"\left\{{{b},{a},{c}\right\}}"),
+            (rf"\{{{a},{b}\}}",),
+            (rf"\{{{c},{b}\}}",),
+        ),
+        (
+            (rf"[0,{a})", rf"\left[0, {a}\right)", rf"[0,\frac{{{2 * a}}}{{2}})"),
+            (f"[0,{a}]",),
+            (f"(0,{a}]",),
+            (rf"(-\infty,{a})",),
+        ),
+        (
+            (f"({a},-{b},{c})", f"({a}, -{b}, {c})", rf"\left({a},-{b},\frac{{{2 * c}}}{{2}}\right)"),
+            (f"({a},{b},{c})",),
+            (f"({c},-{b},{a})",),
+        ),
+        (
+            (f"x^2-{a * a}", f"(x-{a})(x+{a})", f"x^{{2}} - {a * a}"),
+            (f"x^2+{a * a}",),
+            (f"(x-{a})^2", f"x^2-{2 * a}x+{a * a}"),
+            (f"x-{a}",),
+        ),
         ((rf"{a}\text{{ cm}}", f"{a} cm", f"{a}"), (rf"{a * b}\text{{ cm}}",), (rf"{b}\text{{ cm}}", f"{b}"), (f"{c} cm",)),
         ((rf"{4 * a}\%", f"{4 * a}%", rf"\frac{{{a}}}{{25}}"), (rf"{b}\%", f"{b}%"), (rf"{a}\%",), (f"{c}.5%",)),
         ((r"\text{even}", "even", r"\text{Even}"), (r"\text{odd}", "odd"), (r"\text{neither}",), (r"\text{both}",)),
-        ((rf"x=\frac{{{p}}}{{{q}}}", rf"x = \frac{{{p}}}{{{q}}}", rf"\frac{{{p}}}{{{q}}}"), (f"x={p}",), (rf"x=\frac{{{q}}}{{{p}}}",), (f"x = {a}",)),
-        ((rf"\frac{{\pi}}{{{a}}}", rf"\pi/{a}", rf"\frac{{1}}{{{a}}}\pi"), (rf"\frac{{\pi}}{{{b}}}",), (rf"{c}\pi",), (rf"{c}^\circ",)),
+        (
+            (rf"x=\frac{{{p}}}{{{q}}}", rf"x = \frac{{{p}}}{{{q}}}", rf"\frac{{{p}}}{{{q}}}"),
+            (f"x={p}",),
+            (rf"x=\frac{{{q}}}{{{p}}}",),
+            (f"x = {a}",),
+        ),
+        (
+            (rf"\frac{{\pi}}{{{a}}}", rf"\pi/{a}", rf"\frac{{1}}{{{a}}}\pi"),
+            (rf"\frac{{\pi}}{{{b}}}",),
+            (rf"{c}\pi",),
+            (rf"{c}^\circ",),
+        ),
         ((f"{p}^{{10}}", f"{p**10}", f"{p**10:,}"), (f"{p}^{{9}}", f"{p**9}"), (f"{p**10 - 1}",), (f"{a}",)),
-    )  # fmt: skip
+    )
 
 
 def mixed_answers(rng: random.Random) -> Answers:

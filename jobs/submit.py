@@ -5,6 +5,7 @@ the code's folders, do not: their paths are made absolute and have to mean the s
 """
 
 import asyncio
+import logging
 import os
 import shlex
 import sys
@@ -50,7 +51,10 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def how_to(address: str, job: str, first: str) -> str:
-    ray = f"RAY_ADDRESS={address} {os.path.relpath(Path(sys.executable).with_name('ray'))}"
+    """`first`, then the commands that follow and stop the job, to be pasted as they are."""
+    program = Path(sys.executable).with_name("ray")
+    short = program.relative_to(Path.cwd()) if program.is_relative_to(Path.cwd()) else program
+    ray = f"RAY_ADDRESS={address} {short}"
     return f"{first}\n  follow it: {ray} job logs --follow {job}\n  stop it:   {ray} job stop {job}"
 
 
@@ -122,6 +126,7 @@ def submit(address: str, command: str) -> tuple["JobSubmissionClient", str]:
     from ray.exceptions import AuthenticationError
     from ray.job_submission import JobSubmissionClient
 
+    logging.disable(logging.WARNING)  # Ray would tell of every folder it leaves out; errors are raised, not logged
     excludes = [f"/{entry.name}" for entry in ROOT.iterdir() if entry.name not in UPLOADED]
     try:
         requests.get(f"{address.rstrip('/')}/api/version", timeout=CONNECT_TIMEOUT_S)  # Ray's client would wait for minutes

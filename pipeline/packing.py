@@ -9,15 +9,18 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils.checkpoint import checkpoint
-from transformers import AttentionInterface, PreTrainedModel
 
 from pipeline.types import Sample
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 ATTENTION = "packed"
 
@@ -162,7 +165,11 @@ def packed_attention(
     return torch.cat(outputs)[None], None
 
 
-AttentionInterface.register(ATTENTION, packed_attention)
+def register_packed_attention() -> None:
+    """Lets transformers models be loaded with `attn_implementation=ATTENTION`."""
+    from transformers import AttentionInterface  # takes seconds to import, which only the holder of a model has to wait for
+
+    AttentionInterface.register(ATTENTION, packed_attention)
 
 
 class LogprobHead(nn.Module):
@@ -203,7 +210,7 @@ class Policy(nn.Module):
         language_model: loaded with `attn_implementation=ATTENTION`; it must have a `model` and a bias-free `lm_head`.
     """
 
-    def __init__(self, language_model: PreTrainedModel, temperature: float) -> None:
+    def __init__(self, language_model: "PreTrainedModel", temperature: float) -> None:
         super().__init__()
         self.config = language_model.config
         self.model: nn.Module = language_model.model

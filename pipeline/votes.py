@@ -134,7 +134,7 @@ def _surd(bare: str) -> Key | None:
     square = Fraction(int(factor or 1), int(bottom or 1)) ** 2 * int(root or digit or 1)
     if pi and (root or digit):
         return None  # "\sqrt{2}\pi": rare, and where the root ends is for a parser to say
-    return Key("surd", bare, -square if sign == "-" else square, pi=int(bool(pi)))
+    return Key("surd", bare, -square if sign == "-" else square, pi=int(bool(pi and square)))
 
 
 def _list(bare: str) -> Key | None:
@@ -207,8 +207,10 @@ def _same_list(a: Key, b: Key) -> bool | None:
         return None  # a set and a tuple: a judge may want to look at the order
     if a.shape != b.shape:
         return False if len(a.parts) == len(b.parts) == 2 else None  # two intervals, of which one is closed where one is open
-    same = (x.text == y.text if "opaque" in (x.kind, y.kind) else _same_number(x, y) for x, y in zip(a.parts, b.parts, strict=False))
-    return len(a.parts) == len(b.parts) and all(same)
+    if len(a.parts) != len(b.parts):
+        return False
+    pairs = zip(a.parts, b.parts, strict=True)
+    return all(x.text == y.text if "opaque" in (x.kind, y.kind) else _same_number(x, y) for x, y in pairs)
 
 
 def compare(a: str, b: str, judge: Judge) -> Generator[Any, Any, bool | None]:

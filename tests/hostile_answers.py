@@ -2,6 +2,7 @@ r"""Answers that were written to break a grader: what `\boxed{}` could hold when
 
 `HOSTILE` are at least 300 distinct strings. None is equivalent to any of the honest answers that the tests mix them with.
 """
+# ruff: noqa: E501
 
 _TOWERS = [
     r"9^{9^{9^9}}", r"2^{2^{2^{2^{2^{2}}}}}", r"7^{7^{7^{7}}}", "9**9**9**9", "10^{10^{100}}", r"(0,7^{7^{7^7}})", "2^{1000000000}",

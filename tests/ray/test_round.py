@@ -35,7 +35,11 @@ def start(folder: Path, *more: str) -> subprocess.Popen[str]:
     if not small_set.exists():
         folder.mkdir(parents=True, exist_ok=True)
         pq.write_table(pq.read_table(ROOT / "assets" / "heldout.parquet").slice(0, 12), small_set)
-    places = [f"runs_dir={folder}", f"tracking_uri=sqlite:///{folder}/mlflow.db", f"evaluation.benchmarks.heldout.path={small_set}"]
+    places = [
+        f"runs_dir={folder}",
+        f"tracking_uri=sqlite:///{folder}/mlflow.db",
+        f"evaluation.benchmarks.heldout.path={small_set}",
+    ]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
     command = [sys.executable, "-m", "jobs.round", "--name", "small", "--set", *SMALL, *places, *more]
     return subprocess.Popen(command, cwd=ROOT, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)

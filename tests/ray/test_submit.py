@@ -42,7 +42,7 @@ def started_in(folder: Path) -> list[psutil.Process]:
         try:
             if process.environ().get("RAY_AUTH_TOKEN_PATH") == str(folder / "token"):
                 found.append(process)
-        except (psutil.NoSuchProcess, psutil.AccessDenied, psutil.ZombieProcess):
+        except (psutil.NoSuchProcess, psutil.AccessDenied):
             continue  # it ended meanwhile, or is another user's
     return found
 
@@ -50,10 +50,11 @@ def started_in(folder: Path) -> list[psutil.Process]:
 def stop(head: subprocess.Popen[bytes], folder: Path) -> None:
     """Stops the head and waits for all it started; what has to be killed is an error."""
     head.terminate()
-    head.wait(STOP_S)
-    _, left = psutil.wait_procs(started_in(folder), timeout=STOP_S)
+    psutil.wait_procs(started_in(folder), timeout=STOP_S)
+    left = started_in(folder)
     for process in left:
         process.kill()
+    head.wait()
     assert not left, f"the head was stopped, but these ran on: {left}"
 
 

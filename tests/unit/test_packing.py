@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel, Qwen3Config, Qwen3ForCausalLM
 
 import pipeline.packing as packing
-from pipeline.packing import ATTENTION, Policy, assign_rows, attention_blocks, pack_row
+from pipeline.packing import ATTENTION, Policy, assign_rows, attention_blocks, pack_row, register_packed_attention
 from pipeline.types import Sample
 
 SIZES = dict(
@@ -52,6 +52,7 @@ def alone(model: PreTrainedModel, sample: Sample, temperature: float) -> torch.T
 
 
 def packed(model: PreTrainedModel, members: list[int], temperature: float) -> tuple[torch.Tensor, torch.Tensor]:
+    register_packed_attention()
     model.set_attn_implementation(ATTENTION)
     return Policy(model, temperature)(pack_row(SAMPLES, members))
 
@@ -68,6 +69,7 @@ def test_logprobs_equal_transformers_whatever_the_neighbours(model: PreTrainedMo
 
 
 def test_a_sequence_gives_no_gradient_to_its_neighbours(model: PreTrainedModel) -> None:
+    register_packed_attention()
     model.set_attn_implementation(ATTENTION)
     policy = Policy(model, 1.0)
     row = pack_row(SAMPLES, [3, 5, 0])

@@ -26,7 +26,7 @@ def test_paper_profile_holds_the_papers_numbers(name: str) -> None:
     config = load_config(name)
     assert config.model.path == PAPER[name]
     challenger, solver = config.challenger, config.solver
-    assert (challenger.steps, challenger.group, challenger.batch // challenger.group) == (5, 4, 128)
+    assert (challenger.steps, challenger.group, challenger.batch) == (5, 4, 128)
     assert (solver.steps, solver.group, solver.batch // solver.group) == (15, 5, 128)
     assert challenger.lr == solver.lr == 1e-6
     assert (config.learner.weight_decay, config.grpo.kl) == (1e-2, 1e-2)

@@ -1,0 +1,124 @@
+"""What R-Zero needs of a base model, measured at temperature 1 and top-p 1: the table at the end of `jobs/base.py`.
+
+The oracle of the tiny domain judges. Sampling is transformers' own, so that a base can be made where no vLLM is installed.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import PreTrainedTokenizerFast, Qwen3ForCausalLM
+
+from pipeline import domain
+from pipeline.prompts import extract_boxed, load_prompts, parse_question
+from pipeline.rewards import question_clusters
+
+PROMPTS = load_prompts(Path(__file__).resolve().parents[1] / "conf/prompts/tiny.yaml")
+
+Row = Mapping[str, Any]  # of the held-out set: question, answer, band, form, difficulty
+Answers = list[list[str | None]]  # by question, then by sample
+
+
+def prompt_ids(tokenizer: PreTrainedTokenizerFast, chat: list[dict[str, str]]) -> list[int]:
+    text = tokenizer.apply_chat_template(chat, add_generation_prompt=True, tokenize=False)
+    return list(tokenizer(str(text)).input_ids)
+
+
+@torch.inference_mode()
+def sample(
+    model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFast, prompts: Sequence[list[int]], greedy: bool = False
+) -> list[list[int]]:
+    """Response ids, the end token included where it was reached, at temperature 1 and top-p 1, or greedy."""
+    out: list[list[int]] = [[] for _ in prompts]
+    order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))  # like lengths share a batch: less waiting
+    for at in range(0, len(order), 512):
+        part = order[at : at + 512]
+        batch = tokenizer.pad({"input_ids": [prompts[i] for i in part]}, return_tensors="pt")
+        ids = model.generate(**batch, max_new_tokens=160, do_sample=not greedy)  # type: ignore[misc]
+        for i, row in zip(part, ids[:, batch["input_ids"].shape[1] :].tolist(), strict=True):
+            out[i] = row[: row.index(tokenizer.eos_token_id) + 1] if tokenizer.eos_token_id in row else row
+    return out
+
+
+def solve(
+    model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFast, questions: Sequence[str], m: int, greedy: bool = False
+) -> tuple[Answers, list[int]]:
+    """m answers to each question, None where a response does not end or holds no box; and all responses' lengths in tokens."""
+    prompts = [prompt_ids(tokenizer, PROMPTS.solver_messages(q)) for q in questions for _ in range(m)]
+    replies = sample(model, tokenizer, prompts, greedy)
+    ended = [str(tokenizer.decode(r, skip_special_tokens=True)) if r[-1:] == [tokenizer.eos_token_id] else "" for r in replies]
+    flat = [extract_boxed(text) for text in ended]
+    return [flat[i : i + m] for i in range(0, len(flat), m)], [len(r) for r in replies]
+
+
+def vote(answers: Sequence[str | None]) -> tuple[str | None, float]:
+    """The largest class of answers and its share; a missing answer is no class but stays in the denominator."""
+    ranked = Counter(a for a in answers if a is not None).most_common(1)
+    return (ranked[0][0], ranked[0][1] / len(answers)) if ranked else (None, 0.0)
+
+
+def mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values) if values else 0.0
+
+
+def measure(model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFast, rows: Sequence[Row], seed: int) -> dict[str, float]:
+    """What R-Zero needs of a base; the oracle judges."""
+    model.eval()
+    torch.manual_seed(seed)
+    figures: dict[str, float] = {}
+    questions = [row["question"] for row in rows]
+    (sampled, _), (greedy, _) = solve(model, tokenizer, questions, 10), solve(model, tokenizer, questions, 1, greedy=True)
+    groups = {"held-out": tuple(domain.BANDS), **{band: (band,) for band in (*domain.BANDS, "transfer")}}
+    for name, bands in groups.items():
+        picked = [(row["answer"], s, g) for row, s, g in zip(rows, sampled, greedy, strict=True) if row["band"] in bands]
+        figures[f"{name}: pass@1"] = mean([mean([a == right for a in s]) for right, s, _ in picked])
+        figures[f"{name}: majority of 10"] = mean([vote(s)[0] == right for right, s, _ in picked])
+        figures[f"{name}: greedy"] = mean([g == [right] for right, _, g in picked])
+    figures["held-out: majority above pass@1"] = figures["held-out: majority of 10"] - figures["held-out: pass@1"]
+
+    written = sample(model, tokenizer, [prompt_ids(tokenizer, PROMPTS.challenger_messages())] * 500)
+    posed = [q for r in written if (q := parse_question(str(tokenizer.decode(r, skip_special_tokens=True))))]
+    effort = [d for q in posed if (d := domain.difficulty(q)) is not None]
+    figures["written: well-formed"] = len(posed) / len(written)
+    figures["written: well-posed"] = len(effort) / len(written)
+    figures["written: transfer form"] = sum(domain.form_of(q) == domain.TRANSFER_FORM for q in posed) / len(written)
+    figures["written: mean difficulty"] = mean(effort)
+    figures["written: difficulty 8 and above"] = mean([d >= 8 for d in effort])
+    sizes = Counter(question_clusters(posed[:64]))
+    figures["written: mean cluster share in 64"] = sum(size**2 for size in sizes.values()) / 64**2
+
+    sampled, lengths = solve(model, tokenizer, posed, 10)
+    votes = [(domain.true_answer(q), *vote(answers)) for q, answers in zip(posed, sampled, strict=True)]
+    kept = [(right, label) for right, label, share in votes if 0.25 <= share <= 0.75]
+    figures["curriculum: mean p-hat"] = mean([share for *_, share in votes])
+    figures["curriculum: kept"] = len(kept) / len(written)
+    figures["curriculum: labels right"] = mean([right == label for right, label in kept])
+    for name, found in [("question", [len(r) for r in written]), ("solution", lengths)]:
+        figures[f"tokens of a {name}: mean"] = mean(found)
+        figures[f"tokens of a {name}: 99.5 %"] = float(np.percentile(found, 99.5))
+    return figures
+
+
+NEEDS = {  # what a base has to reach before R-Zero can be shown on it
+    "held-out: pass@1": (0.35, 0.65),
+    "held-out: majority above pass@1": (0.15, 1.0),
+    "held-out: greedy": (0.5, 0.9),
+    "written: well-formed": (0.9, 1.0),
+    "written: transfer form": (0.0, 0.0),
+    "written: difficulty 8 and above": (0.01, 0.2),
+    "written: mean cluster share in 64": (0.0, 0.2),
+    "curriculum: labels right": (0.7, 1.0),
+}
+
+
+def table(figures: Mapping[str, float]) -> str:
+    lines = ["| figure | measured | needed |", "|---|---|---|"]
+    for name, value in figures.items():
+        low, high = NEEDS.get(name, (-math.inf, math.inf))
+        needed = f"{low} to {high}{'' if low <= value <= high else ': MISSED'}" if name in NEEDS else ""
+        lines.append(f"| {name} | {value:.3f} | {needed} |")
+    return "\n".join(lines)

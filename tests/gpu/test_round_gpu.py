@@ -1,0 +1,37 @@
+"""A round of the tiny base on one GPU that learner and engine share: bf16, NCCL, CUDA kernels."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from actors.cluster import ROOT
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU, and torch sees none"),
+]
+
+
+def test_a_round_on_one_gpu(tmp_path: Path) -> None:
+    settings = [
+        "model.dtype=bfloat16",
+        "resources.device=cuda",
+        "resources.learner_gpus=0.5",
+        "resources.rollout_gpus=0.5",
+        "rollout.gpu_memory_utilization=0.3",
+        "challenger.steps=2",
+        "solver.steps=2",
+        "curriculum.questions=128",
+        "curriculum.delta=0.4",
+        f"runs_dir={tmp_path}",
+        f"tracking_uri=sqlite:///{tmp_path}/mlflow.db",
+    ]
+    command = [sys.executable, "-m", "jobs.round", "--name", "gpu", "--set", *settings]
+    subprocess.run(command, cwd=ROOT, check=True, timeout=500)
+    rounds = json.loads((tmp_path / "gpu" / "manifest.json").read_text())["rounds"]
+    for role in ("challenger", "solver"):
+        assert all(step.get("mismatch_mean", 0.0) < 0.05 for step in rounds["1"][role]["metrics"])

@@ -1,0 +1,101 @@
+"""BLEU and the clusters against what they must equal: NLTK to the last bit, scikit-learn to the last label."""
+
+import math
+import random
+from itertools import combinations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from nltk.translate.bleu_score import SmoothingFunction, sentence_bleu
+from numpy.typing import NDArray
+from sklearn.cluster import AgglomerativeClustering
+
+from jobs.bench_reward import questions_like_a_challengers, same_partition
+from pipeline import bleu
+from pipeline.bleu import bleu_distances, cluster_labels
+
+
+def nltk_distances(questions: list[str]) -> NDArray[np.float64]:
+    words, method1 = [question.split() for question in questions], SmoothingFunction().method1
+    distances = np.zeros((len(words), len(words)))
+    for i, j in combinations(range(len(words)), 2):
+        distances[i, j] = distances[j, i] = 1 - sentence_bleu([words[j]], words[i], smoothing_function=method1)
+    return distances
+
+
+def sklearn_labels(distances: NDArray[np.float64], threshold: float = 0.5) -> list[int]:
+    model = AgglomerativeClustering(n_clusters=None, metric="precomputed", linkage="average", distance_threshold=threshold)
+    return model.fit(distances).labels_.tolist()
+
+
+# Few words, so that n-grams recur within and between questions; any Unicode, whitespace of every kind among it.
+few_words = st.lists(st.sampled_from(["a", "b", "c", "the", "é"]), max_size=9).map(" ".join)
+unicode_text = st.text(max_size=12)
+
+
+@st.composite
+def batches(draw: st.DrawFn) -> list[str]:
+    """Batches with duplicates and near-duplicates, empty and one-word questions."""
+    batch = draw(st.lists(few_words | unicode_text, min_size=2, max_size=5))
+    for index in draw(st.lists(st.integers(0, len(batch) - 1), max_size=3)):
+        words = batch[index].split()
+        if words and draw(st.booleans()):
+            words[draw(st.integers(0, len(words) - 1))] = draw(st.sampled_from(["a", "z"]))
+        batch.append(" ".join(words))
+    return batch
+
+
+@settings(max_examples=1000, deadline=None)
+@given(batches())
+def test_distances_equal_nltk_to_the_bit_and_labels_equal_scikit_learn_ties_included(batch: list[str]) -> None:
+    expected = nltk_distances(batch)
+    assert np.array_equal(bleu_distances(batch), expected)
+    for threshold in (0.5, 0.8):
+        assert same_partition(cluster_labels(batch, threshold).tolist(), sklearn_labels(expected, threshold))
+
+
+def test_distances_of_long_questions_equal_nltk_to_the_bit() -> None:
+    batch = [*questions_like_a_challengers(48), "a " * 500, "a " * 499 + "b"]
+    expected = nltk_distances(batch)
+    assert np.array_equal(bleu_distances(batch), expected)
+    assert same_partition(cluster_labels(batch).tolist(), sklearn_labels(expected))
+
+
+@settings(max_examples=300, deadline=None)
+@given(batches(), st.sampled_from([0.3, 0.5, 0.9, 1.0]))
+def test_pairs_below_the_threshold_are_all_found(batch: list[str], threshold: float) -> None:
+    found = set(zip(*(side.tolist() for side in bleu._close_pairs(bleu._Profile(batch), threshold)), strict=True))
+    close = np.triu(nltk_distances(batch) < threshold, 1)
+    assert found == set(zip(*(side.tolist() for side in np.nonzero(close)), strict=True))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_clustering_by_components_gives_the_labels_of_the_whole_matrix(monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
+    batch = questions_like_a_challengers(400, seed)
+    batch += [" ".join(question.split()[:40]) for question in batch[:80]] + ["two words", "one", "", "two words"]
+    whole = cluster_labels(batch).tolist()
+    assert same_partition(whole, sklearn_labels(bleu_distances(batch)))
+    monkeypatch.setattr(bleu, "WHOLE", 0)
+    assert cluster_labels(batch).tolist() == whole
+    assert 1 < len(set(whole)) < len(batch) - 50
+
+
+def test_copies_are_one_cluster_and_strangers_are_not() -> None:
+    batch = ["what is the sum of 2 and 3 ?"] * 4 + ["name a prime above 90 that ends in 7"]
+    assert cluster_labels(batch).tolist() == [0, 0, 0, 0, 1]
+
+
+@pytest.mark.parametrize("batch", [[], ["alone"], ["", ""]])
+def test_the_smallest_batches(batch: list[str]) -> None:
+    assert bleu_distances(batch).shape == (len(batch), len(batch))
+    assert cluster_labels(batch).tolist() == list(range(len(batch)))
+
+
+def test_a_sum_of_four_is_rounded_once() -> None:
+    rng = random.Random(0)
+    rows = [[-rng.random() * 2.0 ** rng.randint(-60, 3) for _ in range(4)] for _ in range(20_000)]
+    rows += [[-1.0, -(2.0**-53), 0.0, 0.0], [-1.0, -(2.0**-53), -(2.0**-106), 0.0], [0.0, 0.0, 0.0, 0.0]]
+    columns = [np.array(column) for column in zip(*rows, strict=True)]
+    assert bleu._sum_rounded_once(columns).tolist() == [math.fsum(row) for row in rows]

@@ -1,0 +1,180 @@
+"""The sandbox on real math-verify: right on honest answers, unharmed by hostile ones, never without a reply."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from itertools import permutations
+from pathlib import Path
+
+import psutil
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from actors.sandbox import AnswerSandbox
+from jobs.bench_reward import PublicVote, mixed_answers
+from pipeline.types import Vote
+from tests.hostile_answers import HOSTILE
+
+
+@pytest.fixture(scope="module")
+def sandbox() -> Iterator[AnswerSandbox]:
+    with AnswerSandbox(workers=2, timeout_s=1.0) as made:
+        yield made
+
+
+def children(sandbox: AnswerSandbox) -> list[psutil.Process]:
+    """The processes that read answers, once each nursery has one."""
+    sandbox.equivalents([("x+y", "y+x"), ("x+z", "z+x"), ("u+v", "v+u")])
+    return [child for worker in sandbox._workers for child in psutil.Process(worker._process.pid).children()]
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "equal"),
+    [
+        (r"(x-1)(x+1)", r"x^2-1", True),
+        (r"\sqrt{2}", "1.414214", True),
+        (r"\{1,2\}", "1,2", True),
+        (r"\frac{1}{\sqrt{2}}", r"\frac{\sqrt{2}}{2}", True),
+        (r"1 < x < 2", r"x \in (1,2)", None),
+        (r"x+1", r"x+2", False),
+        (r"\text{two words}", r"x+2", False),
+        ("", "", False),
+        ("5", "", False),
+    ],
+)
+def test_equivalence_is_symmetric_and_as_math_verify_has_it(sandbox: AnswerSandbox, a: str, b: str, equal: bool | None) -> None:
+    verdict = sandbox.equivalent(a, b)
+    assert verdict is sandbox.equivalent(b, a)
+    assert verdict is not None
+    assert equal is None or verdict is equal
+
+
+def test_a_vote_gathers_what_is_equivalent_in_any_order(sandbox: AnswerSandbox) -> None:
+    answers = ["x^2-1", "(x-1)(x+1)", "x^2+1", None]
+    votes = sandbox.votes([list(order) for order in permutations(answers)])
+    assert set(votes) == {Vote("x^2-1", 2, 4)}
+
+
+def test_votes_agree_with_exhaustive_verify_wherever_that_is_consistent(sandbox: AnswerSandbox) -> None:
+    rng, public = random.Random(7), PublicVote()
+    batch = [mixed_answers(rng) for _ in range(16)]
+    expected = [public.exhaustive_count(answers) for answers in batch]
+    pairs = [(vote.count, count) for vote, count in zip(sandbox.votes(batch), expected, strict=True) if count is not None]
+    assert len(pairs) > 8
+    assert all(ours == theirs for ours, theirs in pairs)
+
+
+def test_an_answer_that_hangs_costs_its_own_pairs_alone(sandbox: AnswerSandbox) -> None:
+    sandbox.stats()
+    tower = "9^{9^{9^9}}"
+    votes = sandbox.votes([["x+1", "1+x", tower], ["y+2", "2+y", "y+3"], ["7", "7.0", "8", None]])
+    assert [(vote.answer, vote.count) for vote in votes] == [("1+x", 2), ("2+y", 2), ("7", 2)]
+    assert [vote.undecided for vote in votes] == [2, 0, 0]
+    stats = sandbox.stats()
+    assert stats["killed"] == 1, "found out once, not once for every answer beside it"
+    assert stats["undecided"] == 2
+    assert sandbox.equivalent(tower, tower) is True, "the same string needs no parser"
+    assert sandbox.stats()["killed"] == 0
+
+
+def test_the_hostile_corpus_ends_in_time_with_every_honest_vote_right() -> None:
+    assert len(set(HOSTILE)) == len(HOSTILE) >= 300
+    rng = random.Random(0)
+    honest = [
+        (["12", "12.0", r"\frac{24}{2}", r"12\text{ cm}"], "13"),
+        ([r"\frac{\sqrt{3}}{2}", r"\sqrt{3}/2", r"\frac{\sqrt{12}}{4}", r"\frac{\sqrt{3}}{2}"], r"\frac{1}{5}"),
+        (["x^3-8", "(x-2)(x^2+2x+4)", "-8+x^3", "x^{3} - 8"], "x^3+8"),
+        ([r"\{2,3\}", r"\{3,2\}", r"\left\{2, 3\right\}", r"\{3, 2\}"], r"\{2\}"),
+    ]
+    batch: list[list[str | None]] = []
+    for index, bad in enumerate(HOSTILE):
+        good, wrong = honest[index % len(honest)]
+        answers: list[str | None] = [*good, wrong, bad, None]
+        rng.shuffle(answers)
+        batch.append(answers)
+    start = time.monotonic()
+    with AnswerSandbox(workers=2, timeout_s=1.0) as sandbox:
+        votes = sandbox.votes(batch)
+        stats = sandbox.stats()
+    assert time.monotonic() - start < 60
+    for index, (vote, bad) in enumerate(zip(votes, HOSTILE, strict=True)):
+        good = honest[index % len(honest)][0]
+        assert vote.count == 4 and vote.total == 7, ascii(bad[:200])
+        assert vote.answer in good
+    assert stats["killed"] > 20
+    assert 0 < stats["undecided"] < 5 * len(batch)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(st.text(max_size=40) | st.text("0123456789x^{}()\\,.!+-/=<>%|sqrtfacpi ", max_size=16), min_size=2, max_size=2))
+def test_any_two_texts_get_a_symmetric_verdict(sandbox: AnswerSandbox, texts: list[str]) -> None:
+    one, other = sandbox.equivalents([(texts[0], texts[1]), (texts[1], texts[0])])
+    assert one is other or None in (one, other)
+
+
+def test_memory_beyond_the_limit_ends_in_undecided(sandbox: AnswerSandbox) -> None:
+    with AnswerSandbox(workers=1, timeout_s=20.0, memory_mb=256) as small:
+        # Ten million factors in one list: gone within a second or two, long before the deadline.
+        assert small.equivalent("10000000!", "x+1") is None
+        assert small.stats()["died"] >= 1
+        assert small.equivalent("x+1", "1+x") is True
+
+
+def test_a_killed_child_is_replaced_and_so_is_its_nursery() -> None:
+    with AnswerSandbox(workers=2, timeout_s=5.0) as sandbox:
+        for child in children(sandbox):
+            child.send_signal(signal.SIGKILL)
+        assert sandbox.equivalents([("x+1", "1+x")] * 4 + [("x+2", "2+x")]).count(True) >= 4
+        for worker in sandbox._workers:
+            os.kill(worker._process.pid, signal.SIGKILL)
+        assert all(verdict is not False for verdict in sandbox.equivalents([(f"x+{n}", f"{n}+x") for n in range(20, 30)]))
+        assert sandbox.equivalent("x+7", "7+x") is True
+
+
+def test_a_child_has_no_network_no_files_no_environment_and_limits(sandbox: AnswerSandbox) -> None:
+    os.environ["SECRET_OF_THE_TEST"] = "1"
+    for child in children(sandbox):
+        assert "SECRET_OF_THE_TEST" not in child.environ()
+        assert child.cwd() == "/"
+        assert child.rlimit(psutil.RLIMIT_AS) == (1 << 30, 1 << 30)
+        assert child.rlimit(psutil.RLIMIT_FSIZE) == (0, 0)
+        opened = {os.readlink(f"/proc/{child.pid}/fd/{fd}").split(":")[0] for fd in os.listdir(f"/proc/{child.pid}/fd")}
+        assert opened <= {"/dev/null", "pipe", f"/proc/{child.pid}/status"}
+        maps = Path(f"/proc/{child.pid}/maps").read_text()
+        assert "torch" not in maps
+        assert "ray" not in maps.replace("array", "")
+
+
+@pytest.mark.parametrize(
+    "attempt",
+    ["open('/etc/passwd')", "open('/tmp/x', 'w')", "__import__('os').system('true')", "__import__('socket').socket()", "__import__('os').fork()"],
+)  # fmt: skip
+def test_the_audit_hook_refuses_files_processes_and_sockets(attempt: str) -> None:
+    code = (
+        f"import sys, sympy\nfrom actors.sandbox_child import _refuse\nsys.addaudithook(_refuse)\nimport sympy.stats\n{attempt}"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env={"PYTHONPATH": os.getcwd()})
+    assert "PermissionError: a sandboxed process has no business with" in done.stderr
+
+
+def test_nothing_is_left_after_close_or_after_the_parent_is_killed() -> None:
+    with AnswerSandbox(workers=1) as sandbox:
+        family = [psutil.Process(sandbox._workers[0]._process.pid), *children(sandbox)]
+    assert not psutil.wait_procs(family, timeout=10)[1]
+
+    code = (
+        "from actors.sandbox import AnswerSandbox; s = AnswerSandbox(); s.equivalent('x+1', '1+x'); print(1, flush=True); input()"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert parent.stdout is not None
+    parent.stdout.readline()
+    family = psutil.Process(parent.pid).children(recursive=True)
+    assert len(family) >= 3
+    parent.kill()
+    parent.communicate()
+    assert not psutil.wait_procs(family, timeout=10)[1]
