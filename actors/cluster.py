@@ -1,5 +1,6 @@
 """The Ray cluster a run lives on: a private one on this machine, closed to the network, or one that is already there."""
 
+import atexit
 import os
 import secrets
 import shutil
@@ -43,6 +44,7 @@ def prepare_environment() -> None:
         raise RuntimeError("prepare_environment() was called after ray had been imported, which is too late for its settings")
     remove_orphans()
     folder = Path(tempfile.mkdtemp(prefix=f"{FOLDER_PREFIX}{os.getpid()}-"))  # short: a Unix socket's path ends at 107 characters
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
     token_path = folder / "token"
     token_path.touch(mode=0o600)
     token_path.write_text(secrets.token_hex(32))
@@ -94,4 +96,3 @@ def ray_cluster(config: Config) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
-        shutil.rmtree(folder, ignore_errors=True)

@@ -13,9 +13,6 @@ from conf.schema import Config, SamplingConfig
 from pipeline.errors import RolloutError
 from pipeline.types import Request, Sample
 
-# A chunk is what one engine draws in one call. Its size is independent of the number of engines, so that the shape of each
-# computation, and with it every sample, is too.
-CHUNKS_OF_ENGINE_SIZE = 2
 MOST_DEATHS_IN_A_ROW = 3
 
 
@@ -26,7 +23,7 @@ class RolloutFleet:
         self._config = config
         self._model_path = model_path
         self._actor_class = rollout_actor(config)
-        self._chunk = CHUNKS_OF_ENGINE_SIZE * config.rollout.max_num_seqs
+        self._chunk = config.rollout.chunk  # independent of the number of engines, so that the shape of each computation is too
         self._workers = [self._start() for _ in range(config.rollout.engines)]
         self._versions: dict[Any, str] = {}
         self.replaced = 0

@@ -113,10 +113,7 @@ class Learner:
         """Builds policy, optimizer and KL reference from `model_path`; the last phase's are let go first."""
         import deepspeed
 
-        if self.engine is not None:
-            self.engine.destroy()
-        self.engine = self.reference = None
-        gc.collect()
+        self._release()
         self.config, self.model_path = config, model_path
         torch.manual_seed(config.seed)
         settings = engine_config(config)
@@ -132,6 +129,18 @@ class Learner:
             if found is None:
                 raise FileNotFoundError(f"no checkpoint of the learner in {resume_from}")
             torch.set_rng_state(torch.load(Path(resume_from) / f"rng-{self.rank}.pt"))
+
+    def _release(self) -> None:
+        """Frees the last phase's engines, which refer to themselves in cycles."""
+        from deepspeed.runtime.zero import parameter_offload
+
+        for engine in (self.engine, self.reference):
+            if hasattr(engine, "destroy"):
+                engine.destroy()
+        # ZeRO-3 enters each model into this list of its own and never takes it out.
+        parameter_offload.FWD_MODULE_STACK.clear()
+        self.engine = self.reference = None
+        gc.collect()
 
     def _load(self) -> Policy:
         from transformers import AutoModelForCausalLM, logging

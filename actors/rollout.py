@@ -25,6 +25,8 @@ def engine_environment(config: Config) -> dict[str, str]:
             "VLLM_CPU_OMP_THREADS_BIND": "nobind",
             "VLLM_CPU_KVCACHE_SPACE": "1",
             "OMP_NUM_THREADS": "1",
+            # Eager mode leaves one compiled function in the sampler, which would ask for a C++ compiler.
+            "TORCHDYNAMO_DISABLE": "1",
             # Threads that spin while they wait take the core from the neighbour.
             "OMP_WAIT_POLICY": "passive",
             "GOMP_SPINCOUNT": "0",

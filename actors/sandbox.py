@@ -10,6 +10,7 @@ not the seconds that importing SymPy takes. No alarm signals, no threads. What a
 import json
 import os
 import re
+import select
 import selectors
 import subprocess
 import sys
@@ -21,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Self, TypeVar
 
-from actors.sandbox_child import DIFFERENT, EQUAL, READY
+from actors.sandbox_child import EQUAL, READY
 from pipeline.types import Vote
 from pipeline.votes import compare, majority
 
@@ -172,14 +173,15 @@ class _Judge:
 class _Worker:
     """The parent's side of one child: at most one request at a time, and never a wait beyond its deadline.
 
-    Both pipes outlive any child. Generations tell a new child's greeting from that of one that is being killed.
+    Both pipes outlive any child. Generations tell a new child's greeting from that of one that is being killed, sequence
+    numbers the reply to this request from one to a request that was given up.
     """
 
     def __init__(self, timeout_s: float, memory_mb: int) -> None:
         self._timeout_s, self._memory_mb = timeout_s, memory_mb
         self._request_in, self._request_out = os.pipe()
         self.replies, self._reply_out = os.pipe()
-        self._generation = 0
+        self._generation = self._sequence = 0
         self._failed_starts = 0
         self._request: _Request | None = None
         self._start()
@@ -212,20 +214,24 @@ class _Worker:
         """Hand over a request; one that no child is ready for waits until one is."""
         self._request = request
         if self._ready:
+            while select.select([self.replies], [], [], 0)[0]:
+                os.read(self.replies, 2)  # the greeting of a child that replaced one that died idle: not about this request
             self._send(request)
 
     def _send(self, request: _Request) -> None:
         # At most 2 x 1000 characters of 12 bytes: less than a pipe holds, so this never blocks.
-        os.write(self._request_out, json.dumps([request.a, request.b]).encode() + b"\n")
+        self._sequence = (self._sequence + 1) % 256
+        os.write(self._request_out, json.dumps([self._sequence, request.a, request.b]).encode() + b"\n")
         self.deadline = time.monotonic() + self._timeout_s * request.share
 
     def step(self, readable: bool) -> _Outcome | None:
         """Take what has happened since the last step; the outcome of the request, once there is one."""
-        message = os.read(self.replies, 2) if readable else b""
-        if message[:1] == READY and message[1] == self._generation % 256:
-            return self._greeted()
-        if message in (EQUAL, DIFFERENT) and self._ready:
-            return self._finish("equal" if message == EQUAL else "different")
+        if readable:
+            kind, number = os.read(self.replies, 2)
+            if kind == READY and number == self._generation % 256:
+                return self._greeted()
+            if kind != READY and number == self._sequence and self._ready and self._request is not None:
+                return self._finish("equal" if kind == EQUAL else "different")
         if self._process.poll() is not None:
             return self._replace_nursery()
         if self._request is not None and time.monotonic() >= self.deadline:

@@ -24,8 +24,9 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, NoReturn
 
-# Every message of a child is two bytes, so that a pipe delivers it whole; READY carries the generation that is ready.
-EQUAL, DIFFERENT, READY = b"1 ", b"0 ", b"R"
+# Every message of a child is two bytes, so that a pipe delivers it whole: one of these, and a number modulo 256, which is the
+# request's for a verdict and for READY the generation of the child that is.
+EQUAL, DIFFERENT, READY = 0, 1, 2
 
 _CLONE_NEWUSER, _CLONE_NEWNET, _PR_SET_PDEATHSIG, _PR_SET_NO_NEW_PRIVS = 0x10000000, 0x40000000, 1, 38
 # Compared once before any answer is: imports and parser tables that every child then has from its birth.
@@ -109,15 +110,16 @@ def _serve(
         os.set_blocking(request_fd, True)
     requests = os.fdopen(request_fd, "rb")
     sys.addaudithook(_refuse)
-    os.write(reply_fd, READY + bytes([generation % 256]))
+    os.write(reply_fd, bytes([READY, generation % 256]))
     for line in requests:
         cpu_s = math.ceil(time.process_time() + timeout_s) + 1
         resource.setrlimit(resource.RLIMIT_CPU, (cpu_s, resource.RLIM_INFINITY))
-        equal = same(*json.loads(line))  # whatever it raises ends the child, which the parent counts
+        number, a, b = json.loads(line)
+        equal = same(a, b)  # whatever it raises ends the child, which the parent counts
         # math-verify swallows errors, MemoryError among them: near the limit its verdict means nothing.
         if _peak_memory(status) > 0.8 * memory:
             os._exit(1)
-        os.write(reply_fd, EQUAL if equal else DIFFERENT)
+        os.write(reply_fd, bytes([EQUAL if equal else DIFFERENT, number]))
     os._exit(0)
 
 

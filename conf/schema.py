@@ -53,6 +53,7 @@ class RewardConfig:
 @dataclass
 class CurriculumConfig:
     questions: int = setting(384, "questions the trained Challenger writes (N)", low=1)
+    part: int = setting(128, "questions written, answered and saved at a time: what an interruption can cost", low=1)
     delta: float = setting(0.25, "a question is kept when |p_hat - 1/2| <= delta", low=0, high=0.5)
 
 
@@ -91,6 +92,7 @@ class LearnerConfig:
 class RolloutConfig:
     engines: int = setting(1, "vLLM engines (data parallel)", low=1)
     max_num_seqs: int = setting(256, "sequences an engine decodes at once", low=1)
+    chunk: int = setting(512, "requests that an engine is given at a time; small ones spread work over many engines", low=1)
     kv_cache_mb: int = setting(512, "KV cache of an engine on CPU, MiB", low=16)
     gpu_memory_utilization: float = setting(0.85, "share of a GPU's memory that an engine may take", low=0.05, high=0.98)
 

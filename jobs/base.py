@@ -33,8 +33,8 @@ from pipeline import domain, domain_text
 
 ROOT = Path(__file__).resolve().parents[1]
 
-CHALLENGER_SHARE = 0.3  # of the examples; the rest are worked solutions
-CHALLENGER_STEPS = (10, 22, 24, 18, 11, 7, 4, 2.5, 1.5)  # weights of 1, 2, ... worked steps: long chains are rare but present
+CHALLENGER_SHARE = 0.35  # of the examples; the rest are worked solutions
+CHALLENGER_STEPS = (16, 28, 26, 15, 8, 4, 2, 0.7, 0.3)  # weights of 1, 2, ... worked steps: long chains are rare but present
 SOLVER_STEPS = (12, 18, 18, 16, 12, 9, 7, 5, 3)
 LARGE = 0.10  # share of operands above 20
 SLIP = 0.10  # chance of a slip, for each unit of effort
@@ -242,13 +242,15 @@ def main() -> None:
     parser.add_argument("--lr", type=float, default=2e-3, help="AdamW's learning rate; Muon's is five times that")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--start", type=Path, help="go on from this base and its tokenizer instead of from nothing")
     parser.add_argument("--measure", action="store_true", help="train nothing: measure the model in --out and write its card")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     torch.manual_seed(args.seed)
     logging.disable_progress_bar()
-    tokenizer = PreTrainedTokenizerFast.from_pretrained(args.out) if args.measure else make_tokenizer(args.seed)
-    model = Qwen3ForCausalLM.from_pretrained(args.out) if args.measure else make_model(tokenizer)
+    start = args.out if args.measure else args.start
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(start) if start else make_tokenizer(args.seed)
+    model = Qwen3ForCausalLM.from_pretrained(start) if start else make_model(tokenizer)
     parameters = model.num_parameters() / 1e6
     print(f"{parameters:.2f} M parameters, vocabulary {len(tokenizer)}")
     rows = list(domain.held_out(args.seed))

@@ -96,7 +96,10 @@ def measure(model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFast, rows: S
     kept = [(right, label) for right, label, share in votes if 0.25 <= share <= 0.75]
     figures["curriculum: mean p-hat"] = mean([share for *_, share in votes])
     figures["curriculum: kept"] = len(kept) / len(written)
-    figures["curriculum: labels right"] = mean([right == label for right, label in kept])
+    judged = [right == label for right, label in kept if right is not None]
+    figures["curriculum: well-posed among kept"] = len(judged) / max(1, len(kept))
+    figures["curriculum: labels right, of well-posed"] = mean(judged)
+    figures["curriculum: labels right, of all"] = sum(judged) / max(1, len(kept))  # an ill-posed question has no right label
     for name, found in [("question", [len(r) for r in written]), ("solution", lengths)]:
         figures[f"tokens of a {name}: mean"] = mean(found)
         figures[f"tokens of a {name}: 99.5 %"] = float(np.percentile(found, 99.5))
@@ -111,7 +114,7 @@ NEEDS = {  # what a base has to reach before R-Zero can be shown on it
     "written: transfer form": (0.0, 0.0),
     "written: difficulty 8 and above": (0.01, 0.2),
     "written: mean cluster share in 64": (0.0, 0.2),
-    "curriculum: labels right": (0.7, 1.0),
+    "curriculum: labels right, of well-posed": (0.7, 1.0),
 }
 
 

@@ -20,8 +20,9 @@ class Parser(argparse.ArgumentParser):
         return f"{super().format_help()}\n{EPILOG}{help_text()}\n"
 
 
-def parse(arguments: Sequence[str]) -> argparse.Namespace:
-    parser = Parser(prog="python -m jobs.round", description="Run R-Zero up to a round; what is finished is not run again.")
+def parse(arguments: Sequence[str], program: str) -> argparse.Namespace:
+    """The options that running here and submitting to a cluster share."""
+    parser = Parser(prog=f"python -m {program}", description="Run R-Zero up to a round; what is finished is not run again.")
     names = ", ".join(profiles())
     parser.add_argument("--iter", type=int, default=1, metavar="N", help="last round to run (default 1)")
     parser.add_argument("--profile", default="tiny", help=f"one of {names}, or a path to a YAML file (default tiny)")
@@ -31,17 +32,29 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
+def settings(options: argparse.Namespace) -> Config:
+    """The checked settings that a command line asks for.
+
+    Raises:
+        ConfigError: one of them cannot be used.
+    """
+    if options.iter < 1:
+        raise ConfigError(f"ITER={options.iter}: the last round to run; valid: 1 or more.")
+    return load_config(options.profile, overrides(options))
+
+
+def overrides(options: argparse.Namespace) -> list[str]:
+    named = [f"name={options.name}"] if options.name else []
+    seeded = [f"seed={options.seed}"] if options.seed is not None else []
+    return [*options.set, *named, *seeded]
+
+
 def main(arguments: Sequence[str]) -> int:
     """Exit status: 0 done, 1 the run failed, 2 a setting cannot be used, 130 or 143 interrupted (the same command goes on)."""
-    options = parse(arguments)
-    overrides = list(options.set)
-    overrides += [f"name={options.name}"] if options.name else []
-    overrides += [f"seed={options.seed}"] if options.seed is not None else []
+    options = parse(arguments, "jobs.round")
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # leave through every context's end
     try:
-        if options.iter < 1:
-            raise ConfigError(f"ITER={options.iter}: the last round to run; valid: 1 or more.")
-        return run(load_config(options.profile, overrides), options.iter)
+        return run(settings(options), options.iter)
     except ConfigError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from conf.load import ROOT, ConfigError, load_config, resolve
 from conf.schema import Config
-from jobs.round import parse
+from jobs.round import overrides, parse, settings
 
 if TYPE_CHECKING:
     from ray.job_submission import JobSubmissionClient
@@ -33,7 +33,7 @@ class ClusterError(Exception):
 
 def main(arguments: Sequence[str]) -> int:
     """Exit status: the job's own, 2 where nothing was submitted, 130 where following it was interrupted (the job goes on)."""
-    options = parse(arguments)
+    options = parse(arguments, "jobs.submit")
     try:
         command, config = entrypoint(options)
         address = cluster_address()
@@ -64,15 +64,10 @@ def entrypoint(options: Namespace) -> tuple[str, Config]:
     Raises:
         ConfigError: a setting cannot be used.
     """
-    if options.iter < 1:
-        raise ConfigError(f"ITER={options.iter}: the last round to run; valid: 1 or more.")
-    overrides = list(options.set)
-    overrides += [f"name={options.name}"] if options.name else []
-    overrides += [f"seed={options.seed}"] if options.seed is not None else []
-    overrides += relocations(load_config(options.profile, overrides))
+    moved = [*overrides(options), *relocations(settings(options))]
     profile = on_cluster(options.profile) if options.profile.endswith((".yaml", ".yml")) else options.profile
-    command = ["python", "-m", "jobs.round", "--iter", str(options.iter), "--profile", profile, "--set", *overrides]
-    return shlex.join(command), load_config(options.profile, overrides)
+    command = ["python", "-m", "jobs.round", "--iter", str(options.iter), "--profile", profile, "--set", *moved]
+    return shlex.join(command), load_config(options.profile, moved)
 
 
 def relocations(config: Config) -> Iterator[str]:

@@ -14,9 +14,6 @@ from pipeline.seeds import derive_seed
 from pipeline.state import CURRICULUM, read_table, write_table
 from pipeline.types import Request
 
-# Questions written, answered and saved at a time: what an interruption can cost.
-PART = 128
-
 
 def write_curriculum(run: Run, round_: int) -> None:
     """Lets the Challenger write N questions and keeps those with |p_hat - 1/2| <= delta.
@@ -27,7 +24,8 @@ def write_curriculum(run: Run, round_: int) -> None:
     if run.state.stage(round_, "curriculum").get("done"):
         return
     total = run.config.curriculum.questions
-    parts = -(-total // PART)
+    size = run.config.curriculum.part
+    parts = -(-total // size)
     folder = run.state.round_folder(round_) / "curriculum"
     files = [folder / f"part-{part:04d}.parquet" for part in range(parts)]
     done = sum(file.exists() for file in files)
@@ -38,7 +36,7 @@ def write_curriculum(run: Run, round_: int) -> None:
         policies = run.finished_policy("challenger", round_), run.finished_policy("solver", round_ - 1)
         for part, file in enumerate(files):
             if not file.exists():
-                write_table(file, write_part(run, round_, part, min(PART, total - part * PART), *policies), CURRICULUM)
+                write_table(file, write_part(run, round_, part, min(size, total - part * size), *policies), CURRICULUM)
             votes = [row["p_hat"] for row in read_table(file) if row["question"] is not None]
             progress.update(part + 1, p_hat=sum(votes) / max(1, len(votes)))
         rows = [row for file in files for row in read_table(file)]
@@ -66,8 +64,8 @@ def write_curriculum(run: Run, round_: int) -> None:
 
 
 def write_part(run: Run, round_: int, part: int, size: int, challenger: Any, solver: Any) -> list[dict[str, Any]]:
-    """Rows of `state.CURRICULUM` for the questions numbered from `part * PART`."""
-    seeds = [derive_seed(run.config.seed, round_, "curriculum", part * PART + index) for index in range(size)]
+    """Rows of `state.CURRICULUM` for the questions of one part."""
+    seeds = [derive_seed(run.config.seed, round_, "curriculum", part, index) for index in range(size)]
     with run.clock.part("transfer"):
         run.fleet.load(challenger)
     with run.clock.part("sampling"):

@@ -163,7 +163,9 @@ class PhaseProgress:
 def round_summary(summary: RoundSummary) -> None:
     """Print the table that closes a round."""
     console.print(Rule(Text(f"round {summary.round}", style="bold"), style="dim"))
-    console.print(_accuracy_table(summary), "", _facts(summary), "")
+    if summary.after:
+        console.print(_accuracy_table(summary), "")
+    console.print(_facts(summary), "")
     if summary.examples:
         console.print(_example_table(summary.examples), "")
     for name, path in summary.paths.items():

@@ -182,8 +182,8 @@ ASK_STEPS = Phrases("What is the result?", "What do you get?", "What number is i
 
 OPEN_STORY = Phrases("{a} has {n} {thing}.", "{a} owns {n} {thing}.", "{a} starts with {n} {thing}.", "{a} keeps {n} {thing}.")
 MOVE_STORY = Moves(
-    True, add=("{p} buys {n} more.", "{p} finds {n} more.", "{p} wins {n}.", "{p} gets {n} from {b}."),
-    sub=("{p} loses {n}.", "{p} sells {n}.", "{p} gives {n} to {b}.", "{p} breaks {n}."),
+    True, add=("{p} buys {n} more.", "{p} finds {n} more.", "{p} wins {n}.", "{p} gets {n} more."),
+    sub=("{p} loses {n}.", "{p} sells {n}.", "{p} gives away {n}.", "{p} breaks {n}."),
     mul=("{p} swaps each for {n} new ones.",), double=("The number doubles.",), triple=("The number triples.",),
     add_many=("{p} buys {k} {packs} of {n}.", "{p} finds {k} {packs} of {n}."), sub_many=("{p} sells {k} {packs} of {n}.",),
 )  # fmt: skip
@@ -251,7 +251,7 @@ def draw_moves(rng: Random, value: int, steps: int, large: float, ops: str = "+-
 
 
 def draw_start(rng: Random, large: float) -> int:
-    return rng.randint(5, 60) if rng.random() >= large else rng.randint(61, 500)
+    return rng.randint(10, 60) if rng.random() >= large else rng.randint(61, 500)
 
 
 def write_expression(rng: Random, steps: int, large: float) -> tuple[str, Problem]:
@@ -273,9 +273,9 @@ def write_steps(rng: Random, steps: int, large: float) -> tuple[str, Problem]:
 
 
 def write_story(rng: Random, steps: int, large: float) -> tuple[str, Problem]:
-    start, (a, b), thing = draw_start(rng, large), rng.sample(NAMES, 2), rng.choice(THINGS)
+    start, a, thing = draw_start(rng, large), rng.choice(NAMES), rng.choice(THINGS)
     moves = draw_moves(rng, start, steps, large)
-    middle = (MOVE_STORY.say(m, rng, p=pronoun(a), b=b, packs=rng.choice(PACKS)) for m in moves)
+    middle = (MOVE_STORY.say(m, rng, p=pronoun(a), packs=rng.choice(PACKS)) for m in moves)
     sentences = [OPEN_STORY.say(rng, a=a, n=start, thing=thing), *middle, ASK_STORY.say(rng, a=a, thing=thing)]
     return " ".join(sentences), chain("story", start, moves)
 
@@ -302,10 +302,9 @@ def write_compare(rng: Random, steps: int, large: float) -> tuple[str, Problem]:
     lines: list[Line] = []
     sentences = [OPEN_COMPARE.say(rng, a=people[0], n=start, thing=thing)]
     for before, person in pairwise(people):
-        base = before if rng.random() < 0.8 else rng.choice(list(owned))
-        (move,) = draw_moves(rng, value_of(owned[base], run(Problem("", tuple(lines), 0))), 1, large, "+-*")
-        sentences.append(MOVE_COMPARE.say(move, rng, a=person, b=base))
-        lines.append(Line(move.op, owned[base], move.factors[0]))
+        (move,) = draw_moves(rng, value_of(owned[before], run(Problem("", tuple(lines), 0))), 1, large, "+-*")
+        sentences.append(MOVE_COMPARE.say(move, rng, a=person, b=before))
+        lines.append(Line(move.op, owned[before], move.factors[0]))
         owned[person] = Ref(len(lines) - 1)
     sentences.append(ASK_TOTAL.say(rng, thing=thing) if total else ASK_COMPARE.say(rng, thing=thing, a=people[-1]))
     return " ".join(sentences), together(lines, owned) if total else Problem("compare", tuple(lines), owned[people[-1]])

@@ -4,10 +4,6 @@ from collections.abc import Iterator
 
 import pytest
 
-from actors.cluster import prepare_environment
-
-prepare_environment()  # before any test module imports ray
-
 
 @pytest.fixture(scope="session", name="ray_cluster")
 def _ray_cluster() -> Iterator[None]:

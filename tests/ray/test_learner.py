@@ -51,7 +51,7 @@ def model_path(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(path)
 
 
-def make_batch(seed: int, count: int = 12) -> TrainingBatch:
+def make_batch(seed: int, count: int = 8) -> TrainingBatch:
     g = torch.Generator().manual_seed(seed)
 
     def sample(prompt: int, response: int) -> Sample:
@@ -153,9 +153,9 @@ def plain_gradient(model_path: str) -> dict[str, torch.Tensor]:
 def test_same_gradient_however_the_batch_is_split(
     groups: Groups, model_path: str, plain_gradient: dict[str, torch.Tensor], ranks: int, stage: int
 ) -> None:
-    """One sequence a row, some, or all; with and without recomputed activations; 1 and 2 ranks; every ZeRO stage."""
+    """One sequence a row with recomputed activations, or the whole batch in a row a rank; 1 and 2 ranks; every ZeRO stage."""
     norm = math.sqrt(sum(float(gradient.square().sum()) for gradient in plain_gradient.values()))
-    for budget, recompute in [(1, False), (64, True), (8192, False)]:
+    for budget, recompute in [(1, True), (8192, False)]:
         group = groups(ranks, stage, micro_batch_tokens=budget, gradient_checkpointing=recompute)
         group.begin_phase(model_path, LR)
         metrics = group.update(make_batch(1))
@@ -224,7 +224,7 @@ def test_empty_batch_changes_nothing(groups: Groups, model_path: str) -> None:
     assert same_bits(before, weights_of(group))
 
 
-@pytest.mark.parametrize(("ranks", "stage"), [(1, 0), (1, 3), *((2, stage) for stage in STAGES)])
+@pytest.mark.parametrize(("ranks", "stage"), [(1, 0), (2, 0), (2, 1), (2, 2), (2, 3)])
 def test_resumed_phase_equals_an_undisturbed_one(groups: Groups, model_path: str, tmp_path: Path, ranks: int, stage: int) -> None:
     group = groups(ranks, stage, micro_batch_tokens=100)
     group.begin_phase(model_path, LR)
@@ -247,7 +247,7 @@ def test_resumed_phase_equals_an_undisturbed_one(groups: Groups, model_path: str
     assert [path.name for path in tmp_path.iterdir()] == ["step-2"]
 
 
-@pytest.mark.parametrize(("ranks", "stage"), [(1, 0), *((2, stage) for stage in STAGES)])
+@pytest.mark.parametrize(("ranks", "stage"), [(1, 1), (2, 0), (2, 2), (2, 3)])
 def test_bad_gradients_are_skipped_and_poison_nothing(groups: Groups, model_path: str, ranks: int, stage: int) -> None:
     good = make_batch(1)
     bad = TrainingBatch(good.samples, (math.nan, *good.advantages[1:]))
@@ -323,24 +323,32 @@ def test_ranks_that_find_no_room_are_named(ray_cluster: None, monkeypatch: pytes
         group.weights()
 
 
-def test_wrong_checkpoint_is_named(groups: Groups, model_path: str, tmp_path: Path) -> None:
-    with pytest.raises(LearnerError, match=f"no checkpoint of the learner in {tmp_path}"):
-        groups(1).begin_phase(model_path, LR, resume_from=str(tmp_path))
-
-
-def test_a_dead_rank_is_named_and_the_phase_goes_on(groups: Groups, model_path: str, tmp_path: Path) -> None:
-    """A rank killed in the middle of a step, ZeRO-3; new ranks continue to the same bits."""
-    group = groups(2, 3)
+def test_new_processes_resume_to_the_same_bits(groups: Groups, model_path: str, tmp_path: Path) -> None:
+    group = groups(1, 3)
     group.begin_phase(model_path, LR)
     group.update(make_batch(1))
     group.save(str(tmp_path / "step-1"))
     group.update(make_batch(2))
     undisturbed = weights_of(group)
-    ray.get(group._ranks[1].die_in_next_step.remote())
-    started = time.monotonic()
-    with pytest.raises(LearnerError, match="learner rank 1 of 2 died in update"):
-        group.update(make_batch(3))
-    assert time.monotonic() - started < 10
+    group.shutdown()
     group.begin_phase(model_path, LR, resume_from=str(tmp_path / "step-1"))
     group.update(make_batch(2))
     assert same_bits(undisturbed, weights_of(group))
+
+
+def test_wrong_checkpoint_is_named(groups: Groups, model_path: str, tmp_path: Path) -> None:
+    with pytest.raises(LearnerError, match=f"no checkpoint of the learner in {tmp_path}"):
+        groups(1).begin_phase(model_path, LR, resume_from=str(tmp_path))
+
+
+def test_a_rank_that_dies_in_a_step_is_named_at_once(groups: Groups, model_path: str) -> None:
+    """The other rank waits in a collective for it; nothing waits for the other rank."""
+    group = groups(2, 3)
+    group.begin_phase(model_path, LR)
+    ray.get(group._ranks[1].die_in_next_step.remote())
+    started = time.monotonic()
+    with pytest.raises(LearnerError, match="learner rank 1 of 2 died in update"):
+        group.update(make_batch(1))
+    assert time.monotonic() - started < 30
+    with pytest.raises(LearnerError, match="has no ranks"):
+        group.update(make_batch(1))

@@ -23,8 +23,8 @@ SAMPLING = SamplingConfig(max_tokens=24)
 
 @pytest.fixture(scope="module")
 def fleet(ray_cluster: None) -> Iterator[RolloutFleet]:
-    # Engines of 8 sequences: 40 requests make several chunks.
-    made = RolloutFleet(Config(rollout=RolloutConfig(max_num_seqs=8, kv_cache_mb=64)), BASE)
+    # Chunks of 16: 40 requests make several.
+    made = RolloutFleet(Config(rollout=RolloutConfig(chunk=16, kv_cache_mb=64)), BASE)
     made.wait_ready()
     yield made
     made.shutdown()

@@ -47,7 +47,7 @@ def batches(draw: st.DrawFn) -> list[str]:
     return batch
 
 
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=500, deadline=None)
 @given(batches())
 def test_distances_equal_nltk_to_the_bit_and_labels_equal_scikit_learn_ties_included(batch: list[str]) -> None:
     expected = nltk_distances(batch)
@@ -63,7 +63,7 @@ def test_distances_of_long_questions_equal_nltk_to_the_bit() -> None:
     assert same_partition(cluster_labels(batch).tolist(), sklearn_labels(expected))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(batches(), st.sampled_from([0.3, 0.5, 0.9, 1.0]))
 def test_pairs_below_the_threshold_are_all_found(batch: list[str], threshold: float) -> None:
     found = set(zip(*(side.tolist() for side in bleu._close_pairs(bleu._Profile(batch), threshold)), strict=True))

@@ -15,7 +15,7 @@ SOLVED = [  # question, right answer, difficulty: worked by hand
     ("Find 2 * 3 * 4 - 30.", "-6", 6),  # bare numbers may go below zero
     ("Calculate 3 + 45.", "48", 2),  # a large number is a harder step
     ("Start with 10. Double it. Then subtract 6. Add 2 times 9. What do you get?", "32", 6),
-    ("Mia has 14 pens. She buys 3 bags of 4. Later she gives 6 to Leo. How many pens does Mia have now?", "20", 4),
+    ("Mia has 14 pens. She buys 3 bags of 4. Later she gives away 6. How many pens does Mia have now?", "20", 4),
     ("Tom owns 8 eggs. The number triples. Count the eggs.", "24", 2),
     ("Machine A adds 7. Machine B doubles. Send 5 through A B A. What comes out?", "31", 4),
     ("Mia has 12 pens. Leo has 7 more than Mia. Ben owns 5 fewer than Mia. How many pens does Ben own?", "7", 2),

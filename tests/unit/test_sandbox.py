@@ -62,10 +62,10 @@ def test_a_vote_gathers_what_is_equivalent_in_any_order(sandbox: AnswerSandbox) 
 
 def test_votes_agree_with_exhaustive_verify_wherever_that_is_consistent(sandbox: AnswerSandbox) -> None:
     rng, public = random.Random(7), PublicVote()
-    batch = [mixed_answers(rng) for _ in range(16)]
+    batch = [mixed_answers(rng) for _ in range(10)]
     expected = [public.exhaustive_count(answers) for answers in batch]
     pairs = [(vote.count, count) for vote, count in zip(sandbox.votes(batch), expected, strict=True) if count is not None]
-    assert len(pairs) > 8
+    assert len(pairs) > 4
     assert all(ours == theirs for ours, theirs in pairs)
 
 
@@ -97,14 +97,16 @@ def test_the_hostile_corpus_ends_in_time_with_every_honest_vote_right() -> None:
         answers: list[str | None] = [*good, wrong, bad, None]
         rng.shuffle(answers)
         batch.append(answers)
-    start = time.monotonic()
     with AnswerSandbox(workers=2, timeout_s=1.0) as sandbox:
+        assert len(children(sandbox)) == 2
+        sandbox.stats()
+        start = time.monotonic()
         votes = sandbox.votes(batch)
+        assert time.monotonic() - start < 60
         stats = sandbox.stats()
-    assert time.monotonic() - start < 60
     for index, (vote, bad) in enumerate(zip(votes, HOSTILE, strict=True)):
         good = honest[index % len(honest)][0]
-        assert vote.count == 4 and vote.total == 7, ascii(bad[:200])
+        assert (vote.count, vote.total) == (4, 7), ascii(bad[:200])
         assert vote.answer in good
     assert stats["killed"] > 20
     assert 0 < stats["undecided"] < 5 * len(batch)
@@ -117,23 +119,25 @@ def test_any_two_texts_get_a_symmetric_verdict(sandbox: AnswerSandbox, texts: li
     assert one is other or None in (one, other)
 
 
-def test_memory_beyond_the_limit_ends_in_undecided(sandbox: AnswerSandbox) -> None:
-    with AnswerSandbox(workers=1, timeout_s=20.0, memory_mb=256) as small:
-        # Ten million factors in one list: gone within a second or two, long before the deadline.
-        assert small.equivalent("10000000!", "x+1") is None
-        assert small.stats()["died"] >= 1
-        assert small.equivalent("x+1", "1+x") is True
+def test_memory_beyond_the_limit_ends_in_undecided() -> None:
+    with AnswerSandbox(workers=1, timeout_s=20.0, memory_mb=256) as sandbox:
+        assert sandbox.equivalent("(x+1)^{100000}", "x+1") is None
+        stats = sandbox.stats()
+        assert (stats["died"], stats["killed"]) == (1, 0), "gone at once, not at the deadline"
+        assert sandbox.equivalent("x+1", "1+x") is True
 
 
-def test_a_killed_child_is_replaced_and_so_is_its_nursery() -> None:
+def test_children_and_nurseries_that_are_killed_are_replaced() -> None:
     with AnswerSandbox(workers=2, timeout_s=5.0) as sandbox:
-        for child in children(sandbox):
-            child.send_signal(signal.SIGKILL)
-        assert sandbox.equivalents([("x+1", "1+x")] * 4 + [("x+2", "2+x")]).count(True) >= 4
-        for worker in sandbox._workers:
-            os.kill(worker._process.pid, signal.SIGKILL)
-        assert all(verdict is not False for verdict in sandbox.equivalents([(f"x+{n}", f"{n}+x") for n in range(20, 30)]))
-        assert sandbox.equivalent("x+7", "7+x") is True
+        for round_, processes in enumerate((children(sandbox), [psutil.Process(w._process.pid) for w in sandbox._workers])):
+            for process in processes:
+                process.send_signal(signal.SIGKILL)
+            pairs = [(f"x+{n}", f"{n}+x" if n % 2 else f"{n}-x") for n in range(40 * round_ + 2, 40 * round_ + 22)]
+            verdicts = sandbox.equivalents(pairs)
+            # A request that was under way may be lost; no other is, and none gets the reply to another.
+            assert verdicts.count(None) <= 4
+            assert all(verdict is None or verdict is bool(n % 2) for n, verdict in enumerate(verdicts))
+            assert sandbox.equivalent("x+7", "7+x") is True
 
 
 def test_a_child_has_no_network_no_files_no_environment_and_limits(sandbox: AnswerSandbox) -> None:
@@ -152,8 +156,14 @@ def test_a_child_has_no_network_no_files_no_environment_and_limits(sandbox: Answ
 
 @pytest.mark.parametrize(
     "attempt",
-    ["open('/etc/passwd')", "open('/tmp/x', 'w')", "__import__('os').system('true')", "__import__('socket').socket()", "__import__('os').fork()"],
-)  # fmt: skip
+    [
+        "open('/etc/passwd')",
+        "open('/tmp/x', 'w')",
+        "__import__('os').system('true')",
+        "__import__('socket').socket()",
+        "__import__('os').fork()",
+    ],
+)
 def test_the_audit_hook_refuses_files_processes_and_sockets(attempt: str) -> None:
     code = (
         f"import sys, sympy\nfrom actors.sandbox_child import _refuse\nsys.addaudithook(_refuse)\nimport sympy.stats\n{attempt}"
