@@ -11,6 +11,7 @@ from ray.exceptions import RayActorError, RayError
 
 from actors.learner import Learner
 from conf.schema import Config
+from pipeline.errors import LearnerError
 from pipeline.types import Sample, TrainingBatch
 
 # Consecutive updates with a loss or gradient that is not finite after which the run stops.
@@ -24,10 +25,6 @@ CAUSE_WAIT = 5
 
 # Metrics that the ranks report as sums over tokens and the driver as means.
 TOKEN_MEANS = ("kl", "clip_fraction", "entropy", "mismatch_kl", "mismatch_mean", "ratio_outside", "importance_mean")
-
-
-class LearnerError(RuntimeError):
-    """A learner rank failed, or training diverged. The message names the rank."""
 
 
 class LearnerGroup:

@@ -34,9 +34,9 @@ class SamplingConfig:
 class RoleConfig:
     """What one GRPO phase of a role does."""
 
-    steps: int = setting(5, "GRPO updates in the phase", low=0)
-    batch: int = setting(64, "responses sampled per step (a multiple of `group`)", low=1)
-    group: int = setting(4, "responses per prompt, the group of GRPO's baseline", low=2)
+    steps: int = setting(15, "GRPO updates in the phase", low=0)
+    batch: int = setting(160, "responses sampled per step (a multiple of `group`)", low=1)
+    group: int = setting(5, "responses per prompt, the group of GRPO's baseline", low=2)
     lr: float = setting(2e-4, "AdamW learning rate", low=0)
 
 
@@ -52,7 +52,7 @@ class RewardConfig:
 
 @dataclass
 class CurriculumConfig:
-    questions: int = setting(384, "questions the trained Challenger writes (N)", low=1)
+    questions: int = setting(512, "questions the trained Challenger writes (N)", low=1)
     part: int = setting(128, "questions written, answered and saved at a time: what an interruption can cost", low=1)
     delta: float = setting(0.25, "a question is kept when |p_hat - 1/2| <= delta", low=0, high=0.5)
 
@@ -81,7 +81,7 @@ class GrpoConfig:
 class LearnerConfig:
     ranks: int = setting(1, "learner processes (one GPU each on a GPU profile)", low=1)
     zero_stage: int = setting(0, "DeepSpeed ZeRO stage", choices=(0, 1, 2, 3))
-    micro_batch_tokens: int = setting(8192, "tokens of one packed forward and backward pass, per rank", low=64)
+    micro_batch_tokens: int = setting(2048, "tokens of one packed forward and backward pass, per rank", low=64)
     weight_decay: float = setting(0.01, "AdamW weight decay", low=0)
     max_grad_norm: float = setting(1.0, "gradient norm at which gradients are clipped", low=0)
     gradient_checkpointing: bool = setting(False, "recompute activations in the backward pass to save memory")
@@ -132,8 +132,8 @@ class Config:
     tracking_uri: str = setting("sqlite:///mlruns/mlflow.db", "MLflow tracking store: a sqlite:/// path or an http(s) server")
     model: ModelConfig = field(default_factory=ModelConfig)
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
-    challenger: RoleConfig = field(default_factory=RoleConfig)
-    solver: RoleConfig = field(default_factory=lambda: RoleConfig(steps=15, batch=160, group=5))
+    challenger: RoleConfig = field(default_factory=lambda: RoleConfig(steps=5, batch=128, group=4, lr=5e-4))
+    solver: RoleConfig = field(default_factory=RoleConfig)
     reward: RewardConfig = field(default_factory=RewardConfig)
     curriculum: CurriculumConfig = field(default_factory=CurriculumConfig)
     grpo: GrpoConfig = field(default_factory=GrpoConfig)

@@ -22,7 +22,7 @@ Ints = NDArray[np.int64]
 
 ORDERS = (1, 2, 3, 4)
 WHOLE = 2048  # up to this many questions are clustered from the whole distance matrix, see `cluster_labels`
-_BLOCK = 1 << 19  # pairs worked on at once: bounds the memory beyond the result's own
+_BLOCK = 1 << 17  # pairs worked on at once: bounds the memory beyond the result's own
 
 
 def bleu_distances(questions: Sequence[str]) -> Floats:
@@ -45,10 +45,8 @@ def cluster_labels(questions: Sequence[str], threshold: float = 0.5) -> Ints:
     profile = _Profile(questions)
     if len(questions) <= WHOLE:
         return _in_order_of_appearance(_cut(_condensed(profile, np.arange(len(questions))), threshold))
-    i, j = _close_pairs(profile, threshold)
-    graph = coo_array((np.ones(len(i)), (i, j)), shape=(len(questions), len(questions)))
-    count, component = connected_components(graph, directed=False)
-    labels = component.astype(np.int64)
+    component = _components(profile, threshold)
+    labels, count = component.copy(), len(component)
     groups = np.split(np.argsort(component, kind="stable"), np.cumsum(np.bincount(component))[:-1])
     # Of two members, the edge between them is the merge.
     for group, distances in _condensed_each(profile, [group for group in groups if len(group) > 2]):
@@ -98,22 +96,23 @@ def _condensed_each(profile: "_Profile", groups: list[Ints]) -> Iterator[tuple[I
         yield from zip(some, np.split(distances, np.cumsum([len(corner[0]) for corner in corners])[:-1]), strict=True)
 
 
-def _close_pairs(profile: "_Profile", threshold: float) -> tuple[Ints, Ints]:
-    """Every pair i < j with a distance below the threshold.
+def _components(profile: "_Profile", threshold: float) -> Ints:
+    """Connected component of each question in the graph of distances below the threshold, [B], numbered from 0.
 
     BLEU is at most the fourth root of any product of its precisions, so a pair drops out at the first product, longest
     n-grams first, that is not above (1 - threshold)^4. Nearly all drop out at the 4-grams, most for having none in common.
+    A pair that earlier edges have joined already need not be looked at.
     """
     size = len(profile.lengths)
     bound = (1 - threshold) ** 4 * (1 - 1e-9)  # a hair lower, as the products here are rounded
-    found: list[tuple[Ints, Ints]] = []
+    component = np.arange(size)
     step = max(1, _BLOCK // size)
     for start in range(0, size, step):
         rows = np.arange(start, min(start + step, size))
         columns = np.arange(start, size)
         shared = profile.shared(4, rows, columns)
         smoothed = np.maximum(shared, 0.1) / np.maximum(1, profile.lengths[rows] - 3)[:, None]
-        i, j = np.nonzero((smoothed > bound) & (columns > rows[:, None]))
+        i, j = np.nonzero((smoothed > bound) & (columns > rows[:, None]) & (component[rows][:, None] != component[columns]))
         counts, product = [shared[i, j]], smoothed[i, j]
         i, j = rows[i], columns[j]
         for order in (3, 2, 1):
@@ -125,9 +124,10 @@ def _close_pairs(profile: "_Profile", threshold: float) -> tuple[Ints, Ints]:
             keep = product > bound
             i, j, product = i[keep], j[keep], product[keep]
             counts = [count[keep], *(other[keep] for other in counts)]
-        keep = profile.distances(i, j, counts) < threshold
-        found.append((i[keep], j[keep]))
-    return np.concatenate([i for i, _ in found]), np.concatenate([j for _, j in found])
+        close = profile.distances(i, j, counts) < threshold
+        edges = (np.ones(int(close.sum())), (component[i[close]], component[j[close]]))
+        component = connected_components(coo_array(edges, shape=(size, size)), directed=False)[1][component].astype(np.int64)
+    return np.unique(component, return_inverse=True)[1]
 
 
 class _Profile:
@@ -135,8 +135,9 @@ class _Profile:
 
     def __init__(self, questions: Sequence[str]) -> None:
         texts = [question.split() for question in questions]
-        vocabulary: dict[str, int] = {}
-        tokens = np.array([vocabulary.setdefault(word, len(vocabulary)) for text in texts for word in text], dtype=np.int64)
+        words = [word for text in texts for word in text]
+        vocabulary = {word: number for number, word in enumerate(dict.fromkeys(words))}
+        tokens = np.fromiter(map(vocabulary.__getitem__, words), np.int64, len(words))
         self.lengths = np.array([len(text) for text in texts], dtype=np.int64)
         distinct, self._length_of = np.unique(self.lengths, return_inverse=True)
         self._lengths: list[int] = distinct.tolist()
@@ -144,10 +145,11 @@ class _Profile:
         self._features: dict[int, csr_array] = {}
         grams = tokens
         for order in ORDERS:
+            if order > 1:  # an n-gram is an (n-1)-gram and the word after it
+                grams = grams * len(vocabulary) + np.roll(tokens, 1 - order)
             whole = np.zeros(len(tokens), dtype=bool)  # n-grams that do not run into the next question
             whole[: max(0, len(tokens) - order + 1)] = owner[order - 1 :] == owner[: max(0, len(tokens) - order + 1)]
-            if order > 1:
-                grams = np.unique(grams * len(vocabulary) + np.roll(tokens, 1 - order), return_inverse=True)[1]
+            grams = _numbered(grams)
             self._features[order] = _occurrences(owner[whole], grams[whole], len(texts))
 
     def shared(self, order: int, rows: Ints, columns: Ints) -> NDArray[np.int32]:
@@ -179,16 +181,27 @@ class _Profile:
         return np.where(counts[0] > 0, 1 - scores, 1.0)
 
 
+def _numbered(values: Ints) -> Ints:
+    """Small numbers for `values`, equal where they are: what np.unique's inverse is, with one sort less."""
+    order = np.argsort(values, kind="stable")
+    arranged = values[order]
+    numbers = np.empty(len(values), dtype=np.int64)
+    numbers[order] = np.cumsum(np.concatenate([[0], arranged[1:] != arranged[:-1]]))[: len(values)]
+    return numbers
+
+
 def _occurrences(owner: Ints, grams: Ints, size: int) -> csr_array:
     """Binary features [size, F]: one for each (n-gram, k-th occurrence in the question)."""
-    order = np.lexsort((grams, owner))
-    owner, grams = owner[order], grams[order]
-    position = np.arange(len(owner))
-    new = np.ones(len(owner), dtype=bool)
-    new[1:] = (owner[1:] != owner[:-1]) | (grams[1:] != grams[:-1])
+    width = int(grams.max(initial=0)) + 1
+    arranged = np.sort(owner * width + grams, kind="stable")
+    position = np.arange(len(arranged))
+    new = np.ones(len(arranged), dtype=bool)
+    new[1:] = arranged[1:] != arranged[:-1]
     occurrence = position - np.maximum.accumulate(np.where(new, position, 0))
-    columns = np.unique(grams * (occurrence.max(initial=0) + 1) + occurrence, return_inverse=True)[1]
-    return csr_array((np.ones(len(owner), np.int32), (owner, columns)), shape=(size, int(columns.max(initial=0)) + 1))
+    rows, columns = np.divmod(arranged, width)
+    again = occurrence > 0
+    columns[again] = width + _numbered(occurrence[again] * width + columns[again])
+    return csr_array((np.ones(len(rows), np.int32), (rows, columns)), shape=(size, int(columns.max(initial=0)) + 1))
 
 
 def _tabulate(function: Callable[[int, int], float], first: NDArray[Any], second: NDArray[Any]) -> Floats:

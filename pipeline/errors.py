@@ -13,5 +13,9 @@ class MismatchError(RunError):
     """The rollout workers and the learner disagree about the policy's log-probabilities: they do not hold the same weights."""
 
 
+class LearnerError(RunError):
+    """A learner rank failed, or training diverged. The message names the rank."""
+
+
 class RolloutError(RunError):
     """Rollout workers die faster than they can be replaced."""

@@ -64,7 +64,7 @@ _CODE = [
     "<|im_end|>", "<|endoftext|>", "</question>", "<question>1</question>", '"}\n{"x": 1', "R\x01", "1 ", "0 ", "k", '["1", "1"]', "equal", "\n1 \n", "sympify('9**9')", "Symbol('x')", "Integer(9)**Integer(9)**Integer(9)", "factorial(10**8)",
 ]  # fmt: skip
 _MACROS = [
-    r"\def\a{\a\a}\a", r"\newcommand{\x}{\x\x}\x", r"\let\b\b\b", r"\input{/etc/passwd}", r"\include{x}", r"\write18{ls}", r"\immediate\write18{touch x}", r"\openin5=/etc/passwd", r"\catcode`\{=12", r"\loop\iftrue\repeat",
+    r"\def\a{\a\a}\a", r"\newcommand{\x}{\x\x}\x", r"\let\b\b\b", r"\input{/etc/passwd}", r"\include{x}", r"\write18{ls}", r"\immediate\write18{touch x}", r"\openin5=/etc/passwd", r"\catcode`\{=11", r"\loop\iftrue\repeat",
     r"\csname end\endcsname", r"\expandafter\expandafter", r"\begin{verbatim}", r"\end{document}", r"\usepackage{evil}", r"\special{x}", r"\hspace{1000000000pt}", r"\rule{1e9pt}{1e9pt}", r"\undefinedmacro{1}", r"\left.\right.",
     r"\boxed{\boxed{\boxed{77}}}", r"\boxed{1}\boxed{2}", r"\boxed{}", r"\boxed", r"\fbox{9}", r"\boxed{\boxed{1}", r"}\boxed{3", r"1}{2}", r"\text{\boxed{5}}", r"\boxed{" * 100 + "1" + "}" * 100,
     r"\text{the answer is } 42 \text{ or not}", r"\text{I cannot answer this}", r"\text{}", r"\phantom{1}", r"\color{red}{1}", r"\href{http://example.org}{1}", r"\ce{H2O}", r"\SI{5}{\meter}", r"\verb|1|", r"\mathchoice{1}{2}{3}{4}",

@@ -17,9 +17,10 @@ from tokenizers.models import WordLevel
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
 from actors.learner import Learner
-from actors.learner_group import LearnerError, LearnerGroup
+from actors.learner_group import LearnerGroup
 from actors.weights import unpack
 from conf.schema import Config
+from pipeline.errors import LearnerError
 from pipeline.types import Sample, TrainingBatch
 
 LR = 1e-3

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from nltk.translate.bleu_score import SmoothingFunction, sentence_bleu
 from numpy.typing import NDArray
+from scipy.sparse.csgraph import connected_components
 from sklearn.cluster import AgglomerativeClustering
 
 from jobs.bench_reward import questions_like_a_challengers, same_partition
@@ -65,10 +66,9 @@ def test_distances_of_long_questions_equal_nltk_to_the_bit() -> None:
 
 @settings(max_examples=200, deadline=None)
 @given(batches(), st.sampled_from([0.3, 0.5, 0.9, 1.0]))
-def test_pairs_below_the_threshold_are_all_found(batch: list[str], threshold: float) -> None:
-    found = set(zip(*(side.tolist() for side in bleu._close_pairs(bleu._Profile(batch), threshold)), strict=True))
-    close = np.triu(nltk_distances(batch) < threshold, 1)
-    assert found == set(zip(*(side.tolist() for side in np.nonzero(close)), strict=True))
+def test_components_are_those_of_the_graph_of_distances_below_the_threshold(batch: list[str], threshold: float) -> None:
+    expected = connected_components(nltk_distances(batch) < threshold, directed=False)[1]
+    assert same_partition(bleu._components(bleu._Profile(batch), threshold).tolist(), expected.tolist())
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -78,6 +78,7 @@ def test_clustering_by_components_gives_the_labels_of_the_whole_matrix(monkeypat
     whole = cluster_labels(batch).tolist()
     assert same_partition(whole, sklearn_labels(bleu_distances(batch)))
     monkeypatch.setattr(bleu, "WHOLE", 0)
+    monkeypatch.setattr(bleu, "_BLOCK", 1 << 13)  # several blocks
     assert cluster_labels(batch).tolist() == whole
     assert 1 < len(set(whole)) < len(batch) - 50
 
