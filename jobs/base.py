@@ -224,6 +224,8 @@ def write_assets(out: Path, model: Qwen3ForCausalLM, tokenizer: PreTrainedTokeni
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=".tiny-base-") as temp:
         new, heldout = Path(temp, "new"), Path(temp, "heldout.parquet")
         model.save_pretrained(new)
+        for key in ("is_local", "local_files_only"):  # where it was loaded from is no part of a tokenizer
+            tokenizer.init_kwargs.pop(key, None)
         tokenizer.save_pretrained(new, save_jinja_files=False)
         (new / "README.md").write_text(card)
         (new / "model.safetensors").chmod(0o644)  # it is written for its owner alone

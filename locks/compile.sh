@@ -4,7 +4,7 @@
 set -eu
 compile() {  # compile LOCK EXTRAS... -- OPTIONS...
     lock=$1; shift
-    .venv/bin/uv pip compile pyproject.toml --quiet --python-platform x86_64-manylinux_2_28 --python-version 3.11 --no-header --no-annotate \
+    .venv/bin/uv pip compile pyproject.toml --system-certs --quiet --python-platform x86_64-manylinux_2_28 --python-version 3.11 --no-header --no-annotate \
         --no-emit-index-url --no-emit-find-links --output-file "locks/$lock.txt" --overrides "locks/overrides-$lock.txt" "$@"
 }
 links=${PIP_FIND_LINKS:-$(.venv/bin/python -m pip config get global.find-links 2>/dev/null || true)}

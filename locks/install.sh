@@ -17,4 +17,5 @@ if [ "$flavour" = cpu ]; then
         if ls "$folder/torch-$version-$tag"-*.whl >/dev/null 2>&1; then set -- --find-links "$folder"; fi
     done
 fi
-.venv/bin/uv pip install --quiet --python $python --requirements "locks/$flavour.txt" --overrides "locks/overrides-$flavour.txt" "$@"
+# The system certificates are what pip trusts, too; uv would otherwise know only its own.
+.venv/bin/uv pip install --system-certs --quiet --python $python --requirements "locks/$flavour.txt" --overrides "locks/overrides-$flavour.txt" "$@"
