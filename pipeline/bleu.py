@@ -22,7 +22,7 @@ Ints = NDArray[np.int64]
 
 ORDERS = (1, 2, 3, 4)
 WHOLE = 2048  # up to this many questions are clustered from the whole distance matrix, see `cluster_labels`
-_BLOCK = 1 << 17  # pairs worked on at once: bounds the memory beyond the result's own
+_BLOCK, _ROWS = 1 << 17, 64  # pairs, but at least so many rows, worked on at once: bounds memory beyond the result
 
 
 def bleu_distances(questions: Sequence[str]) -> Floats:
@@ -69,7 +69,7 @@ def _condensed(profile: "_Profile", members: Ints) -> Floats:
     """Distances of the pairs of `members` (ascending), in SciPy's condensed order: [len (len - 1) / 2]."""
     size = len(members)
     distances = np.empty(size * (size - 1) // 2)
-    step = max(1, _BLOCK // size)
+    step = max(_ROWS, _BLOCK // size)
     done = 0
     for start in range(0, size - 1, step):
         stop = min(start + step, size - 1)
@@ -106,7 +106,7 @@ def _components(profile: "_Profile", threshold: float) -> Ints:
     size = len(profile.lengths)
     bound = (1 - threshold) ** 4 * (1 - 1e-9)  # a hair lower, as the products here are rounded
     component = np.arange(size)
-    step = max(1, _BLOCK // size)
+    step = max(_ROWS, _BLOCK // size)
     for start in range(0, size, step):
         rows = np.arange(start, min(start + step, size))
         columns = np.arange(start, size)
