@@ -1,6 +1,6 @@
 """Makes the embedded tiny base model: tokenizer, weights, held-out set and model card, from text written by rule.
 
-    python -m jobs.base --out assets/tiny-base --steps 2600 --seed 0
+    python -m jobs.base --out assets/tiny-base --seed 0
     python -m jobs.base --measure        # the table alone, for the model that is there
 
 The text shows two things: how to pose a problem in the question format, and how to solve one step by step, with slips
@@ -244,15 +244,13 @@ def main() -> None:
     parser.add_argument("--lr", type=float, default=2e-3, help="AdamW's learning rate; Muon's is five times that")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--start", type=Path, help="go on from this base and its tokenizer instead of from nothing")
     parser.add_argument("--measure", action="store_true", help="train nothing: measure the model in --out and write its card")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     torch.manual_seed(args.seed)
     logging.disable_progress_bar()
-    start = args.out if args.measure else args.start
-    tokenizer = PreTrainedTokenizerFast.from_pretrained(start) if start else make_tokenizer(args.seed)
-    model = Qwen3ForCausalLM.from_pretrained(start) if start else make_model(tokenizer)
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(args.out) if args.measure else make_tokenizer(args.seed)
+    model = Qwen3ForCausalLM.from_pretrained(args.out) if args.measure else make_model(tokenizer)
     parameters = model.num_parameters() / 1e6
     print(f"{parameters:.2f} M parameters, vocabulary {len(tokenizer)}")
     rows = list(domain.held_out(args.seed))
