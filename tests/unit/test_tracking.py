@@ -168,6 +168,8 @@ def test_runs_started_side_by_side_share_a_new_store(tmp_path: Path, capfd: pyte
     uri = f"sqlite:///{tmp_path}/mlruns/mlflow.db"
     with multiprocessing.get_context("fork").Pool(2) as pool:  # forked, as importing mlflow again takes longer than the test
         first, second = pool.map(experiment_id, [uri, uri], chunksize=1)
+        pool.close()  # the processes end by themselves: a handler of Ray's would comment on the signal that ends them otherwise
+        pool.join()
     assert first == second
     assert capfd.readouterr() == ("", "")  # nor does MLflow narrate its migrations
 
