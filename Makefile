@@ -37,7 +37,7 @@ lint: setup  ## ruff and mypy
 base: setup  ## rebuild the tiny base model in assets/
 	@$(PY) -m jobs.base
 
-dashboard: .venv/.installed-dashboard  ## MLflow over the runs, on http://127.0.0.1:5000
+dashboard: setup .venv/.installed-dashboard  ## MLflow over the runs, on http://127.0.0.1:5000
 	@$(PY) -m jobs.dashboard
 
 lock:  ## compile the locks anew from pyproject.toml

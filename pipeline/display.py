@@ -189,14 +189,14 @@ def _accuracy_table(summary: RoundSummary) -> Table:
 
 
 def _change(before: float | None, after: float | None) -> Text:
-    """An accuracy before and after, in percent, and the difference: "52.0 -> 61.3  +9.3"."""
+    """An accuracy before and after, in percent, and the difference: "52.0->61.3  +9.3"."""
     if before is None and after is None:
         return Text("-")
     if before is None or after is None:
-        return Text(" -> ".join("?" if value is None else f"{100 * value:.1f}" for value in (before, after)))
+        return Text("->".join("?" if value is None else f"{100 * value:.1f}" for value in (before, after)))
     gain = 100 * (after - before)
     style = "green" if gain > 0 else "red" if gain < 0 else "none"
-    return Text.assemble(f"{100 * before:.1f} -> {100 * after:.1f}", (f" {gain:>+5.1f}", style))
+    return Text.assemble(f"{100 * before:.1f}->{100 * after:.1f}", (f" {gain:>+5.1f}", style))
 
 
 def _facts(summary: RoundSummary) -> Table:

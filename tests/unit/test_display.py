@@ -115,21 +115,15 @@ def test_summary_says_what_changed(shown: Callable[[], str]) -> None:
     heldout = next(line for line in text.splitlines() if line.startswith("heldout"))
     assert heldout.split() == [
         "heldout",
-        "52.0",
-        "->",
-        "61.3",
+        "52.0->61.3",
         "+9.3",
-        "61.0",
-        "->",
-        "60.0",
+        "61.0->60.0",
         "-1.0",
-        "70.0",
-        "->",
-        "70.0",
+        "70.0->70.0",
         "+0.0",
     ]
     gsm8k = next(line for line in text.splitlines() if line.startswith("gsm8k"))
-    assert gsm8k.split() == ["gsm8k", "-", "?", "->", "25.0", "-"]
+    assert gsm8k.split() == ["gsm8k", "-", "?->25.0", "-"]
     assert "384 written, 371 well-formed, 370 answered, 122 kept (33%)" in text
     assert "87% of the kept pseudo-labels are right" in text
     assert "0.70 -> 0.65" in text
