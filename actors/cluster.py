@@ -11,10 +11,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from conf.load import ROOT
 from conf.schema import Config
 
 FOLDER_PREFIX = "rzero-"
-ROOT = Path(__file__).resolve().parent.parent
 
 
 def loopback_environment(token_path: Path) -> dict[str, str]:

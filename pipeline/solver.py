@@ -28,13 +28,16 @@ class SolverTask:
         """The step's questions: the curriculum in shuffled passes, each question once before any comes again."""
         settings = self.run.config.solver
         size = settings.batch // settings.group
-        picked = []
-        for place in range((step - 1) * size, step * size):
-            epoch, index = divmod(place, len(self.questions))
-            order = list(range(len(self.questions)))
-            random.Random(derive_seed(self.run.config.seed, self.round, self.role, "order", epoch)).shuffle(order)
-            picked.append(self.questions[order[index]])
-        return picked
+        places = range((step - 1) * size, step * size)
+        count = len(self.questions)
+        orders = {epoch: self._order(epoch) for epoch in {place // count for place in places}}
+        return [self.questions[orders[place // count][place % count]] for place in places]
+
+    def _order(self, epoch: int) -> list[int]:
+        """The shuffle of one pass."""
+        order = list(range(len(self.questions)))
+        random.Random(derive_seed(self.run.config.seed, self.round, self.role, "order", epoch)).shuffle(order)
+        return order
 
     def score(self, step: int, groups: list[list[Sample]]) -> Scores:
         batch = self._batch(step)

@@ -31,6 +31,15 @@ MANIFEST_SCHEMA = 1
 FREE_SETTINGS = ("resources.", "rollout.", "tracking_uri", "profile", "runs_dir", "reward.workers", "learner.checkpoint_every")
 
 _STRING_LIST = pa.list_(pa.string())
+# A question and the Solver's vote on it, the columns that the Challenger's steps and the curriculum share.
+_VOTE = [
+    ("question", pa.string()),
+    ("answers", _STRING_LIST),
+    ("majority", pa.string()),
+    ("count", pa.int32()),
+    ("total", pa.int32()),
+    ("p_hat", pa.float32()),
+]
 SAMPLES = pa.schema(
     [
         ("group", pa.int32()),
@@ -47,12 +56,7 @@ SAMPLES = pa.schema(
 )
 QUESTIONS = pa.schema(
     [
-        ("question", pa.string()),
-        ("answers", _STRING_LIST),
-        ("majority", pa.string()),
-        ("count", pa.int32()),
-        ("total", pa.int32()),
-        ("p_hat", pa.float32()),
+        *_VOTE,
         ("undecided", pa.int32()),
         ("cluster", pa.int32()),
         ("reward", pa.float32()),
@@ -62,12 +66,7 @@ QUESTIONS = pa.schema(
 )
 CURRICULUM = pa.schema(
     [
-        ("question", pa.string()),
-        ("answers", _STRING_LIST),
-        ("majority", pa.string()),
-        ("count", pa.int32()),
-        ("total", pa.int32()),
-        ("p_hat", pa.float32()),
+        *_VOTE,
         ("kept", pa.bool_()),
     ],
     metadata={"rzero.table": "curriculum", "rzero.version": "1"},
