@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from actors.sandbox import AnswerSandbox
 from conf.schema import RewardConfig
-from pipeline.rewards import question_clusters, rewards_from_clusters
+from pipeline.rewards import QuestionBatch, Scorer, invalid_share, question_clusters, score
 from pipeline.types import ScoredQuestion, Vote
 
 # The actor holds no state between calls but counts, so Ray may start it again and run a lost call again: same answer.
@@ -14,26 +14,40 @@ RAY_OPTIONS = {"max_restarts": -1, "max_task_retries": -1}
 class RewardActor:
     """Scores batches; model output reaches math-verify only in the sandbox's processes.
 
-    >>> actor = ray.remote(RewardActor).options(**RAY_OPTIONS).remote(config.reward)  # doctest: +SKIP
+    >>> actor = ray.remote(RewardActor).options(**RAY_OPTIONS).remote(config.reward, [triangular, repetition])  # doctest: +SKIP
     """
 
-    def __init__(self, config: RewardConfig) -> None:
-        self._config = config
+    def __init__(self, config: RewardConfig, scorers: Sequence[Scorer]) -> None:
+        self._config, self._scorers = config, scorers
         self._sandbox = AnswerSandbox(config.workers, config.timeout_s, config.memory_mb)
 
-    def score_questions(self, questions: Sequence[str | None], answers: Sequence[Sequence[str | None]]) -> list[ScoredQuestion]:
+    def score_questions(
+        self,
+        questions: Sequence[str | None],
+        answers: Sequence[Sequence[str | None]],
+        verdicts: Sequence[Sequence[str | None]],
+        earlier: Sequence[str],
+    ) -> list[ScoredQuestion]:
         """Score a Challenger batch: `questions[i]` is None for a malformed response, `answers[i]` its m boxed answers.
 
         The whole batch goes in one call, since the repetition penalty compares its questions with each other.
+
+        Args:
+            verdicts: boxed replies to the question whether `questions[i]` is well-posed; empty where the Solver was not asked.
+            earlier: questions of earlier steps and rounds.
         """
-        if len(questions) != len(answers):
-            raise ValueError(f"{len(questions)} questions but {len(answers)} lists of answers")
+        if not len(questions) == len(answers) == len(verdicts):
+            raise ValueError(f"{len(questions)} questions but {len(answers)} lists of answers and {len(verdicts)} of verdicts")
         votes = self._sandbox.votes(answers)
         clusters = question_clusters(questions, self._config.threshold)
-        rewards = rewards_from_clusters(clusters, [vote.share for vote in votes], self._config.lambda_)
+        invalid = [invalid_share(replies) for replies in verdicts]
+        batch = QuestionBatch(tuple(questions), tuple(votes), tuple(clusters), tuple(invalid), tuple(earlier), self._config)
+        rewards = score(batch, self._scorers)
         return [
-            ScoredQuestion(question, tuple(boxed), vote, cluster, reward)
-            for question, boxed, vote, cluster, reward in zip(questions, answers, votes, clusters, rewards, strict=True)
+            ScoredQuestion(question, tuple(boxed), vote, cluster, reward, share)
+            for question, boxed, vote, cluster, reward, share in zip(
+                questions, answers, votes, clusters, rewards, invalid, strict=True
+            )
         ]
 
     def vote(self, answers: Sequence[Sequence[str | None]]) -> list[Vote]:

@@ -105,6 +105,8 @@ def shown(name: str) -> str:
 
 
 def type_name(field: Field) -> str:
+    if get_origin(field.type) is list:
+        return "a list such as [a,b]"
     names = [argument.__name__ for argument in get_args(field.type) or (field.type,) if argument is not type(None)]
     return " or ".join(names + (["null"] if type(None) in get_args(field.type) else []))
 

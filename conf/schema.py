@@ -44,6 +44,11 @@ class RoleConfig:
 class RewardConfig:
     lambda_: float = setting(1.0, "weight of the repetition penalty (written `reward.lambda`)", low=0)
     threshold: float = setting(0.5, "BLEU distance under which questions cluster (tau)", low=0, high=1)
+    scorers: list[str] = setting(
+        ["triangular", "repetition"],
+        "what makes the Challenger's reward, in order: triangular | band | variance | repetition | memory | validity, "
+        "or one's own as path/to/file.py:function",
+    )
     samples: int = setting(10, "Solver answers per question that the vote is taken over (m)", low=2)
     workers: int = setting(2, "sandboxed math-verify processes", low=1)
     timeout_s: float = setting(2.0, "seconds one equivalence check may take before its process is killed", low=0.05)

@@ -7,7 +7,10 @@ thousandth of the time: a clipped n-gram count is an inner product of binary fea
 """
 
 import math
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -23,6 +26,7 @@ Ints = NDArray[np.int64]
 ORDERS = (1, 2, 3, 4)
 WHOLE = 2048  # up to this many questions are clustered from the whole distance matrix, see `cluster_labels`
 _BLOCK, _ROWS = 1 << 17, 64  # pairs, but at least so many rows, worked on at once: bounds memory beyond the result
+_THREADS = 2
 
 
 def bleu_distances(questions: Sequence[str]) -> Floats:
@@ -70,14 +74,18 @@ def _condensed(profile: "_Profile", members: Ints) -> Floats:
     size = len(members)
     distances = np.empty(size * (size - 1) // 2)
     step = max(_ROWS, _BLOCK // size)
-    done = 0
-    for start in range(0, size - 1, step):
+
+    def fill(start: int) -> None:
+        """The pairs whose first is one of `step` members, from `start` on."""
         stop = min(start + step, size - 1)
         later = np.arange(start + 1, size) > np.arange(start, stop)[:, None]
         i, j = np.nonzero(later)
         counts = [profile.shared(order, members[start:stop], members[start + 1 :])[later] for order in ORDERS]
+        done = start * (2 * size - start - 1) // 2
         distances[done : done + len(i)] = profile.distances(members[start + i], members[start + 1 + j], counts)
-        done += len(i)
+
+    with ThreadPoolExecutor(_THREADS) as pool:  # SciPy and NumPy work outside the interpreter's lock for most of this
+        list(pool.map(fill, range(0, size - 1, step)))
     return distances
 
 
@@ -96,38 +104,66 @@ def _condensed_each(profile: "_Profile", groups: list[Ints]) -> Iterator[tuple[I
         yield from zip(some, np.split(distances, np.cumsum([len(corner[0]) for corner in corners])[:-1]), strict=True)
 
 
+def similarity_to_earlier(questions: Sequence[str], earlier: Sequence[str], threshold: float = 0.5) -> Floats:
+    """BLEU of each question against the earlier one that is nearest to it, [B]; 0 where none is nearer than the threshold."""
+    nearest = np.zeros(len(questions))
+    if not questions or not earlier:
+        return nearest
+    profile = _Profile([*questions, *earlier])
+    columns = np.arange(len(questions), len(profile.lengths))
+    step = max(_ROWS, _BLOCK // len(columns))
+    for start in range(0, len(questions), step):
+        rows = np.arange(start, min(start + step, len(questions)))
+        i, _, distances = _close_pairs(profile, rows, columns, threshold)
+        np.maximum.at(nearest, i, 1 - distances)
+    return nearest
+
+
 def _components(profile: "_Profile", threshold: float) -> Ints:
     """Connected component of each question in the graph of distances below the threshold, [B], numbered from 0.
 
-    BLEU is at most the fourth root of any product of its precisions, so a pair drops out at the first product, longest
-    n-grams first, that is not above (1 - threshold)^4. Nearly all drop out at the 4-grams, most for having none in common.
     A pair that earlier edges have joined already need not be looked at.
     """
     size = len(profile.lengths)
-    bound = (1 - threshold) ** 4 * (1 - 1e-9)  # a hair lower, as the products here are rounded
     component = np.arange(size)
     step = max(_ROWS, _BLOCK // size)
     for start in range(0, size, step):
         rows = np.arange(start, min(start + step, size))
         columns = np.arange(start, size)
-        shared = profile.shared(4, rows, columns)
-        smoothed = np.maximum(shared, 0.1) / np.maximum(1, profile.lengths[rows] - 3)[:, None]
-        i, j = np.nonzero((smoothed > bound) & (columns > rows[:, None]) & (component[rows][:, None] != component[columns]))
-        counts, product = [shared[i, j]], smoothed[i, j]
-        i, j = rows[i], columns[j]
-        for order in (3, 2, 1):
-            if len(i) > shared.size // 32:  # where many are left, all of the block come cheaper than each by itself
-                count = profile.shared(order, rows, columns)[i - start, j - start]
-            else:
-                count = profile.shared_by_pair(order, i, j)
-            product = product * np.maximum(count, 0.1) / np.maximum(1, profile.lengths[i] - order + 1)
-            keep = product > bound
-            i, j, product = i[keep], j[keep], product[keep]
-            counts = [count[keep], *(other[keep] for other in counts)]
-        close = profile.distances(i, j, counts) < threshold
-        edges = (np.ones(int(close.sum())), (component[i[close]], component[j[close]]))
+        apart = (columns > rows[:, None]) & (component[rows][:, None] != component[columns])
+        i, j, _ = _close_pairs(profile, rows, columns, threshold, apart)
+        edges = (np.ones(len(i)), (component[i], component[j]))
         component = connected_components(coo_array(edges, shape=(size, size)), directed=False)[1][component].astype(np.int64)
     return np.unique(component, return_inverse=True)[1]
+
+
+def _close_pairs(
+    profile: "_Profile", rows: Ints, columns: Ints, threshold: float, wanted: NDArray[np.bool_] | bool = True
+) -> tuple[Ints, Ints, Floats]:
+    """Hypotheses among `rows`, references among `columns`, and their distances, of all pairs nearer than the threshold.
+
+    BLEU is at most the fourth root of any product of its precisions, so a pair drops out at the first product, longest
+    n-grams first, that is not above (1 - threshold)^4. Nearly all drop out at the 4-grams, most for having none in common.
+    `wanted`, [rows, columns], leaves out others. Rows and columns are each a range.
+    """
+    bound = (1 - threshold) ** 4 * (1 - 1e-9)  # a hair lower, as the products here are rounded
+    shared = profile.shared(4, rows, columns)
+    smoothed = np.maximum(shared, 0.1) / np.maximum(1, profile.lengths[rows] - 3)[:, None]
+    i, j = np.nonzero((smoothed > bound) & wanted)
+    counts, product = [shared[i, j]], smoothed[i, j]
+    i, j = rows[i], columns[j]
+    for order in (3, 2, 1):
+        if len(i) > shared.size // 32:  # where many are left, all of the block come cheaper than each by itself
+            count = profile.shared(order, rows, columns)[i - rows[0], j - columns[0]]
+        else:
+            count = profile.shared_by_pair(order, i, j)
+        product = product * np.maximum(count, 0.1) / np.maximum(1, profile.lengths[i] - order + 1)
+        keep = product > bound
+        i, j, product = i[keep], j[keep], product[keep]
+        counts = [count[keep], *(other[keep] for other in counts)]
+    distances = profile.distances(i, j, counts)
+    close = distances < threshold
+    return i[close], j[close], distances[close]
 
 
 class _Profile:
@@ -136,7 +172,7 @@ class _Profile:
     def __init__(self, questions: Sequence[str]) -> None:
         texts = [question.split() for question in questions]
         words = [word for text in texts for word in text]
-        vocabulary = {word: number for number, word in enumerate(dict.fromkeys(words))}
+        vocabulary: defaultdict[str, int] = defaultdict(count().__next__)
         tokens = np.fromiter(map(vocabulary.__getitem__, words), np.int64, len(words))
         self.lengths = np.array([len(text) for text in texts], dtype=np.int64)
         distinct, self._length_of = np.unique(self.lengths, return_inverse=True)
@@ -146,10 +182,9 @@ class _Profile:
         grams = tokens
         for order in ORDERS:
             if order > 1:  # an n-gram is an (n-1)-gram and the word after it
-                grams = grams * len(vocabulary) + np.roll(tokens, 1 - order)
+                grams = _numbered(grams * len(vocabulary) + np.roll(tokens, 1 - order))
             whole = np.zeros(len(tokens), dtype=bool)  # n-grams that do not run into the next question
             whole[: max(0, len(tokens) - order + 1)] = owner[order - 1 :] == owner[: max(0, len(tokens) - order + 1)]
-            grams = _numbered(grams)
             self._features[order] = _occurrences(owner[whole], grams[whole], len(texts))
 
     def shared(self, order: int, rows: Ints, columns: Ints) -> NDArray[np.int32]:
@@ -225,8 +260,12 @@ def _sum_rounded_once(terms: Sequence[Floats]) -> Floats:
     total, error = two_sum(terms[0], terms[1])
     total, error_c = two_sum(total, terms[2])
     total, error_d = two_sum(total, terms[3])
-    total, rest = two_sum(total, error + error_c + error_d)
-    # Where the rest is all but half a unit in the last place, its own rounding might tip the balance.
-    unsure = np.flatnonzero(np.abs(np.abs(rest) / np.spacing(np.abs(total)) - 0.5) < 1e-6)
+    error, lost_c = two_sum(error, error_c)
+    error, lost_d = two_sum(error, error_d)
+    total, rest = two_sum(total, error)
+    # Where the errors' own sum was rounded and the rest is all but half a unit in the last place, it might tip the balance.
+    rounded = np.flatnonzero((lost_c != 0) | (lost_d != 0))
+    near = np.abs(np.abs(rest[rounded]) / np.spacing(np.abs(total[rounded])) - 0.5) < 1e-6
+    unsure = rounded[near]
     total[unsure] = [math.fsum(values) for values in zip(*(term[unsure].tolist() for term in terms), strict=True)]
     return total

@@ -1,8 +1,10 @@
 """The Challenger's task: write questions that the frozen Solver gets right about half the time."""
 
 import ray
+from ray.exceptions import RayTaskError
 
-from pipeline.answers import draw_answers
+from pipeline.answers import draw_answers, draw_verdicts, in_place
+from pipeline.errors import ScorerError
 from pipeline.phase import Scores
 from pipeline.prompts import parse_question
 from pipeline.run import Run
@@ -16,7 +18,7 @@ def well_formed(run: Run, sample: Sample) -> str | None:
 
 
 class ChallengerTask:
-    """Rewards uncertainty of the Solver less repetition within the batch: r = max(0, r_unc - r_rep)."""
+    """Rewards what `reward.scorers` says; in the paper the Solver's uncertainty less repetition: r = max(0, r_unc - r_rep)."""
 
     role: Role = "challenger"
 
@@ -31,10 +33,16 @@ class ChallengerTask:
     def score(self, step: int, groups: list[list[Sample]]) -> Scores:
         run, m = self.run, self.run.config.reward.samples
         questions = [well_formed(run, sample) for group in groups for sample in group]
-        drawn = iter(draw_answers(run, [q for q in questions if q is not None], m, self.solver, self.round, self.role, step))
-        answers = [next(drawn) if question is not None else [] for question in questions]
+        usable = [question for question in questions if question is not None]
+        answers = in_place(questions, draw_answers(run, usable, m, self.solver, self.round, self.role, step))
+        verdicts = in_place(questions, draw_verdicts(run, usable, self.solver, self.round, self.role, step))
         with run.clock.part("scoring"):
-            scored: list[ScoredQuestion] = ray.get(run.reward.score_questions.remote(questions, answers))
+            earlier = run.state.earlier_questions(self.round, step)
+            try:
+                scored: list[ScoredQuestion] = ray.get(run.reward.score_questions.remote(questions, answers, verdicts, earlier))
+            except RayTaskError as error:
+                # Where a scorer is at fault, its own message is enough; Ray's adds the actor's traceback.
+                raise (error.cause if isinstance(error.cause, ScorerError) else error) from None
             counts: dict[str, float] = ray.get(run.reward.stats.remote())
         size = run.config.challenger.group
         rewards = [scored_question.reward for scored_question in scored]
@@ -69,5 +77,6 @@ def question_row(item: ScoredQuestion, solver_version: str) -> dict[str, object]
         "undecided": item.vote.undecided,
         "cluster": item.cluster,
         "reward": item.reward,
+        "invalid": item.invalid,
         "solver_version": solver_version,
     }

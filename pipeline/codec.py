@@ -11,6 +11,7 @@ class PromptCodec:
 
     def __init__(self, config: Config, prompts: Prompts, tokenizer: Any) -> None:
         self._prompts = prompts
+        self._asks_validity = "validity" in config.reward.scorers
         self._tokenizer = tokenizer
         self._room = config.model.max_length - config.sampling.max_tokens
         self.challenger = self._encode(prompts.challenger_messages())
@@ -19,9 +20,14 @@ class PromptCodec:
         """Token ids of the Solver's prompt for a question."""
         return self._encode(self._prompts.solver_messages(question))
 
+    def validity(self, question: str) -> tuple[int, ...]:
+        """Token ids of the prompt that asks the Solver whether a question is well-posed."""
+        return self._encode(self._prompts.validity_messages(question))
+
     def fits(self, question: str) -> bool:
-        """Whether the Solver's prompt for this question leaves room for the longest answer."""
-        return len(self.solver(question)) <= self._room
+        """Whether the Solver's prompts for this question leave room for the longest answer."""
+        prompts = [self.solver(question)] + [self.validity(question)] * self._asks_validity
+        return all(len(prompt) <= self._room for prompt in prompts)
 
     def _encode(self, messages: list[dict[str, str]]) -> tuple[int, ...]:
         if self._tokenizer.chat_template:

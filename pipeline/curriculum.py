@@ -5,14 +5,15 @@ from typing import Any
 
 import ray
 
-from pipeline.answers import draw_answers
+from pipeline.answers import draw_answers, draw_verdicts, in_place
 from pipeline.challenger import well_formed
 from pipeline.display import PhaseProgress
 from pipeline.errors import EmptyCurriculumError
+from pipeline.rewards import invalid_share, rejected
 from pipeline.run import Run
 from pipeline.seeds import derive_seed
 from pipeline.state import CURRICULUM, read_table, write_table
-from pipeline.types import Request
+from pipeline.types import Request, Vote
 
 
 def write_curriculum(run: Run, round_: int) -> None:
@@ -72,24 +73,15 @@ def write_part(run: Run, round_: int, part: int, size: int, challenger: Any, sol
         samples = run.fleet.sample([Request(run.codec.challenger, seed) for seed in seeds], challenger, run.config.sampling)
     questions = [well_formed(run, sample) for sample in samples]
     usable = [question for question in questions if question is not None]
-    drawn = draw_answers(run, usable, run.config.reward.samples, solver, round_, "curriculum", part)
+    answers = in_place(questions, draw_answers(run, usable, run.config.reward.samples, solver, round_, "curriculum", part))
+    verdicts = in_place(questions, draw_verdicts(run, usable, solver, round_, "curriculum", part))
     with run.clock.part("scoring"):
-        votes = iter(zip(drawn, ray.get(run.reward.vote.remote(drawn)), strict=True))
+        votes: list[Vote] = ray.get(run.reward.vote.remote(answers))
     rows = []
-    for question in questions:
-        answers, vote = next(votes) if question is not None else ([], None)
-        share = vote.share if vote else 0.0
-        rows.append(
-            {
-                "question": question,
-                "answers": answers,
-                "majority": vote.answer if vote else None,
-                "count": vote.count if vote else 0,
-                "total": vote.total if vote else 0,
-                "p_hat": share,
-                "kept": vote is not None and vote.answer is not None and keeps(share, run.config.curriculum.delta),
-            }
-        )
+    for question, boxed, vote, invalid in zip(questions, answers, votes, map(invalid_share, verdicts), strict=True):
+        row = {"question": question, "answers": boxed, "majority": vote.answer, "count": vote.count, "total": vote.total}
+        kept = vote.answer is not None and keeps(vote.share, run.config.curriculum.delta) and not rejected(invalid)
+        rows.append(row | {"p_hat": vote.share, "invalid": invalid, "kept": kept})
     return rows
 
 

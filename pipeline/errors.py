@@ -17,5 +17,9 @@ class LearnerError(RunError):
     """A learner rank failed, or training diverged. The message names the rank."""
 
 
+class ScorerError(RunError):
+    """A scorer of the Challenger's reward failed, or returned something that is no reward."""
+
+
 class RolloutError(RunError):
     """Rollout workers die faster than they can be replaced."""

@@ -81,10 +81,11 @@ class Prompt:
 
 @dataclass(frozen=True, slots=True)
 class Prompts:
-    """The prompts of both roles, as `load_prompts` reads them."""
+    """The prompts of both roles, and of the Solver's verdict on a question, as `load_prompts` reads them."""
 
     challenger: Prompt
     solver: Prompt
+    validity: Prompt
 
     def challenger_messages(self) -> list[dict[str, str]]:
         """The one fixed conversation that every question of a run is sampled from."""
@@ -94,9 +95,13 @@ class Prompts:
         """The conversation that puts `question` to the Solver. Braces in the question are left as they are."""
         return _messages(self.solver.system, self.solver.user.replace("{question}", question))
 
+    def validity_messages(self, question: str) -> list[dict[str, str]]:
+        r"""The conversation that asks the Solver whether `question` is well-posed: \boxed{valid} or \boxed{invalid}."""
+        return _messages(self.validity.system, self.validity.user.replace("{question}", question))
+
 
 def load_prompts(path: str | Path) -> Prompts:
-    """Prompts from a YAML file with the keys `challenger` and `solver`, each with `system` (text or null) and `user`.
+    """Prompts from a YAML file with the keys `challenger`, `solver` and `validity`, each with `system` (text or null) and `user`.
 
     ValueError with the file, the key and what would be valid, where the file is missing or does not fit.
     """
@@ -105,14 +110,14 @@ def load_prompts(path: str | Path) -> Prompts:
         document = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
     except (OSError, YAMLError, UnicodeDecodeError, OmegaConfBaseException) as error:
         raise ValueError(f"prompts file {str(path)!r} cannot be read: {error}") from error
-    _expect_keys(document, {"challenger", "solver"}, path, "the file")
+    names = ("challenger", "solver", "validity")
+    _expect_keys(document, set(names), path, "the file")
     assert isinstance(document, dict)
-    prompts = Prompts(
-        challenger=_prompt(document["challenger"], path, "challenger"), solver=_prompt(document["solver"], path, "solver")
-    )
-    if "{question}" not in prompts.solver.user:
-        raise ValueError(f"prompts file {str(path)!r}: solver.user must contain {{question}}, where the question is put")
-    return prompts
+    prompts = {name: _prompt(document[name], path, name) for name in names}
+    for name in ("solver", "validity"):
+        if "{question}" not in prompts[name].user:
+            raise ValueError(f"prompts file {str(path)!r}: {name}.user must contain {{question}}, where the question is put")
+    return Prompts(**prompts)
 
 
 def _prompt(node: object, path: str | Path, role: str) -> Prompt:

@@ -1,12 +1,40 @@
-"""The Challenger's and the Solver's rewards: equations 1 to 4 of R-Zero, arXiv 2508.05004, sections 3.2 to 3.4.
+"""The Challenger's reward: equations 1 to 4 of R-Zero (arXiv 2508.05004, sections 3.2 to 3.4), and scorers beyond the paper.
 
-All functions are pure. Probabilities and rewards are plain numbers in [0, 1].
+A scorer takes a batch of scored questions and the rewards so far, and returns the rewards after it. The setting
+`reward.scorers` names them in order: `[triangular, repetition]` is the paper's r = max(0, r_unc - r_rep). A scorer of one's
+own is a function in a file, named as `path/to/file.py:function`; docs/rewards.md shows one. All functions here are pure.
 """
 
+import importlib.util
+import traceback
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
-from pipeline.bleu import cluster_labels
+from conf.load import resolve
+from conf.schema import RewardConfig
+from pipeline.bleu import cluster_labels, similarity_to_earlier
+from pipeline.errors import ScorerError
+from pipeline.types import Vote
+from pipeline.votes import canonical
+
+
+@dataclass(frozen=True, slots=True)
+class QuestionBatch:
+    """What a scorer may look at: the B responses of one Challenger step, in order.
+
+    A malformed response has the question None, a vote without answers and the cluster -1.
+    """
+
+    questions: tuple[str | None, ...]
+    votes: tuple[Vote, ...]  # of the frozen Solver
+    clusters: tuple[int, ...]  # label within the batch
+    invalid: tuple[float, ...]  # share of the Solver's verdicts that call the question ill-posed; zeros where it was not asked
+    earlier: tuple[str, ...]  # questions of the run's earlier steps and rounds; empty where no scorer needs them
+    config: RewardConfig
+
+
+Scorer = Callable[[QuestionBatch, list[float]], list[float]]
 
 
 def uncertainty(p_hat: float) -> float:
@@ -16,26 +44,106 @@ def uncertainty(p_hat: float) -> float:
     return 1.0 - 2.0 * abs(p_hat - 0.5)
 
 
+def triangular(batch: QuestionBatch, rewards: list[float]) -> list[float]:
+    """The paper's shape: r_unc in place of the reward so far."""
+    return [uncertainty(vote.share) for vote in batch.votes]
+
+
+def band(batch: QuestionBatch, rewards: list[float]) -> list[float]:
+    """1 where some of the m answers agree with the majority but not all do, else 0: all doubt is worth the same."""
+    return [1.0 if 0 < vote.count < vote.total else 0.0 for vote in batch.votes]
+
+
+def variance(batch: QuestionBatch, rewards: list[float]) -> list[float]:
+    """4 p (1 - p), the variance of a single vote over its largest: flatter at 1/2 than the triangle, steeper at the ends."""
+    return [4 * vote.share * (1 - vote.share) for vote in batch.votes]
+
+
+def repetition(batch: QuestionBatch, rewards: list[float]) -> list[float]:
+    """Takes off r_rep(x) = lambda |C(x)| / B, C(x) the question's cluster and B the whole batch; never below 0."""
+    sizes, weight, size = Counter(batch.clusters), batch.config.lambda_, len(batch.clusters)
+    return [max(0.0, reward - weight * sizes[cluster] / size) for cluster, reward in zip(batch.clusters, rewards, strict=True)]
+
+
+def memory(batch: QuestionBatch, rewards: list[float]) -> list[float]:
+    """Takes off the BLEU to the nearest earlier question of the run, if that is nearer than tau; never below 0.
+
+    The repetition penalty sees one batch, so a Challenger could pose the same varied batch again and again; here it cannot.
+    """
+    known = similarity_to_earlier([question or "" for question in batch.questions], batch.earlier, batch.config.threshold)
+    return [max(0.0, reward - similarity) for reward, similarity in zip(rewards, known.tolist(), strict=True)]
+
+
+def validity(batch: QuestionBatch, rewards: list[float]) -> list[float]:
+    """0 for a question that most of the Solver's verdicts call ill-posed (R-Quest's vote). The curriculum leaves it out, too."""
+    return [0.0 if rejected(share) else reward for share, reward in zip(batch.invalid, rewards, strict=True)]
+
+
+def invalid_share(verdicts: Sequence[str | None]) -> float:
+    r"""Share of the Solver's boxed verdicts that are "invalid"; those without a box count as asked. 0 where none was asked.
+
+    >>> invalid_share(["Invalid", r"\text{invalid}", "valid", None])
+    0.5
+    """
+    return sum(verdict is not None and canonical(verdict).text == "invalid" for verdict in verdicts) / max(1, len(verdicts))
+
+
+def rejected(invalid: float) -> bool:
+    """Whether the share of verdicts that call a question ill-posed is a majority."""
+    return invalid > 0.5
+
+
+SCORERS: dict[str, Scorer] = {scorer.__name__: scorer for scorer in (triangular, band, variance, repetition, memory, validity)}
+
+
+def find_scorer(name: str) -> Scorer:
+    """The scorer of that name, or the function of a file: `path/to/file.py:function`.
+
+    Raises:
+        ValueError: there is no such scorer, file or function, or the file cannot be run.
+    """
+    if name in SCORERS:
+        return SCORERS[name]
+    file, colon, function = name.rpartition(":")
+    path = resolve(file)
+    if not colon or not path.is_file():
+        raise ValueError(f"{name}: no such scorer; valid: {', '.join(SCORERS)}, or path/to/file.py:function of a file there is")
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    if spec is None or spec.loader is None:
+        raise ValueError(f"{name}: {path} is no Python file; valid: a name that ends in .py")
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:  # it is the user's code
+        raise ValueError(f"{name}: {path} fails when it is run: {type(error).__name__}: {error}") from error
+    if not callable(found := getattr(module, function, None)):
+        raise ValueError(f"{name}: {path} has no function {function}")
+    return found
+
+
+def score(batch: QuestionBatch, scorers: Sequence[Scorer]) -> list[float]:
+    """The reward of each question after all scorers, [B]; 0 for a malformed response, whatever they say of it.
+
+    Raises:
+        ScorerError: a scorer failed, or returned something else than one number in [0, 1] for each question.
+    """
+    rewards = [0.0] * len(batch.questions)
+    for scorer in scorers:
+        name = getattr(scorer, "__name__", repr(scorer))
+        try:
+            rewards = [float(reward) for reward in scorer(batch, rewards)]
+        except Exception as error:  # it may be the user's code
+            place = traceback.extract_tb(error.__traceback__)[-1]
+            where = f"{place.filename}, line {place.lineno}"
+            raise ScorerError(f"scorer {name}: {type(error).__name__}: {error} ({where})") from error
+        wrong = [f"a reward of {reward}" for reward in rewards if not 0 <= reward <= 1]
+        if wrong or len(rewards) != len(batch.questions):
+            what = (wrong or [f"{len(rewards)} rewards"])[0]
+            raise ScorerError(f"scorer {name} returned {what}; valid: {len(batch.questions)} numbers from 0 to 1")
+    return [0.0 if question is None else reward for question, reward in zip(batch.questions, rewards, strict=True)]
+
+
 def question_clusters(questions: Sequence[str | None], threshold: float = 0.5) -> list[int]:
     """Cluster label of each question of a batch; -1 for a malformed response (None), which takes no part."""
     labels = iter(cluster_labels([question for question in questions if question is not None], threshold).tolist())
     return [-1 if question is None else next(labels) for question in questions]
-
-
-def rewards_from_clusters(clusters: Sequence[int], p_hats: Sequence[float], weight: float = 1.0) -> list[float]:
-    """r = max(0, r_unc - r_rep) with r_rep(x) = weight |C(x)| / B, B the whole batch; 0 for a malformed response (-1)."""
-    sizes = Counter(clusters)
-    batch = len(clusters)
-    return [
-        0.0 if cluster < 0 else max(0.0, uncertainty(p_hat) - weight * sizes[cluster] / batch)
-        for cluster, p_hat in zip(clusters, p_hats, strict=True)
-    ]
-
-
-def challenger_rewards(
-    questions: Sequence[str | None], p_hats: Sequence[float], *, threshold: float = 0.5, weight: float = 1.0
-) -> list[float]:
-    """Reward of each question of a batch; None stands for a format failure, and its p_hat is not looked at."""
-    if len(questions) != len(p_hats):
-        raise ValueError(f"{len(questions)} questions but {len(p_hats)} values of p_hat")
-    return rewards_from_clusters(question_clusters(questions, threshold), p_hats, weight)

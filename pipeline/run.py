@@ -21,6 +21,7 @@ from pipeline.benchmarks import read_benchmark
 from pipeline.codec import PromptCodec
 from pipeline.display import say
 from pipeline.prompts import Prompts, load_prompts
+from pipeline.rewards import Scorer, find_scorer
 from pipeline.state import RunState
 from pipeline.tracking import Tracker
 from pipeline.types import Role, policy_version
@@ -107,10 +108,11 @@ class Inputs:
 
     base_path: str
     prompts: Prompts
+    scorers: list[Scorer]
 
 
 def check_inputs(config: Config) -> Inputs:
-    """Finds the base model, the prompts and the benchmarks.
+    """Finds the base model, the prompts, the scorers and the benchmarks.
 
     Raises:
         ConfigError: one of them is missing or not what it should be.
@@ -121,7 +123,11 @@ def check_inputs(config: Config) -> Inputs:
         prompts = load_prompts(resolve(config.prompts))
     except ValueError as error:
         raise ConfigError(f"prompts={config.prompts}: {error}") from error
-    return Inputs(find_model(config.model.path), prompts)
+    try:
+        scorers = [find_scorer(name) for name in config.reward.scorers]
+    except ValueError as error:
+        raise ConfigError(f"reward.scorers: {error}.") from error
+    return Inputs(find_model(config.model.path), prompts, scorers)
 
 
 @contextmanager
@@ -136,7 +142,7 @@ def open_run(config: Config, inputs: Inputs, state: RunState) -> Iterator[Run]:
         stack.enter_context(ray_cluster(config))
         fleet = RolloutFleet(config, inputs.base_path)
         stack.callback(fleet.shutdown)
-        reward = ray.remote(RewardActor).options(num_cpus=1, **RAY_OPTIONS).remote(config.reward)
+        reward = ray.remote(RewardActor).options(num_cpus=1, **RAY_OPTIONS).remote(config.reward, inputs.scorers)
         learner = LearnerGroup(config)
         stack.callback(learner.shutdown)
         try:

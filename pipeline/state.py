@@ -39,6 +39,7 @@ _VOTE = [
     ("count", pa.int32()),
     ("total", pa.int32()),
     ("p_hat", pa.float32()),
+    ("invalid", pa.float32()),
 ]
 SAMPLES = pa.schema(
     [
@@ -62,14 +63,14 @@ QUESTIONS = pa.schema(
         ("reward", pa.float32()),
         ("solver_version", pa.string()),
     ],
-    metadata={"rzero.table": "questions", "rzero.version": "1"},
+    metadata={"rzero.table": "questions", "rzero.version": "2"},
 )
 CURRICULUM = pa.schema(
     [
         *_VOTE,
         ("kept", pa.bool_()),
     ],
-    metadata={"rzero.table": "curriculum", "rzero.version": "1"},
+    metadata={"rzero.table": "curriculum", "rzero.version": "2"},
 )
 EVALUATION = pa.schema(
     [
@@ -146,6 +147,16 @@ class RunState:
 
     def round_folder(self, round_: int) -> Path:
         return self.folder / f"round-{round_}"
+
+    def earlier_questions(self, round_: int, step: int) -> list[str]:
+        """Every well-formed question that the Challenger posed before this step: in its steps, and in the curricula."""
+        folders = [self.round_folder(number) for number in range(1, round_ + 1)]
+        steps = [path for folder in folders for path in sorted((folder / "challenger").glob("questions-*.parquet"))]
+        # An interrupted run leaves files of steps that are now run again.
+        steps = [path for path in steps if path.parent.parent != folders[-1] or int(path.stem.split("-")[1]) < step]
+        curricula = [folder / "curriculum.parquet" for folder in folders[:-1]]
+        columns = [pq.read_table(path, columns=["question"])["question"] for path in [*steps, *curricula]]
+        return [question for column in columns for question in column.to_pylist() if question is not None]
 
     def stage(self, round_: int, name: str) -> dict[str, Any]:
         """What is known of a stage (challenger, curriculum, solver, evaluation) of a round; empty before it starts."""

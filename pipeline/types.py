@@ -78,6 +78,7 @@ class ScoredQuestion:
     vote: Vote
     cluster: int  # label within the batch, -1 for a malformed response
     reward: float
+    invalid: float = 0.0  # share of the Solver's verdicts that call it ill-posed, 0 where it was not asked
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from ray.actor import ActorHandle
 
 from actors.reward import RAY_OPTIONS, RewardActor
 from conf.schema import RewardConfig
+from pipeline.rewards import repetition, triangular
 from pipeline.types import Vote
 
 QUESTIONS = ["what is one half of x squared minus one", None, "what is one half of x squared minus one", "name a surd below 2"]
@@ -20,6 +21,7 @@ ANSWERS: list[list[str | None]] = [
     ["5", "5.0", "5", "5"],
     [r"\frac{2}{\sqrt{2}}", r"\sqrt{2}", "9^{9^{9^9}}", "3"],
 ]
+NO_VERDICTS: list[list[str | None]] = [[]] * len(QUESTIONS)
 
 
 @pytest.fixture(scope="module")
@@ -31,13 +33,13 @@ def actor(ray_cluster: None) -> Iterator[ActorHandle]:
         def family(self) -> list[int]:
             return [child.pid for child in psutil.Process().children(recursive=True)]
 
-    handle = ray.remote(Mortal).options(num_cpus=0, **RAY_OPTIONS).remote(RewardConfig(workers=1))
+    handle = ray.remote(Mortal).options(num_cpus=0, **RAY_OPTIONS).remote(RewardConfig(workers=1), [triangular, repetition])
     yield handle
     ray.kill(handle)
 
 
 def test_a_batch_is_scored_as_the_paper_says(actor: ActorHandle) -> None:
-    scored = ray.get(actor.score_questions.remote(QUESTIONS, ANSWERS))
+    scored = ray.get(actor.score_questions.remote(QUESTIONS, ANSWERS, NO_VERDICTS, []))
     assert [row.question for row in scored] == QUESTIONS
     assert [row.answers for row in scored] == [tuple(answers) for answers in ANSWERS]
     assert [row.vote for row in scored] == [
@@ -62,10 +64,10 @@ def test_grades_are_1_for_the_label_and_0_for_everything_else(actor: ActorHandle
 
 
 def test_the_actor_comes_back_from_sigkill_and_a_lost_request_is_run_again(actor: ActorHandle) -> None:
-    before = ray.get(actor.score_questions.remote(QUESTIONS, ANSWERS))
+    before = ray.get(actor.score_questions.remote(QUESTIONS, ANSWERS, NO_VERDICTS, []))
     pid, family = ray.get(actor.pid.remote()), ray.get(actor.family.remote())
     assert family
-    under_way = actor.score_questions.remote(QUESTIONS, ANSWERS)
+    under_way = actor.score_questions.remote(QUESTIONS, ANSWERS, NO_VERDICTS, [])
     os.kill(pid, signal.SIGKILL)
     assert ray.get(under_way, timeout=120) == before
     assert ray.get(actor.pid.remote()) != pid

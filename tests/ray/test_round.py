@@ -149,3 +149,26 @@ def test_a_wrong_setting_stops_before_anything_is_made(tmp_path: Path) -> None:
     assert output.startswith("error: model.path=nowhere/at/all: no such folder")
     assert "Traceback" not in output
     assert not (tmp_path / "small").exists()
+
+
+def test_scorers_beyond_the_paper_and_one_of_ones_own(tmp_path: Path) -> None:
+    mine = tmp_path / "mine.py"
+    scorers = f"reward.scorers=[variance,repetition,memory,validity,{mine}:mine]"
+    mine.write_text("def mine(batch, rewards):\n    return [question.answer for question in batch.questions]\n")
+    process = start(tmp_path, scorers, "solver.steps=0")
+    output, _ = process.communicate(timeout=400)
+    assert process.returncode == 1
+    assert output.splitlines()[-1].startswith("error: scorer mine: ")
+    assert output.splitlines()[-1].endswith("mine.py, line 2)")
+    assert "Traceback" not in output
+
+    mine.write_text("def mine(batch, rewards):\n    return [reward / 2 for reward in rewards]\n")
+    finish(start(tmp_path, scorers, "solver.steps=0"))
+    steps = [read_questions(tmp_path, step) for step in (1, 2)]
+    assert 0 < max(row["reward"] for row in steps[0]) <= 0.5
+    posed_before = {row["question"] for row in steps[0]} - {None}
+    assert all(row["reward"] == 0 for row in steps[1] if row["question"] in posed_before)
+
+
+def read_questions(folder: Path, step: int) -> list[dict]:
+    return pq.read_table(folder / "small" / "round-1" / "challenger" / f"questions-{step:04d}.parquet").to_pylist()

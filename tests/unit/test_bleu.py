@@ -15,7 +15,7 @@ from sklearn.cluster import AgglomerativeClustering
 
 from jobs.bench_reward import questions_like_a_challengers, same_partition
 from pipeline import bleu
-from pipeline.bleu import bleu_distances, cluster_labels
+from pipeline.bleu import bleu_distances, cluster_labels, similarity_to_earlier
 
 
 def nltk_distances(questions: list[str]) -> NDArray[np.float64]:
@@ -81,6 +81,18 @@ def test_clustering_by_components_gives_the_labels_of_the_whole_matrix(monkeypat
     monkeypatch.setattr(bleu, "_BLOCK", 1)  # several blocks
     assert cluster_labels(batch).tolist() == whole
     assert 1 < len(set(whole)) < len(batch) - 50
+
+
+@settings(max_examples=200, deadline=None)
+@given(batches(), batches(), st.sampled_from([0.3, 0.5, 0.9]))
+def test_the_similarity_to_earlier_questions_is_the_largest_bleu_if_near_enough(
+    batch: list[str], earlier: list[str], threshold: float
+) -> None:
+    method1 = SmoothingFunction().method1
+    scores = [max(sentence_bleu([old.split()], new.split(), smoothing_function=method1) for old in earlier) for new in batch]
+    expected = [score if 1 - score < threshold else 0.0 for score in scores]
+    assert similarity_to_earlier(batch, earlier, threshold).tolist() == pytest.approx(expected, abs=1e-15)
+    assert similarity_to_earlier(batch, [], threshold).tolist() == [0.0] * len(batch)
 
 
 def test_copies_are_one_cluster_and_strangers_are_not() -> None:

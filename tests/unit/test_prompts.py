@@ -92,6 +92,10 @@ def test_a_question_is_put_to_the_solver_as_it_is(question: str) -> None:
     assert prompts.solver_messages(question)[-1]["content"] == prompts.solver.user.replace("{question}", question)
 
 
+CHECK = "\nvalidity: {system: null, user: 'Valid? {question}'}"
+SOLVER = "\nsolver: {system: null, user: '{question}'}"
+
+
 def write(folder: Path, text: str) -> Path:
     path = folder / "prompts.yaml"
     path.write_text(text)
@@ -100,11 +104,14 @@ def write(folder: Path, text: str) -> Path:
 
 def test_messages_have_a_system_part_only_where_there_is_one(tmp_path: Path) -> None:
     prompts = load_prompts(
-        write(tmp_path, "challenger: {system: Be brief., user: Go}\nsolver: {system: null, user: 'Q: ${x} {question} {y}'}")
+        write(
+            tmp_path, "challenger: {system: Be brief., user: Go}\nsolver: {system: null, user: 'Q: ${x} {question} {y}'}" + CHECK
+        )
     )
     assert isinstance(prompts, Prompts)
     assert prompts.challenger_messages() == [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Go"}]
     assert prompts.solver_messages("{0}") == [{"role": "user", "content": "Q: ${x} {0} {y}"}]
+    assert prompts.validity_messages("{0}") == [{"role": "user", "content": "Valid? {0}"}]
 
 
 @pytest.mark.parametrize(
@@ -112,10 +119,20 @@ def test_messages_have_a_system_part_only_where_there_is_one(tmp_path: Path) -> 
     [
         ("solver: {system: null, user: '{question}'}", "exactly the keys"),
         ("- 1", "exactly the keys"),
-        ("challenger: {system: null}\nsolver: {system: null, user: '{question}'}", "challenger must have exactly the keys"),
-        ("challenger: {system: null, user: ''}\nsolver: {system: null, user: '{question}'}", "challenger.user must be"),
-        ("challenger: {system: 3, user: a}\nsolver: {system: null, user: '{question}'}", "challenger.system must be"),
-        ("challenger: {system: null, user: a}\nsolver: {system: null, user: Solve}", "solver.user must contain {question}"),
+        (
+            "challenger: {system: null}" + SOLVER + CHECK,
+            "challenger must have exactly the keys",
+        ),
+        ("challenger: {system: null, user: ''}" + SOLVER + CHECK, "challenger.user must be"),
+        ("challenger: {system: 3, user: a}" + SOLVER + CHECK, "challenger.system must be"),
+        (
+            "challenger: {system: null, user: a}\nsolver: {system: null, user: a}" + CHECK,
+            "solver.user must contain {question}",
+        ),
+        (
+            "challenger: {system: null, user: a}\nsolver: {system: null, user: '{question}'}\nvalidity: {system: null, user: a}",
+            "validity.user must contain {question}",
+        ),
         ("challenger: [", "cannot be read"),
     ],
 )

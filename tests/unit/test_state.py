@@ -53,6 +53,6 @@ def test_a_half_written_file_is_never_read(tmp_path: Path) -> None:
 
 
 def test_tables_keep_their_schema(tmp_path: Path) -> None:
-    row = {"question": None, "answers": [], "majority": None, "count": 0, "total": 0, "p_hat": 0.0, "kept": False}
+    row = {"question": None, "answers": [], "majority": None, "count": 0, "total": 0, "p_hat": 0.0, "invalid": 0.0, "kept": False}
     write_table(tmp_path / "t.parquet", [row], CURRICULUM)
     assert read_table(tmp_path / "t.parquet") == [row]
