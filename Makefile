@@ -8,7 +8,7 @@ PY := .venv/bin/python
 EXTRA ?= $(if $(wildcard .venv/.installed-gpu),gpu,cpu)
 OPTIONS = --iter $(ITER) --profile $(PROFILE) $(if $(NAME),--name $(NAME)) $(if $(SEED),--seed $(SEED)) $(if $(SET),--set $(SET))
 
-.PHONY: help setup round submit test lint base dashboard clean lock
+.PHONY: help setup round submit test lint bench base dashboard clean lock
 
 help:  ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -33,6 +33,9 @@ test: setup  ## all tests that this machine can run
 
 lint: setup  ## ruff and mypy
 	@$(PY) -m ruff check . && $(PY) -m ruff format --check . && $(PY) -m mypy
+
+bench: setup  ## speed, as ratios against named peers in the same run
+	@$(PY) -m jobs.bench_reward
 
 base: setup  ## rebuild the tiny base model in assets/
 	@$(PY) -m jobs.base

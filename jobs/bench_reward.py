@@ -8,6 +8,7 @@ is also checked: labels must be identical, votes must agree wherever pairwise `v
 
 import argparse
 import logging
+import math
 import random
 import resource
 import time
@@ -199,19 +200,33 @@ def same_partition(one: Sequence[int], other: Sequence[int]) -> bool:
     return len(set(zip(one, other, strict=True))) == len(set(one)) == len(set(other))
 
 
-def bench_labels(sizes: Sequence[int], public_up_to: int) -> None:
-    print(f"{'questions':>9} {'ours':>9} {'public':>9} {'ratio':>7}  clusters  peak memory")
-    cluster_labels(questions_like_a_challengers(16))  # imports
+def questions_of_one_template(count: int, seed: int = 0) -> list[str]:
+    """What a Challenger that has collapsed writes: one text with other numbers and names, so that all of it is one cluster."""
+    rng = random.Random(seed)
+    text = "{} has {} apples and buys {} more . Then {} sells {} of them and finds {} others . How many are there in the end ?"
+    return [
+        text.format(*(rng.choice(("Tom", "Ann", "Ben", "Ivy")) if slot in (0, 3) else rng.randint(1, 99) for slot in range(6)))
+        for _ in range(count)
+    ]
+
+
+def bench_labels(name: str, make: Callable[[int], list[str]], sizes: Sequence[int], public_up_to: int) -> None:
+    """`growth` is the exponent between a size and the one before: 2 where the time goes with the square of the questions."""
+    print(f"{name:<13} {'ours':>9} {'growth':>7} {'public':>9} {'ratio':>7}  clusters  peak memory")
+    cluster_labels(make(16))  # imports
+    before = None
     for size in sizes:
-        questions = questions_like_a_challengers(size)
-        labels, ours = timed(lambda: cluster_labels(questions).tolist())  # noqa: B023
+        questions = make(size)
+        labels, ours = min((timed(lambda: cluster_labels(questions).tolist()) for _ in range(2)), key=lambda run: run[1])  # noqa: B023
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         public = ratio = "-"
         if size <= public_up_to:
             reference, seconds = timed(lambda: public_labels(questions))  # noqa: B023
             assert same_partition(labels, reference), f"labels differ from scikit-learn's at {size}"
             public, ratio = f"{seconds:.2f} s", f"{seconds / ours:.0f}x"
-        print(f"{size:>9} {ours:>7.3f} s {public:>9} {ratio:>7}  {len(set(labels)):>8}  {peak:.0f} MB", flush=True)
+        growth = f"{math.log(ours / before[1], size / before[0]):.1f}" if before else "-"
+        print(f"{size:>13} {ours:>7.3f} s {growth:>7} {public:>9} {ratio:>7}  {len(set(labels)):>8}  {peak:.0f} MB", flush=True)
+        before = size, ours
 
 
 def bench_votes(name: str, make: Callable[[random.Random], Answers], questions: int) -> None:
@@ -244,7 +259,9 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="fewer questions the public way")
     quick = parser.parse_args().quick
     logging.getLogger("math_verify").setLevel(logging.CRITICAL)
-    bench_labels((128, 256, 512, 1024, 2048, 4096, 8192), public_up_to=128 if quick else 512)
+    sizes = (128, 256, 512, 1024, 2048, 4096, 8192)
+    bench_labels("questions", questions_like_a_challengers, sizes, public_up_to=128 if quick else 512)
+    bench_labels("one template", questions_of_one_template, (512, 2048, 8192), public_up_to=0)
     bench_votes("numeric", numeric_answers, 64 if quick else 512)
     bench_votes("mixed", mixed_answers, 48 if quick else 512)
 
