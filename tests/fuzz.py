@@ -17,12 +17,12 @@ from pipeline.prompts import extract_boxed, parse_question
 from pipeline.votes import by_rule, canonical
 from tests.hostile_answers import HOSTILE
 
-FRAGMENTS = (
-    r"""\boxed{ } { ( ) [ ] \{ \} <question> </question> <| |> \frac \frac{1}{2} \sqrt{ ^ _ ! % $ & \\ \left( \right) \text{ \sum_{
-    \int \begin{pmatrix} \end{pmatrix} \cup \infty \pi e i x = < > \le 0 1 7 9 12 0.5 1/3 10^{9} , ; : - + * / | \cdot \pm \log \sin
-    None inf nan 1e999 __import__('os') ² ½ ٣ 𝟕""".split()
-    + ["\u202e", "\u0000", "\ufeff", "\u2212", "\t", "\n", " "]
-)
+LATEX = r"""
+    \boxed{ } { ( ) [ ] \{ \} <question> </question> <| |> \frac \frac{1}{2} \sqrt{ ^ _ ! % $ & \\ \left( \right) \text{ \sum_{
+    \int \begin{pmatrix} \end{pmatrix} \cup \infty \pi e i x = < > \le 0 1 7 9 12 0.5 1/3 10^{9} , ; : - + * / | \cdot \pm
+    \log \sin None inf nan 1e999 __import__('os') ² ½ ٣ 𝟕
+"""
+FRAGMENTS = (*LATEX.split(), "\u202e", "\u0000", "\ufeff", "\u2212", "\t", "\n", " ")
 HONEST = (("x^2-1", "(x-1)(x+1)", True), ("x^2-1", "x^2+1", False))
 TIMEOUT_S = 0.5
 SLOW_S = 0.2  # for a reader without a parser; all of them are linear in practice, and texts are short
