@@ -1,103 +1,177 @@
 """The rollout fleet: several engines behind one `sample`, with work spread by queue and dead engines replaced."""
 
-from collections import deque
-from collections.abc import Sequence
+from collections import Counter, deque
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import ray
 from ray.exceptions import RayActorError
 
-from actors.rollout import rollout_actor
+from actors.rollout import Drawn, rollout_actor
 from actors.weights import Policy
 from conf.schema import Config, SamplingConfig
-from pipeline.errors import RolloutError
+from pipeline.errors import MismatchError, RolloutError
 from pipeline.types import Request, Sample
 
 MOST_DEATHS_IN_A_ROW = 3
+START_TIMEOUT_S = 1800  # reading a large model and capturing its graphs takes minutes; longer than this is a hang
 
 
 class RolloutFleet:
-    """Engines that hold one policy at a time. They start in the background: `wait_ready` waits for them."""
+    """Engines that hold one policy at a time. They start in the background: `wait_ready` waits for them.
+
+    `counts` are since the start: "tokens" drawn, "prompt_tokens" they were drawn for, "cached_tokens" of these that came out of
+    the prefix cache, and engines "replaced".
+    """
 
     def __init__(self, config: Config, model_path: str) -> None:
         self._config = config
         self._model_path = model_path
         self._actor_class = rollout_actor(config)
-        self._chunk = config.rollout.chunk  # independent of the number of engines, so that the shape of each computation is too
-        self._workers = [self._start() for _ in range(config.rollout.engines)]
+        self._starting: set[Any] = set()
         self._versions: dict[Any, str] = {}
-        self.replaced = 0
-        self.tokens = 0  # drawn since the start
+        self._workers = [self._start() for _ in range(config.rollout.engines)]
+        self.counts: Counter[str] = Counter()
 
     def _start(self) -> Any:
-        return self._actor_class.remote(self._config, self._model_path)
+        worker = self._actor_class.remote(self._config, self._model_path)
+        self._starting.add(worker)
+        return worker
 
     def wait_ready(self) -> None:
         """Raises what stopped an engine from starting, if anything did."""
-        ray.get([worker.ready.remote() for worker in self._workers])
+        ray.get(self._started())
+
+    def _started(self) -> list[ray.ObjectRef]:
+        """Waits for the engines that are starting; the results tell of each whether it did."""
+        starts = [worker.ready.remote() for worker in self._starting]
+        self._starting.clear()
+        return ray.wait(starts, num_returns=len(starts), timeout=START_TIMEOUT_S)[0] if starts else []
 
     def load(self, policy: Policy) -> None:
         """Gives every engine the weights of `policy`; those that hold them already are left alone.
 
+        An engine that dies over it, or has not got them within `rollout.transfer_timeout_s`, is killed and replaced.
+
         Raises:
-            RolloutError: several workers died in a row.
+            MismatchError: an engine does not hold, bit for bit, what was sent.
+            RolloutError: engines had to be replaced several times in a row.
         """
+        failure: object = None
         for _ in range(MOST_DEATHS_IN_A_ROW):
             stale = [worker for worker in self._workers if self._versions.get(worker) != policy.version]
-            loading = [(worker, worker.load.remote(policy.version, policy.weights)) for worker in stale]
-            for worker, done in loading:
-                try:
-                    ray.get(done)
-                    self._versions[worker] = policy.version
-                except RayActorError as error:
-                    last = error
-                    self._replace(worker)
-            if all(self._versions.get(worker) == policy.version for worker in self._workers):
+            if not stale:
                 return
-        raise RolloutError(f"rollout workers died {MOST_DEATHS_IN_A_ROW} times taking on {policy.version}: {last}") from last
+            self._started()
+            loading = {worker.load.remote(policy.version, policy.weights): worker for worker in stale}
+            limit = self._config.rollout.transfer_timeout_s
+            done, late = ray.wait(list(loading), num_returns=len(loading), timeout=limit)
+            for transfer in done:
+                try:
+                    self._check(ray.get(transfer), policy)
+                    self._versions[loading[transfer]] = policy.version
+                except RayActorError as error:
+                    failure = error
+                    self._replace(loading[transfer])
+            for transfer in late:
+                failure = f"an engine did not have them within rollout.transfer_timeout_s={limit:g}"
+                self._replace(loading[transfer])
+        raise RolloutError(
+            f"rollout workers had to be replaced {MOST_DEATHS_IN_A_ROW} times taking on {policy.version}: {failure}"
+        )
 
-    def sample(self, requests: Sequence[Request], policy: Policy, sampling: SamplingConfig) -> list[Sample]:
-        """One sample per request, in order, drawn under `policy`.
+    def _check(self, wrong: list[str], policy: Policy) -> None:
+        if wrong:
+            raise MismatchError(
+                f"a rollout worker does not hold the weights of {policy.version} that it was sent: the checksums of {len(wrong)} "
+                f"parameters differ, e.g. {wrong[0]}"
+            )
 
-        A worker that dies is replaced, gets the policy's weights, and its chunk is drawn again with the same seeds.
+    def sample(self, requests: Sequence[Request], policy: Policy, sampling: SamplingConfig) -> list[list[Sample]]:
+        """For each request its samples, in order, drawn under `policy`; see `stream`."""
+        drawn = dict(self.stream(requests, policy, sampling))
+        return [drawn[place] for place in range(len(requests))]
+
+    def stream(self, requests: Sequence[Request], policy: Policy, sampling: SamplingConfig) -> Iterator[tuple[int, list[Sample]]]:
+        """The same as they are finished: (index of the request, its samples), in any order.
+
+        Chunks of requests wait in one queue, from which each engine takes the next when it has room. An engine that dies is
+        replaced, gets the policy's weights, and its chunks are drawn again with the same seeds.
 
         Raises:
-            RolloutError: several workers died in a row with no chunk finished in between.
+            RolloutError: several engines died in a row with nothing finished in between.
         """
         self.load(policy)
-        chunks = [requests[start : start + self._chunk] for start in range(0, len(requests), self._chunk)]
-        waiting = deque(range(len(chunks)))
-        results: dict[int, list[Sample]] = {}
-        idle = deque(self._workers)
-        running: dict[Any, tuple[Any, int]] = {}
+        waiting = deque(self._chunks(requests))
+        running: dict[Any, tuple[Any, list[int]]] = {}
+        left = set(range(len(requests)))
         deaths = 0
-        while len(results) < len(chunks):
-            while idle and waiting:
-                worker, chunk = idle.popleft(), waiting.popleft()
-                running[worker.sample.remote(chunks[chunk], sampling, policy.version)] = (worker, chunk)
-            (done,), _ = ray.wait(list(running), num_returns=1)
-            worker, chunk = running.pop(done)
+        while waiting or running:
+            while waiting and (worker := self._free([busy for busy, _ in running.values()])):
+                chunk = waiting.popleft()
+                call = worker.sample.options(num_returns="streaming")
+                running[call.remote([requests[place] for place in chunk], sampling, policy.version)] = worker, chunk
+            result: Any = ray.wait(list(running), num_returns=1)[0][0]
+            worker, chunk = running[result]
             try:
-                results[chunk] = ray.get(done)
-                deaths = 0
+                finished: list[Drawn] = ray.get(next(result))
+            except StopIteration:
+                del running[result]
             except RayActorError as error:
                 deaths += 1
                 if deaths >= MOST_DEATHS_IN_A_ROW:
                     raise RolloutError(f"{deaths} rollout workers died in a row, the last of: {error}") from error
-                waiting.appendleft(chunk)
-                worker = self._replace(worker)
+                lost = [other for other, (dead, _) in running.items() if dead == worker]
+                waiting.extendleft(running.pop(other)[1] for other in lost)
+                self._replace(worker)
                 self.load(policy)
-            idle.append(worker)
-        samples = [sample for chunk in range(len(chunks)) for sample in results[chunk]]
-        self.tokens += sum(len(sample.token_ids) for sample in samples)
-        return samples
+            else:
+                deaths = 0
+                for drawn in finished:
+                    place = chunk[drawn.place]
+                    if place in left:  # not drawn before its engine died
+                        left.remove(place)
+                        self._count(drawn)
+                        yield place, drawn.samples
 
-    def _replace(self, dead: Any) -> Any:
-        self._versions.pop(dead, None)
-        worker = self._start()
-        self._workers[self._workers.index(dead)] = worker
-        self.replaced += 1
-        return worker
+    def _chunks(self, requests: Sequence[Request]) -> Iterator[list[int]]:
+        """Indices of requests that together ask for about `rollout.chunk` samples.
+
+        They do not depend on the number of engines, so that the shape of each computation does not either.
+        """
+        chunk: list[int] = []
+        size = 0
+        for place, request in enumerate(requests):
+            if chunk and size + len(request.seeds) > self._config.rollout.chunk:
+                yield chunk
+                chunk, size = [], 0
+            chunk.append(place)
+            size += len(request.seeds)
+        if chunk:
+            yield chunk
+
+    def _free(self, busy: Sequence[Any]) -> Any:
+        """The engine with the most room for another chunk, None where all are full; `busy` names an engine for each chunk.
+
+        An engine takes as many chunks at a time as it has sequences for, so that a long answer holds up none. On CPU it takes
+        one, which makes a chunk's log-probabilities independent of its company, to the last bit.
+        """
+        rollout = self._config.rollout
+        most = 1 if self._config.resources.device == "cpu" else max(1, rollout.max_num_seqs // rollout.chunk)
+        worker = min(self._workers, key=busy.count)
+        return worker if busy.count(worker) < most else None
+
+    def _count(self, drawn: Drawn) -> None:
+        self.counts["tokens"] += sum(len(sample.token_ids) for sample in drawn.samples)
+        self.counts["prompt_tokens"] += sum(len(sample.prompt_ids) for sample in drawn.samples)
+        self.counts["cached_tokens"] += drawn.cached_tokens
+
+    def _replace(self, worker: Any) -> None:
+        """Starts an engine in place of one that is dead or hangs."""
+        ray.kill(worker)
+        self._versions.pop(worker, None)
+        self._workers[self._workers.index(worker)] = self._start()
+        self.counts["replaced"] += 1
 
     def shutdown(self) -> None:
         for worker in self._workers:

@@ -21,7 +21,7 @@ import ray
 import torch
 from torch import Tensor
 
-from actors.weights import PackedWeights, pack, unpack
+from actors.weights import BUCKET_ELEMENTS, Named, publish
 from conf.schema import Config
 from pipeline.grpo import policy_loss, token_weights
 from pipeline.packing import ATTENTION, PackedRow, Policy, assign_rows, pack_row, register_packed_attention
@@ -29,9 +29,6 @@ from pipeline.types import Sample, TrainingBatch
 
 # What a checkpoint of the base model holds beside weights and config: the tokenizer and generation settings.
 COMPANION_SUFFIXES = {".json", ".txt", ".jinja", ".model"}
-
-# Parameters of a ZeRO-3 model are gathered for a transfer or an export this many elements at a time.
-GATHER_ELEMENTS = 1 << 28
 
 
 def engine_config(config: Config) -> dict[str, Any]:
@@ -225,34 +222,37 @@ class Learner:
                 found |= {i: value.tolist() for i, value in zip(row.members, values, strict=True)}
         return found
 
-    def _named_weights(self) -> Iterator[tuple[str, Tensor]]:
-        """Whole parameters by HF name; under ZeRO-3 gathered bucket by bucket, and gone again once the next is asked for."""
+    def _buckets(self) -> Iterator[list[Named]]:
+        """Whole parameters by HF name, some at a time; under ZeRO-3 gathered, and gone again once the next are asked for."""
         from deepspeed.runtime.zero import GatheredParameters
 
         named = list(self.engine.module.named_parameters())
         sharded = self.config.learner.zero_stage == 3
-        bucket: list[tuple[str, Any]] = []
+        bucket: list[Named] = []
         size = 0
         for place, (name, parameter) in enumerate(named):
             bucket.append((name, parameter))
             size += parameter.ds_numel if sharded else parameter.numel()
-            if size >= GATHER_ELEMENTS or place == len(named) - 1:
+            if size >= BUCKET_ELEMENTS or place == len(named) - 1:
                 with GatheredParameters([p for _, p in bucket]) if sharded else nullcontext():
-                    yield from bucket
+                    yield bucket
                 bucket, size = [], 0
 
     def weights(self) -> list[ray.ObjectRef]:
-        """Rank 0's reference to the weights in Ray's object store, in a list so that Ray passes on the reference itself."""
-        packed = self._packed_weights()
-        return [ray.put(packed)] if packed is not None else []
-
-    def _packed_weights(self) -> PackedWeights | None:
-        """The policy's weights in host memory on rank 0, None elsewhere."""
+        """References to the weights in Ray's object store, as `actors.weights.publish` leaves them; none but on rank 0."""
         if self.rank == 0:
-            return pack(self._named_weights())
-        for _ in self._named_weights():  # a gather needs every rank
+            return publish(self._buckets())
+        for _ in self._buckets():  # a gather needs every rank
             pass
-        return None
+        return []
+
+    def _host_weights(self) -> dict[str, Tensor]:
+        """A copy of the policy's weights in host memory on rank 0, nothing elsewhere."""
+        weights: dict[str, Tensor] = {}
+        for bucket in self._buckets():
+            if self.rank == 0:
+                weights |= {name: tensor.detach().to("cpu", copy=True) for name, tensor in bucket}
+        return weights
 
     def save(self, path: str) -> None:
         """Writes engine, optimizer and random state to the folder `path`, which appears complete or not at all."""
@@ -267,13 +267,13 @@ class Learner:
         """Writes the policy in HF format, with the base model's tokenizer, to `path`, complete or not at all."""
 
         def write(folder: Path) -> None:
-            weights = self._packed_weights()
-            if weights is not None:
+            weights = self._host_weights()
+            if self.rank == 0:
                 self._write_hf(folder, weights)
 
         self._publish(Path(path), write)
 
-    def _write_hf(self, folder: Path, weights: PackedWeights) -> None:
+    def _write_hf(self, folder: Path, weights: dict[str, Tensor]) -> None:
         from huggingface_hub import snapshot_download
         from safetensors.torch import save_file
 
@@ -282,7 +282,7 @@ class Learner:
             if file.suffix in COMPANION_SUFFIXES and not file.name.endswith(".index.json"):
                 shutil.copy(file, folder)
         self.engine.module.config.save_pretrained(folder)
-        save_file(dict(unpack(weights)), folder / "model.safetensors", metadata={"format": "pt"})
+        save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
 
     def _publish(self, path: Path, write: Callable[[Path], None]) -> None:
         """Runs `write` on a folder beside `path` on all ranks, then renames it to `path`, in place of what was there."""

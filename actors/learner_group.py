@@ -84,9 +84,9 @@ class LearnerGroup:
             )
         return metrics
 
-    def weights(self) -> ray.ObjectRef:
-        """The policy's weights as one object of Ray's store, which rank 0 owns; `actors.weights.unpack` reads it."""
-        return self._call("weights")[0][0]
+    def weights(self) -> list[ray.ObjectRef]:
+        """The policy's weights as `actors.weights.Bucket`s in Ray's store, which rank 0 owns."""
+        return self._call("weights")[0]
 
     def logprobs(self, samples: Sequence[Sample]) -> list[list[float]]:
         """The policy's log-probabilities of each sample's response tokens, at the sampling temperature."""

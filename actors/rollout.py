@@ -1,14 +1,25 @@
 """Rollout worker: one vLLM engine in a Ray actor, which draws responses under whichever policy it was given last."""
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import ray
 
-from actors.weights import PackedWeights, keep_cpu_weights_loadable, load_into_engine
+from actors.engine_weights import keep_cpu_weights_loadable, load_into_engine
 from conf.schema import Config, SamplingConfig
 from pipeline.types import Request, Sample
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """The finished samples of a chunk's request number `place`; `cached_tokens` of their prompts were in the prefix cache."""
+
+    place: int
+    samples: list[Sample]
+    cached_tokens: int
 
 
 def engine_environment(config: Config) -> dict[str, str]:
@@ -64,48 +75,81 @@ class RolloutWorker:
         self.tokenizer: Any = AutoTokenizer.from_pretrained(model_path)
         self.stop_ids = end_of_sequence_ids(self.llm, self.tokenizer)
         self.version = "none"
+        self._finished: dict[int, Any] = {}  # outputs by vLLM's number, until the call they belong to picks them up
 
-    def load(self, version: str, weights: PackedWeights) -> None:
-        """Takes on the weights of policy `version`; Ray hands `weights` over as read-only shared memory."""
-        load_into_engine(self.llm, weights)
+    def load(self, version: str, weights: Sequence[ray.ObjectRef]) -> list[str]:
+        """Takes on the weights of policy `version`; Ray hands them over as read-only shared memory, a bucket at a time.
+
+        Returns:
+            The engine's parameters that do not hold what was sent; see `load_into_engine`.
+        """
+        self.version = "none"
+        wrong = load_into_engine(self.llm, map(ray.get, weights))
         self.version = version
+        return wrong
 
-    def sample(self, requests: Sequence[Request], sampling: SamplingConfig, version: str) -> list[Sample]:
-        """One sample per request, in order, under policy `version`. Temperature 0 is not drawn: it takes the likeliest token.
+    async def sample(self, requests: Sequence[Request], sampling: SamplingConfig, version: str) -> AsyncIterator[list[Drawn]]:
+        """Draws a chunk under policy `version` and yields its requests as they are finished, whichever are first.
 
-        The result depends on the requests and the weights alone: what an earlier call left in the prefix cache would change
-        the shape of the computation, and with it the last bit of a probability.
+        Temperature 0 is not drawn: it takes the likeliest token. Calls may overlap, and then share the engine's batches. A call
+        that is alone gives what follows from its requests and the weights alone: what an earlier one left in the prefix cache
+        would change the shape of the computation, and with it the last bit of a probability.
 
         Raises:
             RuntimeError: the engine holds another policy's weights.
         """
-        from vllm import SamplingParams, TokensPrompt
-
         if version != self.version:
             raise RuntimeError(f"asked for samples of {version}, but this engine holds {self.version}")
-        self.llm.reset_prefix_cache()
-        outputs = self.llm.generate(
-            [TokensPrompt(prompt_token_ids=list(request.prompt_ids)) for request in requests],
+        engine = self.llm.llm_engine
+        if not engine.has_unfinished_requests():
+            self.llm.reset_prefix_cache()
+        wanted = self._enqueue(requests, sampling)
+        outputs: list[list[Any]] = [[None] * len(request.seeds) for request in requests]
+        while wanted:
+            # A step serves all calls that are under way, and each picks its own of what was finished.
+            self._finished |= {int(output.request_id): output for output in engine.step() if output.finished}
+            complete = []
+            for number in sorted(wanted.keys() & self._finished.keys()):
+                place, index = wanted.pop(number)
+                outputs[place][index] = self._finished.pop(number)
+                if all(outputs[place]):
+                    complete.append(self._drawn(place, requests[place], outputs[place]))
+            if complete:
+                yield complete
+            await asyncio.sleep(0)  # lets other calls go on
+
+    def _enqueue(self, requests: Sequence[Request], sampling: SamplingConfig) -> dict[int, tuple[int, int]]:
+        """Hands all seeds of all requests to vLLM; returns where each belongs, (request, seed), by vLLM's number for it."""
+        from vllm import SamplingParams, TokensPrompt
+
+        places = [(place, index) for place, request in enumerate(requests) for index in range(len(request.seeds))]
+        ids = self.llm.enqueue(
+            [TokensPrompt(prompt_token_ids=list(requests[place].prompt_ids)) for place, _ in places],
             [
                 SamplingParams(
                     temperature=sampling.temperature,
                     top_p=sampling.top_p,
                     top_k=0,
                     max_tokens=sampling.max_tokens,
-                    seed=request.seed,
+                    seed=requests[place].seeds[index],
                     stop_token_ids=self.stop_ids,
                     # The drawn token's own log-probability and no other; text is decoded once, below.
                     logprobs=0,
                     flat_logprobs=True,
                     detokenize=False,
                 )
-                for request in requests
+                for place, index in places
             ],
             use_tqdm=False,
         )
-        return [self._sample(request, output.outputs[0]) for request, output in zip(requests, outputs, strict=True)]
+        # An id is the number under which the output comes back, and a random suffix.
+        return {int(name.partition("-")[0]): place for name, place in zip(ids, places, strict=True)}
 
-    def _sample(self, request: Request, completion: Any) -> Sample:
+    def _drawn(self, place: int, request: Request, outputs: list[Any]) -> Drawn:
+        samples = [self._sample(request, seed, output.outputs[0]) for seed, output in zip(request.seeds, outputs, strict=True)]
+        return Drawn(place, samples, sum(output.num_cached_tokens or 0 for output in outputs))
+
+    def _sample(self, request: Request, seed: int, completion: Any) -> Sample:
         token_ids = tuple(completion.token_ids)
         text_ids = token_ids[:-1] if token_ids and token_ids[-1] in self.stop_ids else token_ids
         return Sample(
@@ -115,7 +159,7 @@ class RolloutWorker:
             text=self.tokenizer.decode(list(text_ids), skip_special_tokens=False),
             finish_reason=completion.finish_reason,
             version=self.version,
-            seed=request.seed,
+            seed=seed,
         )
 
     def ready(self) -> bool:

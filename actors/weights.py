@@ -1,15 +1,15 @@
 """Policy weights on their way from a learner (or a checkpoint on disk) to the rollout workers, in memory.
 
-Weights travel as one object in Ray's object store: a dict of numpy arrays, which every process of a node maps without a
-copy. This is the only module that touches vLLM's loading of weights; it was run with vLLM 0.32.0.
+Weights travel as buckets in Ray's object store: dicts of numpy arrays, which every process of a node maps without a copy.
+Each bucket carries the checksums of its tensors, taken from the sender's own memory before anything is copied.
+`actors/engine_weights.py` is the receiving end.
 """
 
 import json
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import ray
@@ -17,29 +17,77 @@ import torch
 from safetensors import safe_open
 
 PackedWeights = dict[str, np.ndarray]
+Named = tuple[str, torch.Tensor]
+
+# Elements of a bucket: what a learner gathers, and a receiver loads, at a time.
+BUCKET_ELEMENTS = 1 << 26
+WORD = 8  # bytes that a checksum adds up at a time
+
+
+@dataclass(frozen=True, slots=True)
+class Bucket:
+    """Some of a policy's tensors by HF name, as `pack` makes them, and the `checksum` of each."""
+
+    arrays: PackedWeights
+    checksums: dict[str, int]
 
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """Named weights: `version` as made by `pipeline.types.policy_version`, `weights` a reference to `PackedWeights`."""
+    """Named weights: `version` as made by `pipeline.types.policy_version`, `weights` references to `Bucket`s."""
 
     version: str
-    weights: ray.ObjectRef
+    weights: Sequence[ray.ObjectRef]
 
 
-def pack(named: Iterable[tuple[str, torch.Tensor]]) -> PackedWeights:
-    """Copies tensors to host memory as numpy arrays, the form that Ray maps without a copy.
+def checksum(tensor: torch.Tensor) -> int:
+    """The sum of a tensor's bits, taken as 64-bit words, modulo 2^64: a change of any one word changes it.
+
+    It does not depend on the order of the words. So the checksum of tensors that an engine keeps fused, or split over its
+    ranks, is the sum of theirs, as long as each part is a whole number of words.
+    """
+    flat = tensor.detach().reshape(-1)
+    if surplus := flat.numel() * flat.element_size() % WORD:
+        flat = torch.nn.functional.pad(flat, (0, (WORD - surplus) // flat.element_size()))
+    return int(flat.view(torch.int64).sum()) % (1 << 64)
+
+
+def publish(buckets: Iterable[Sequence[Named]]) -> list[ray.ObjectRef]:
+    """Puts buckets of tensors into Ray's object store, one after another: each may be gone once the next is asked for."""
+    references = []
+    for bucket in buckets:
+        checksums = {name: checksum(tensor) for name, tensor in bucket}
+        references.append(ray.put(Bucket(pack(bucket), checksums)))
+    return references
+
+
+def in_buckets(named: Iterable[Named]) -> Iterator[list[Named]]:
+    """Tensors in lists of at least `BUCKET_ELEMENTS`, but for the last."""
+    bucket: list[Named] = []
+    size = 0
+    for name, tensor in named:
+        bucket.append((name, tensor))
+        size += tensor.numel()
+        if size >= BUCKET_ELEMENTS:
+            yield bucket
+            bucket, size = [], 0
+    if bucket:
+        yield bucket
+
+
+def pack(named: Iterable[Named]) -> PackedWeights:
+    """Tensors in host memory as numpy arrays, the form that Ray maps without a copy. Those that lie there already are shared.
 
     numpy has no bfloat16: such tensors travel as their bits in uint16 and come back as bfloat16 (no parameter is uint16).
     """
     packed = {}
     for name, tensor in named:
-        host = tensor.detach().to("cpu", copy=True).contiguous()
+        host = tensor.detach().cpu().contiguous()
         packed[name] = (host.view(torch.uint16) if host.dtype == torch.bfloat16 else host).numpy()
     return packed
 
 
-def unpack(packed: PackedWeights) -> Iterator[tuple[str, torch.Tensor]]:
+def unpack(packed: PackedWeights) -> Iterator[Named]:
     """Tensors over the arrays' own memory, which the object store keeps read-only: copy before writing."""
     for name, array in packed.items():
         with warnings.catch_warnings():
@@ -48,7 +96,7 @@ def unpack(packed: PackedWeights) -> Iterator[tuple[str, torch.Tensor]]:
         yield name, tensor.view(torch.bfloat16) if tensor.dtype == torch.uint16 else tensor
 
 
-def read_checkpoint(path: str, dtype: torch.dtype) -> PackedWeights:
+def read_checkpoint(path: str, dtype: torch.dtype) -> Iterator[Named]:
     """The weights of a HF-format folder, one file or sharded, cast to `dtype`.
 
     Raises:
@@ -57,41 +105,7 @@ def read_checkpoint(path: str, dtype: torch.dtype) -> PackedWeights:
     folder = Path(path)
     index = folder / "model.safetensors.index.json"
     files = sorted(set(json.loads(index.read_text())["weight_map"].values())) if index.exists() else ["model.safetensors"]
-
-    def tensors() -> Iterator[tuple[str, torch.Tensor]]:
-        for file in files:
-            with safe_open(folder / file, framework="pt") as shard:
-                for name in shard.keys():  # noqa: SIM118  (not a dict: it has no iterator)
-                    yield name, shard.get_tensor(name).to(dtype)
-
-    return pack(tensors())
-
-
-def keep_cpu_weights_loadable() -> None:
-    """Call before an engine loads its model on CPU.
-
-    vLLM packs linear layers for oneDNN at load and empties the parameters, so that later loads fail, or, for a tied
-    lm_head, silently change nothing. Without the packing a load is a plain copy; sampling is as fast.
-    """
-    import vllm._custom_ops
-
-    vllm._custom_ops._supports_onednn = False
-
-
-def load_into_engine(llm: Any, packed: PackedWeights) -> None:
-    """Loads weights into a running in-process `vllm.LLM` and drops what it cached under the old ones.
-
-    Raises:
-        RuntimeError: a parameter of the engine got no weight, or the cache could not be dropped.
-    """
-
-    def load(worker: Any) -> set[str]:
-        return worker.get_model().load_weights(unpack(packed))
-
-    (loaded,) = llm.collective_rpc(load)
-    (expected,) = llm.collective_rpc(lambda worker: {name for name, _ in worker.get_model().named_parameters()})
-    if missing := expected - loaded:
-        raise RuntimeError(f"weights for {len(missing)} of {len(expected)} parameters did not arrive, e.g. {sorted(missing)[:3]}")
-    # Keys and values computed under the old weights would be reused for shared prompt prefixes.
-    if not llm.reset_prefix_cache():
-        raise RuntimeError("vLLM kept its prefix cache, which holds keys and values of the old weights")
+    for file in files:
+        with safe_open(folder / file, framework="pt") as shard:
+            for name in shard.keys():  # noqa: SIM118  (not a dict: it has no iterator)
+                yield name, shard.get_tensor(name).to(dtype)

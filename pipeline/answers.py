@@ -48,15 +48,14 @@ def _draw(
 ) -> list[list[str | None]]:
     sampling = replace(run.config.sampling, temperature=0.0) if greedy else run.config.sampling
     requests = [
-        Request(prompt, derive_seed(run.config.seed, *path, index, sample))
+        Request(prompt, tuple(derive_seed(run.config.seed, *path, index, sample) for sample in range(count)))
         for index, prompt in enumerate(prompts)
-        for sample in range(count)
     ]
     with run.clock.part("transfer"):
         run.fleet.load(policy)
     with run.clock.part("sampling"):
         samples = run.fleet.sample(requests, policy, sampling)
-    return [[boxed(sample) for sample in samples[start : start + count]] for start in range(0, len(samples), count)]
+    return [[boxed(sample) for sample in group] for group in samples]
 
 
 def in_place(questions: Sequence[str | None], drawn: Sequence[list[T]]) -> list[list[T]]:

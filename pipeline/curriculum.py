@@ -70,8 +70,8 @@ def write_part(run: Run, round_: int, part: int, size: int, challenger: Any, sol
     with run.clock.part("transfer"):
         run.fleet.load(challenger)
     with run.clock.part("sampling"):
-        samples = run.fleet.sample([Request(run.codec.challenger, seed) for seed in seeds], challenger, run.config.sampling)
-    questions = [well_formed(run, sample) for sample in samples]
+        samples = run.fleet.sample([Request(run.codec.challenger, (seed,)) for seed in seeds], challenger, run.config.sampling)
+    questions = [well_formed(run, sample) for (sample,) in samples]
     usable = [question for question in questions if question is not None]
     answers = in_place(questions, draw_answers(run, usable, run.config.reward.samples, solver, round_, "curriculum", part))
     verdicts = in_place(questions, draw_verdicts(run, usable, solver, round_, "curriculum", part))

@@ -64,13 +64,13 @@ def grpo_phase(run: Run, round_: int, task: Task) -> None:
         PhaseProgress(round=round_, name=task.role, total=settings.steps, done=len(history)) as progress,
     ):
         for step in range(len(history) + 1, settings.steps + 1):
-            tokens_before = run.fleet.tokens
+            tokens_before = run.fleet.counts["tokens"]
             policy = sync(run, policy_version(task.role, round_, step - 1))
             groups = sample(run, round_, step, task, policy)
             scores = task.score(step, groups)
             update = learn(run, groups, scores)
 
-            metrics = step_metrics(groups, scores, update, run.clock.take(), run.fleet.tokens - tokens_before)
+            metrics = step_metrics(groups, scores, update, run.clock.take(), run.fleet.counts["tokens"] - tokens_before)
             history.append(metrics)
             p_hats[step] = scores.p_hats
             write_step(folder, step, groups, scores)
@@ -103,13 +103,11 @@ def sample(run: Run, round_: int, step: int, task: Task, policy: Policy) -> list
     """Draws G responses to each of the step's prompts."""
     group = getattr(run.config, task.role).group
     requests = [
-        Request(prompt, derive_seed(run.config.seed, round_, task.role, step, index, sample))
+        Request(prompt, tuple(derive_seed(run.config.seed, round_, task.role, step, index, sample) for sample in range(group)))
         for index, prompt in enumerate(task.prompts(step))
-        for sample in range(group)
     ]
     with run.clock.part("sampling"):
-        samples = run.fleet.sample(requests, policy, run.config.sampling)
-    return [samples[start : start + group] for start in range(0, len(samples), group)]
+        return run.fleet.sample(requests, policy, run.config.sampling)
 
 
 def learn(run: Run, groups: list[list[Sample]], scores: Scores) -> dict[str, float]:

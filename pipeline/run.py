@@ -14,7 +14,7 @@ from actors.cluster import ray_cluster
 from actors.fleet import RolloutFleet
 from actors.learner_group import LearnerGroup
 from actors.reward import RAY_OPTIONS, RewardActor
-from actors.weights import Policy, read_checkpoint
+from actors.weights import Policy, in_buckets, publish, read_checkpoint
 from conf.load import ConfigError, resolve
 from conf.schema import Config
 from pipeline.benchmarks import read_benchmark
@@ -71,9 +71,9 @@ class Run:
     def finished_policy(self, role: Role, round_: int) -> Policy:
         """A role's weights at the end of a round, in memory, for the rollout workers."""
         with self.clock.part("transfer"):
-            weights = read_checkpoint(self.policy_path(role, round_), getattr(torch, self.config.model.dtype))
+            tensors = read_checkpoint(self.policy_path(role, round_), getattr(torch, self.config.model.dtype))
             steps = getattr(self.config, role).steps if round_ else 0
-            return Policy(policy_version(role, round_, steps), ray.put(weights))
+            return Policy(policy_version(role, round_, steps), publish(in_buckets(tensors)))
 
 
 def find_model(path: str) -> str:

@@ -21,10 +21,10 @@ def policy_version(role: Role, round_: int, step: int) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One response to draw: the prompt's token ids and the seed that fixes the draw."""
+    """Responses to draw to one prompt, given as token ids: one for each seed, which fixes the draw."""
 
     prompt_ids: tuple[int, ...]
-    seed: int
+    seeds: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)

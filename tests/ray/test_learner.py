@@ -119,7 +119,8 @@ def groups(ray_cluster: None) -> Iterator[Groups]:
 
 
 def weights_of(group: LearnerGroup) -> dict[str, torch.Tensor]:
-    return {name: tensor.clone() for name, tensor in unpack(ray.get(group.weights()))}
+    buckets = ray.get(group.weights())
+    return {name: tensor.clone() for bucket in buckets for name, tensor in unpack(bucket.arrays)}
 
 
 def same_bits(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> bool:

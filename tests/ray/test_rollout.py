@@ -2,29 +2,33 @@
 
 import os
 import signal
+from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
 import pytest
-import ray
 import torch
 from transformers import AutoModelForCausalLM
 
 from actors.cluster import ROOT
 from actors.fleet import RolloutFleet
-from actors.weights import Policy, pack
+from actors.rollout import RolloutWorker
+from actors.weights import Policy, publish
 from conf.schema import Config, RolloutConfig, SamplingConfig
+from pipeline.errors import MismatchError
 from pipeline.types import Request, Sample
 
 BASE = str(ROOT / "assets" / "tiny-base")
 SAMPLING = SamplingConfig(max_tokens=24)
+# Chunks of 16: 20 requests of two make several.
+CONFIG = Config(rollout=RolloutConfig(chunk=16, kv_cache_mb=64, transfer_timeout_s=5))
 
 
 @pytest.fixture(scope="module")
 def fleet(ray_cluster: None) -> Iterator[RolloutFleet]:
-    # Chunks of 16: 40 requests make several.
-    made = RolloutFleet(Config(rollout=RolloutConfig(chunk=16, kv_cache_mb=64)), BASE)
+    made = RolloutFleet(CONFIG, BASE)
     made.wait_ready()
     yield made
     made.shutdown()
@@ -41,11 +45,15 @@ def shaken(strength: float) -> torch.nn.Module:
 
 
 def policy(model: torch.nn.Module, version: str) -> Policy:
-    return Policy(version, ray.put(pack(model.state_dict().items())))
+    return Policy(version, publish([list(model.named_parameters())]))
 
 
 def requests(count: int, prompt_length: int = 12) -> list[Request]:
-    return [Request(tuple(10 + (index % 3 + place) % 80 for place in range(prompt_length)), seed=index) for index in range(count)]
+    """`count` groups of two, over three prompts."""
+    return [
+        Request(tuple(10 + (index % 3 + place) % 80 for place in range(prompt_length)), seeds=(2 * index, 2 * index + 1))
+        for index in range(count)
+    ]
 
 
 def learner_logprobs(model: torch.nn.Module, sample: Sample) -> torch.Tensor:
@@ -58,7 +66,8 @@ def learner_logprobs(model: torch.nn.Module, sample: Sample) -> torch.Tensor:
 
 def test_samples_are_versioned_and_seeded(fleet: RolloutFleet) -> None:
     base = policy(shaken(0), "base")
-    samples = fleet.sample(requests(40), base, SAMPLING)
+    groups = fleet.sample(requests(20), base, SAMPLING)
+    samples = [sample for group in groups for sample in group]
     assert {sample.version for sample in samples} == {"base"}
     assert [sample.seed for sample in samples] == list(range(40))
     assert all(len(sample.token_ids) == len(sample.logprobs) for sample in samples)
@@ -67,8 +76,22 @@ def test_samples_are_versioned_and_seeded(fleet: RolloutFleet) -> None:
     # There are three prompts: more than three different responses come from the seeds.
     assert len({sample.token_ids for sample in samples}) > 3
     # The same draws whatever the order and the company of the requests.
-    backwards = fleet.sample(requests(40)[::-1], base, SAMPLING)
-    assert [sample.token_ids for sample in backwards[::-1]] == [sample.token_ids for sample in samples]
+    backwards = fleet.sample(requests(20)[::-1], base, SAMPLING)
+    assert [[sample.token_ids for sample in group] for group in backwards[::-1]] == [
+        [sample.token_ids for sample in group] for group in groups
+    ]
+
+
+def test_groups_arrive_as_they_are_finished(fleet: RolloutFleet) -> None:
+    base = policy(shaken(0), "base-streamed")
+    asked = requests(8, prompt_length=4)  # one chunk
+    arrived = list(fleet.stream(asked, base, SamplingConfig(max_tokens=96)))
+    assert sorted(place for place, _ in arrived) == list(range(8))
+    # A group is there as soon as its longest response is: shorter ones come first, whatever their place.
+    longest = [max(len(sample.token_ids) for sample in group) for _, group in arrived]
+    assert longest == sorted(longest)
+    assert longest[0] < longest[-1]
+    assert [group for _, group in sorted(arrived)] == fleet.sample(asked, base, SamplingConfig(max_tokens=96))
 
 
 # A prompt of 200 tokens fills a block of the prefix cache, which must not survive a change of weights.
@@ -76,26 +99,74 @@ def test_samples_are_versioned_and_seeded(fleet: RolloutFleet) -> None:
 def test_engine_follows_the_weights(fleet: RolloutFleet, prompt_length: int) -> None:
     for strength in (0.0, 0.02):
         model = shaken(strength)
-        samples = fleet.sample(requests(6, prompt_length), policy(model, f"shaken-{strength}-{prompt_length}"), SAMPLING)
-        for sample in samples:
+        groups = fleet.sample(requests(3, prompt_length), policy(model, f"shaken-{strength}-{prompt_length}"), SAMPLING)
+        for sample in (sample for group in groups for sample in group):
             torch.testing.assert_close(torch.tensor(sample.logprobs), learner_logprobs(model, sample), atol=1e-4, rtol=0)
+
+
+def test_a_shared_prompt_is_computed_once(fleet: RolloutFleet) -> None:
+    base = policy(shaken(0), "base-shared")
+    before = Counter(fleet.counts)
+    fleet.sample([Request(requests(1, prompt_length=200)[0].prompt_ids, tuple(range(8)))], base, SAMPLING)
+    counts = fleet.counts - before
+    assert counts["prompt_tokens"] == 8 * 200
+    assert counts["cached_tokens"] == 7 * 128  # whole blocks, of which one fits, for all but the first
 
 
 def test_greedy_takes_the_likeliest_token(fleet: RolloutFleet) -> None:
     base = policy(shaken(0), "base-again")
-    same_prompt = [Request(requests(1)[0].prompt_ids, seed) for seed in range(4)]
-    samples = fleet.sample(same_prompt, base, SamplingConfig(temperature=0.0, max_tokens=8))
-    assert len({sample.token_ids for sample in samples}) == 1
+    same_prompt = [Request(requests(1)[0].prompt_ids, tuple(range(4)))]
+    (group,) = fleet.sample(same_prompt, base, SamplingConfig(temperature=0.0, max_tokens=8))
+    assert len({sample.token_ids for sample in group}) == 1
 
 
-def test_a_worker_that_dies_is_replaced_and_draws_the_same(fleet: RolloutFleet) -> None:
-    model = policy(shaken(0.01), "before-the-death")
-    undisturbed = fleet.sample(requests(40), model, SAMPLING)
-    (worker,) = [process for process in psutil.process_iter(["cmdline"]) if is_rollout_worker(process)]
-    os.kill(worker.pid, signal.SIGKILL)
-    again = fleet.sample(requests(40), model, SAMPLING)
-    assert fleet.replaced == 1
-    assert again == undisturbed
+# One that hangs does not take the next weights in time; one that dies does so with chunks still to draw.
+@pytest.mark.parametrize("fate", [signal.SIGKILL, signal.SIGSTOP])
+def test_an_engine_that_fails_is_replaced_and_draws_the_same(fleet: RolloutFleet, fate: signal.Signals) -> None:
+    model = policy(shaken(0.01), f"before-{fate.name}")
+    replaced = fleet.counts["replaced"]
+    undisturbed = fleet.sample(requests(20), model, SAMPLING)
+    (process,) = [process for process in psutil.process_iter(["cmdline"]) if is_rollout_worker(process)]
+    if fate == signal.SIGKILL:
+        arriving = fleet.stream(requests(20), model, SAMPLING)
+        first = next(arriving)
+        process.kill()
+        again = dict([first, *arriving])
+        assert len(again) == 20
+    else:
+        process.suspend()
+        again = dict(fleet.stream(requests(20), Policy(f"after-{fate.name}", model.weights), SAMPLING))
+    assert fleet.counts["replaced"] == replaced + 1
+    assert [[as_drawn(sample) for sample in again[place]] for place in range(20)] == [
+        [as_drawn(sample) for sample in group] for group in undisturbed
+    ]
+    assert not process.is_running() or process.wait(timeout=30) is not None
+
+
+def as_drawn(sample: Sample) -> Sample:
+    return replace(sample, version="")
+
+
+def test_a_corrupted_parameter_stops_the_run(ray_cluster: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Corrupting(RolloutWorker):
+        """An engine in which one bit of one parameter flips whenever it takes on weights."""
+
+        def __init__(self, config: Config, model_path: str) -> None:
+            super().__init__(config, model_path)
+            (model,) = self.llm.apply_model(lambda model: model)
+            load = model.load_weights
+
+            def load_and_flip(weights: Iterator) -> None:
+                load(weights)
+                model.get_parameter("model.layers.1.self_attn.qkv_proj.weight").data.view(torch.int32)[7, 7] ^= 1
+
+            model.load_weights = load_and_flip
+
+    monkeypatch.setattr("actors.rollout.RolloutWorker", Corrupting)
+    fleet = RolloutFleet(CONFIG, BASE)
+    with pytest.raises(MismatchError, match=r"checksums of 1 parameters differ, e\.g\. model\.layers\.1\.self_attn\.qkv_proj"):
+        fleet.load(policy(shaken(0.01), "corrupted"))
+    fleet.shutdown()
 
 
 def is_rollout_worker(process: psutil.Process) -> bool:

@@ -1,0 +1,86 @@
+"""New weights for a running vLLM engine, and the proof that it holds them.
+
+This is the only module that touches vLLM's loading of weights; it was run with vLLM 0.32.0.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from actors.weights import Bucket, PackedWeights, checksum, unpack
+
+
+def keep_cpu_weights_loadable() -> None:
+    """Call before an engine loads its model on CPU.
+
+    vLLM packs linear layers for oneDNN at load and empties the parameters, so that later loads fail, or, for a tied
+    lm_head, silently change nothing. Without the packing a load is a plain copy; sampling is as fast.
+    """
+    import vllm._custom_ops
+
+    vllm._custom_ops._supports_onednn = False
+
+
+def load_into_engine(llm: Any, buckets: Iterable[Bucket]) -> list[str]:
+    """Loads weights into a running `vllm.LLM` and drops what it cached under the old ones.
+
+    Returns:
+        The parameters of the engine that do not hold, bit for bit, what was sent; they are to be none.
+
+    Raises:
+        RuntimeError: the cache could not be dropped.
+    """
+    sent: dict[str, int] = {}
+    for bucket in buckets:
+        llm.collective_rpc(_load, args=(bucket.arrays,))
+        sent |= bucket.checksums
+    # Keys and values computed under the old weights would be reused for shared prompt prefixes.
+    if not llm.reset_prefix_cache():
+        raise RuntimeError("vLLM kept its prefix cache, which holds keys and values of the old weights")
+    held, fused = zip(*llm.collective_rpc(_checksums), strict=True)
+    return disagreements(held, sent, fused[0])
+
+
+def _load(worker: Any, arrays: PackedWeights) -> None:
+    worker.get_model().load_weights(unpack(arrays))
+
+
+def _checksums(worker: Any) -> tuple[dict[str, int], dict[str, list[str]]]:
+    """Checksums of a worker's parameters, and which layers its model keeps fused from which."""
+    model = worker.get_model()
+    return {name: checksum(tensor) for name, tensor in model.named_parameters()}, model.packed_modules_mapping
+
+
+def disagreements(held: Sequence[Mapping[str, int]], sent: Mapping[str, int], fused: Mapping[str, Sequence[str]]) -> list[str]:
+    """Parameters of an engine whose checksums do not follow from those that were sent.
+
+    Args:
+        held: for each of the engine's ranks its checksums by vLLM's names. A parameter is either split over the ranks, and
+            their checksums add up, or each of them holds it whole. (Tied embeddings are one parameter, under one name.)
+        sent: checksums by HF's names.
+        fused: names of fused layers with those of their parts.
+
+    >>> disagreements([{"a.qkv.weight": 6}], {"a.q.weight": 1, "a.k.weight": 2, "a.v.weight": 4}, {"qkv": ["q", "k", "v"]})
+    ['a.qkv.weight']
+    """
+    wrong = []
+    for name in held[0]:
+        names = parts(name, fused)
+        arrived = all(part in sent for part in names)
+        expected = sum(sent.get(part, 0) for part in names) % (1 << 64)
+        ranks = [rank[name] for rank in held]
+        if not arrived or (sum(ranks) % (1 << 64) != expected and any(rank != expected for rank in ranks)):
+            wrong.append(name)
+    return wrong
+
+
+def parts(name: str, fused: Mapping[str, Sequence[str]]) -> list[str]:
+    """HF's names of what one parameter of vLLM's is made from.
+
+    >>> parts("layers.0.gate_up.weight", {"gate_up": ["gate", "up"]})
+    ['layers.0.gate.weight', 'layers.0.up.weight']
+    """
+    segments = name.split(".")
+    for place, segment in enumerate(segments):
+        if segment in fused:
+            return [".".join([*segments[:place], part, *segments[place + 1 :]]) for part in fused[segment]]
+    return [name]
