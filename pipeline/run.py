@@ -2,10 +2,10 @@
 
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import ray
 import torch
@@ -19,32 +19,58 @@ from conf.load import ConfigError, resolve
 from conf.schema import Config
 from pipeline.benchmarks import read_benchmark
 from pipeline.codec import PromptCodec
-from pipeline.display import say
+from pipeline.display import STARTED, say
 from pipeline.prompts import Prompts, load_prompts
 from pipeline.rewards import Scorer, find_scorer
 from pipeline.state import RunState
 from pipeline.tracking import Tracker
 from pipeline.types import Role, policy_version
 
+T = TypeVar("T")
 
-@dataclass
+
 class Clock:
-    """Wall-clock seconds by part of the work."""
+    """Wall-clock seconds by part of the work. Parts may nest: the inner one's time is not the outer one's.
 
-    seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
+    What belongs to no part is "waiting": the driver's own work, and what it waits for without saying so.
+    """
+
+    def __init__(self, **spent: float) -> None:
+        self._seconds: dict[str, float] = defaultdict(float, spent)
+        self._parts = ["waiting"]
+        self._mark = time.monotonic()
+
+    def _charge(self) -> None:
+        now = time.monotonic()
+        self._seconds[self._parts[-1]] += now - self._mark
+        self._mark = now
 
     @contextmanager
     def part(self, name: str) -> Iterator[None]:
-        started = time.perf_counter()
+        self._charge()
+        self._parts.append(name)
         try:
             yield
         finally:
-            self.seconds[name] += time.perf_counter() - started
+            self._charge()
+            self._parts.pop()
+
+    def during(self, name: str, items: Iterable[T]) -> Iterator[T]:
+        """The items; the time in which they are waited for goes to the part `name`, what is done with them does not."""
+        iterator = iter(items)
+        while True:
+            with self.part(name):
+                try:
+                    item = next(iterator)
+                except StopIteration:
+                    return
+            yield item
 
     def take(self) -> dict[str, float]:
-        """The seconds since the last call, by part."""
-        taken = dict(self.seconds)
-        self.seconds.clear()
+        """The seconds since the last call, by part: together all the time that went by."""
+        self._charge()
+        taken = dict(self._seconds)
+        self._seconds.clear()
         return taken
 
 
@@ -60,7 +86,7 @@ class Run:
     learner: LearnerGroup
     reward: Any
     base_path: str
-    clock: Clock = field(default_factory=Clock)
+    clock: Clock
 
     def policy_path(self, role: Role, round_: int) -> str:
         """HF-format folder of a role's weights at the end of a round; round 0 is the base model for both roles."""
@@ -135,7 +161,7 @@ def open_run(config: Config, inputs: Inputs, state: RunState) -> Iterator[Run]:
     """Starts tracking, Ray and the actors, side by side; all of it is closed again at the end."""
     from transformers import AutoTokenizer
 
-    clock = Clock()
+    clock = Clock(**{"start-up": time.monotonic() - STARTED})
     with ExitStack() as stack, clock.part("start-up"):
         say(f"run {config.name}: starting Ray, {config.rollout.engines} rollout worker(s), the reward actor and the tracker")
         codec = PromptCodec(config, inputs.prompts, AutoTokenizer.from_pretrained(inputs.base_path))
