@@ -25,6 +25,7 @@ class RewardActor:
         self,
         questions: Sequence[str | None],
         answers: Sequence[Sequence[str | None]],
+        votes: Sequence[Vote],
         verdicts: Sequence[Sequence[str | None]],
         earlier: Sequence[str],
     ) -> list[ScoredQuestion]:
@@ -33,12 +34,13 @@ class RewardActor:
         The whole batch goes in one call, since the repetition penalty compares its questions with each other.
 
         Args:
+            votes: what `vote` said of `answers`.
             verdicts: boxed replies to the question whether `questions[i]` is well-posed; empty where the Solver was not asked.
             earlier: questions of earlier steps and rounds.
         """
-        if not len(questions) == len(answers) == len(verdicts):
-            raise ValueError(f"{len(questions)} questions but {len(answers)} lists of answers and {len(verdicts)} of verdicts")
-        votes = self._sandbox.votes(answers)
+        lengths = [len(questions), len(answers), len(votes), len(verdicts)]
+        if len(set(lengths)) > 1:
+            raise ValueError(f"questions, lists of answers, votes and lists of verdicts differ in number: {lengths}")
         clusters = question_clusters(questions, self._config.threshold)
         invalid = [invalid_share(replies) for replies in verdicts]
         batch = QuestionBatch(tuple(questions), tuple(votes), tuple(clusters), tuple(invalid), tuple(earlier), self._config)

@@ -1,13 +1,15 @@
 """Answers of the frozen Solver to questions: what the vote is taken over, in the Challenger's reward and in the curriculum."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import TypeVar
+from typing import Any, TypeVar
+
+import ray
 
 from pipeline.prompts import extract_boxed
 from pipeline.run import Run
 from pipeline.seeds import derive_seed
-from pipeline.types import Request, Sample
+from pipeline.types import Request, Sample, Vote
 
 T = TypeVar("T")
 
@@ -28,7 +30,23 @@ def draw_answers(
     Returns:
         For each question its `count` boxed answers (see `boxed`).
     """
-    return _draw(run, [run.codec.solver(question) for question in questions], count, policy, greedy, *path, "answer")
+    prompts = [run.codec.solver(question) for question in questions]
+    answers = dict(_draw(run, prompts, count, policy, greedy, *path, "answer"))
+    return [answers[index] for index in range(len(questions))]
+
+
+def draw_votes(
+    run: Run, questions: Sequence[str], count: int, policy, *path: int | str
+) -> tuple[list[list[str | None]], list[Vote]]:
+    """The same, with the vote on each question, which is taken while others are still being answered."""
+    prompts = [run.codec.solver(question) for question in questions]
+    answers: dict[int, list[str | None]] = {}
+    votes = AsTheyCome(run.reward.vote)
+    for index, boxes in _draw(run, prompts, count, policy, False, *path, "answer"):
+        answers[index] = boxes
+        votes.add(index, boxes)
+    with run.clock.part("scoring"):
+        return [answers[index] for index in range(len(questions))], votes.results()
 
 
 def draw_verdicts(run: Run, questions: Sequence[str], policy, *path: int | str) -> list[list[str | None]]:
@@ -40,12 +58,14 @@ def draw_verdicts(run: Run, questions: Sequence[str], policy, *path: int | str) 
     if "validity" not in run.config.reward.scorers:
         return [[] for _ in questions]
     prompts = [run.codec.validity(question) for question in questions]
-    return _draw(run, prompts, run.config.reward.samples, policy, False, *path, "verdict")
+    verdicts = dict(_draw(run, prompts, run.config.reward.samples, policy, False, *path, "verdict"))
+    return [verdicts[index] for index in range(len(questions))]
 
 
 def _draw(
     run: Run, prompts: Sequence[tuple[int, ...]], count: int, policy, greedy: bool, *path: int | str
-) -> list[list[str | None]]:
+) -> Iterator[tuple[int, list[str | None]]]:
+    """(index of the prompt, its boxed answers) as they are finished."""
     sampling = replace(run.config.sampling, temperature=0.0) if greedy else run.config.sampling
     requests = [
         Request(prompt, tuple(derive_seed(run.config.seed, *path, index, sample) for sample in range(count)))
@@ -53,12 +73,42 @@ def _draw(
     ]
     with run.clock.part("transfer"):
         run.fleet.load(policy)
-    with run.clock.part("sampling"):
-        samples = run.fleet.sample(requests, policy, sampling)
-    return [[boxed(sample) for sample in group] for group in samples]
+    for index, samples in run.clock.during("sampling", run.fleet.stream(requests, policy, sampling)):
+        yield index, [boxed(sample) for sample in samples]
 
 
-def in_place(questions: Sequence[str | None], drawn: Sequence[list[T]]) -> list[list[T]]:
-    """What was drawn for the well-formed questions, with an empty list in the place of each malformed one."""
+class AsTheyCome:
+    """Hands items to a method of an actor while more are coming: what has come during one call goes into the next.
+
+    The method takes lists, one for each argument of an item, and returns a list, one result for each item.
+    """
+
+    def __init__(self, method: Any) -> None:
+        self._method = method
+        self._waiting: dict[Any, tuple[Any, ...]] = {}
+        self._calls: list[tuple[list[Any], ray.ObjectRef]] = []
+
+    def add(self, place: Any, *item: Any) -> None:
+        """`place` says where among the results that of this item belongs."""
+        self._waiting[place] = item
+        if not self._calls or ray.wait([self._calls[-1][1]], timeout=0)[0]:
+            self._send()
+
+    def _send(self) -> None:
+        if self._waiting:
+            self._calls.append((list(self._waiting), self._method.remote(*map(list, zip(*self._waiting.values(), strict=True)))))
+            self._waiting = {}
+
+    def results(self) -> list[Any]:
+        """One for each item, in the order of their places."""
+        self._send()
+        found: dict[Any, Any] = {}
+        for places, call in self._calls:
+            found |= zip(places, ray.get(call), strict=True)
+        return [found[place] for place in sorted(found)]
+
+
+def in_place(questions: Sequence[str | None], drawn: Sequence[T], absent: T) -> list[T]:
+    """What was found for the well-formed questions, with `absent` in the place of each malformed one."""
     rest = iter(drawn)
-    return [[] if question is None else next(rest) for question in questions]
+    return [absent if question is None else next(rest) for question in questions]

@@ -1,14 +1,16 @@
 """The Challenger's task: write questions that the frozen Solver gets right about half the time."""
 
+from collections.abc import Iterator
+
 import ray
 from ray.exceptions import RayTaskError
 
-from pipeline.answers import draw_answers, draw_verdicts, in_place
+from pipeline.answers import draw_verdicts, draw_votes, in_place
 from pipeline.errors import ScorerError
 from pipeline.phase import Scores
 from pipeline.prompts import parse_question
 from pipeline.run import Run
-from pipeline.types import Role, Sample, ScoredQuestion
+from pipeline.types import NO_VOTE, Role, Sample, ScoredQuestion
 
 
 def well_formed(run: Run, sample: Sample) -> str | None:
@@ -30,16 +32,20 @@ class ChallengerTask:
         settings = self.run.config.challenger
         return [self.run.codec.challenger] * (settings.batch // settings.group)
 
-    def score(self, step: int, groups: list[list[Sample]]) -> Scores:
+    def score(self, step: int, arriving: Iterator[tuple[int, list[Sample]]]) -> Scores:
         run, m = self.run, self.run.config.reward.samples
+        groups = [group for _, group in sorted(arriving)]
         questions = [well_formed(run, sample) for group in groups for sample in group]
         usable = [question for question in questions if question is not None]
-        answers = in_place(questions, draw_answers(run, usable, m, self.solver, self.round, self.role, step))
-        verdicts = in_place(questions, draw_verdicts(run, usable, self.solver, self.round, self.role, step))
+        drawn, voted = draw_votes(run, usable, m, self.solver, self.round, self.role, step)
+        answers, votes = in_place(questions, drawn, []), in_place(questions, voted, NO_VOTE)
+        verdicts = in_place(questions, draw_verdicts(run, usable, self.solver, self.round, self.role, step), [])
         with run.clock.part("scoring"):
             earlier = run.state.earlier_questions(self.round, step)
             try:
-                scored: list[ScoredQuestion] = ray.get(run.reward.score_questions.remote(questions, answers, verdicts, earlier))
+                scored: list[ScoredQuestion] = ray.get(
+                    run.reward.score_questions.remote(questions, answers, votes, verdicts, earlier)
+                )
             except RayTaskError as error:
                 # Where a scorer is at fault, its own message is enough; Ray's adds the actor's traceback.
                 raise (error.cause if isinstance(error.cause, ScorerError) else error) from None
@@ -47,6 +53,7 @@ class ChallengerTask:
         size = run.config.challenger.group
         rewards = [scored_question.reward for scored_question in scored]
         return Scores(
+            groups=groups,
             rewards=[rewards[start : start + size] for start in range(0, len(rewards), size)],
             metrics=challenger_metrics(scored) | counts,
             p_hats=[item.vote.share for item in scored if item.question is not None],

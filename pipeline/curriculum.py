@@ -5,7 +5,7 @@ from typing import Any
 
 import ray
 
-from pipeline.answers import draw_answers, draw_verdicts, in_place
+from pipeline.answers import draw_verdicts, draw_votes, in_place
 from pipeline.challenger import well_formed
 from pipeline.display import PhaseProgress
 from pipeline.errors import EmptyCurriculumError
@@ -13,7 +13,7 @@ from pipeline.rewards import invalid_share, rejected
 from pipeline.run import Run
 from pipeline.seeds import derive_seed
 from pipeline.state import CURRICULUM, read_table, write_table
-from pipeline.types import Request, Vote
+from pipeline.types import NO_VOTE, Request
 
 
 def write_curriculum(run: Run, round_: int) -> None:
@@ -73,10 +73,9 @@ def write_part(run: Run, round_: int, part: int, size: int, challenger: Any, sol
         samples = run.fleet.sample([Request(run.codec.challenger, (seed,)) for seed in seeds], challenger, run.config.sampling)
     questions = [well_formed(run, sample) for (sample,) in samples]
     usable = [question for question in questions if question is not None]
-    answers = in_place(questions, draw_answers(run, usable, run.config.reward.samples, solver, round_, "curriculum", part))
-    verdicts = in_place(questions, draw_verdicts(run, usable, solver, round_, "curriculum", part))
-    with run.clock.part("scoring"):
-        votes: list[Vote] = ray.get(run.reward.vote.remote(answers))
+    drawn, voted = draw_votes(run, usable, run.config.reward.samples, solver, round_, "curriculum", part)
+    answers, votes = in_place(questions, drawn, []), in_place(questions, voted, NO_VOTE)
+    verdicts = in_place(questions, draw_verdicts(run, usable, solver, round_, "curriculum", part), [])
     rows = []
     for question, boxed, vote, invalid in zip(questions, answers, votes, map(invalid_share, verdicts), strict=True):
         row = {"question": question, "answers": boxed, "majority": vote.answer, "count": vote.count, "total": vote.total}

@@ -5,7 +5,7 @@ from typing import Any
 
 import ray
 
-from pipeline.answers import draw_answers
+from pipeline.answers import draw_answers, draw_votes
 from pipeline.benchmarks import read_benchmark
 from pipeline.display import PhaseProgress
 from pipeline.run import Run
@@ -38,11 +38,10 @@ def evaluate_benchmark(run: Run, solver: Any, name: str, problems: list[dict[str
     """Rows of `state.EVALUATION`. The seeds do not depend on the round: every Solver draws with the same ones."""
     questions, truths = [row["question"] for row in problems], [row["answer"] for row in problems]
     greedy = [answers[0] for answers in draw_answers(run, questions, 1, solver, "evaluation", name, "greedy", greedy=True)]
-    drawn = draw_answers(run, questions, count, solver, "evaluation", name) if count else [[] for _ in questions]
+    drawn, votes = draw_votes(run, questions, count, solver, "evaluation", name) if count else ([[]] * len(questions), [])
     with run.clock.part("scoring"):
-        votes = ray.get(run.reward.vote.remote(drawn)) if count else [None] * len(questions)
-        answers = [answer for group in drawn for answer in group] + greedy + [vote and vote.answer for vote in votes]
-        labels = [truth for truth in truths for _ in range(count)] + truths + truths
+        answers = [answer for group in drawn for answer in group] + greedy + [vote.answer for vote in votes]
+        labels = [truth for truth in truths for _ in range(count)] + truths + (truths if count else [])
         grades = ray.get(run.reward.grade.remote(answers, labels))
     sampled, rest = grades[: count * len(questions)], grades[count * len(questions) :]
     return [

@@ -1,6 +1,7 @@
 """One GRPO phase: sample, score, update, sync, step after step. Both roles go through it; they differ in their task alone."""
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -20,6 +21,7 @@ from pipeline.types import Request, Role, Sample, policy_version
 class Scores:
     """What a task says of P groups of G samples: `rewards` [P][G], the task's own metrics, and p_hat of each question."""
 
+    groups: list[list[Sample]]
     rewards: list[list[float]]
     metrics: dict[str, float]
     p_hats: list[float]
@@ -34,7 +36,8 @@ class Task(Protocol):
     def prompts(self, step: int) -> list[tuple[int, ...]]:
         """P prompts as token ids; G responses are sampled for each."""
 
-    def score(self, step: int, groups: list[list[Sample]]) -> Scores: ...
+    def score(self, step: int, arriving: Iterator[tuple[int, list[Sample]]]) -> Scores:
+        """Takes (index of the prompt, its samples) as they are finished, so that scoring may begin before sampling has ended."""
 
 
 # Largest mean |difference| of log-probabilities between vLLM and the learner on the same tokens, by precision. Right weights
@@ -66,14 +69,13 @@ def grpo_phase(run: Run, round_: int, task: Task) -> None:
         for step in range(len(history) + 1, settings.steps + 1):
             tokens_before = run.fleet.counts["tokens"]
             policy = sync(run, policy_version(task.role, round_, step - 1))
-            groups = sample(run, round_, step, task, policy)
-            scores = task.score(step, groups)
-            update = learn(run, groups, scores)
+            scores = task.score(step, sample(run, round_, step, task, policy))
+            update = learn(run, scores)
 
-            metrics = step_metrics(groups, scores, update, run.clock.take(), run.fleet.counts["tokens"] - tokens_before)
+            metrics = step_metrics(scores, update, run.clock.take(), run.fleet.counts["tokens"] - tokens_before)
             history.append(metrics)
             p_hats[step] = scores.p_hats
-            write_step(folder, step, groups, scores)
+            write_step(folder, step, scores)
             if step % config.learner.checkpoint_every == 0 or step == settings.steps:
                 save(run, round_, task.role, folder, history, p_hats)
             tracked.log_step(metrics, step)
@@ -99,20 +101,19 @@ def sync(run: Run, version: str) -> Policy:
     return policy
 
 
-def sample(run: Run, round_: int, step: int, task: Task, policy: Policy) -> list[list[Sample]]:
-    """Draws G responses to each of the step's prompts."""
+def sample(run: Run, round_: int, step: int, task: Task, policy: Policy) -> Iterator[tuple[int, list[Sample]]]:
+    """Draws G responses to each of the step's prompts: (index of the prompt, its samples) as they are finished."""
     group = getattr(run.config, task.role).group
     requests = [
         Request(prompt, tuple(derive_seed(run.config.seed, round_, task.role, step, index, sample) for sample in range(group)))
         for index, prompt in enumerate(task.prompts(step))
     ]
-    with run.clock.part("sampling"):
-        return run.fleet.sample(requests, policy, run.config.sampling)
+    return run.clock.during("sampling", run.fleet.stream(requests, policy, run.config.sampling))
 
 
-def learn(run: Run, groups: list[list[Sample]], scores: Scores) -> dict[str, float]:
+def learn(run: Run, scores: Scores) -> dict[str, float]:
     """One GRPO update; returns the learner's metrics."""
-    batch = training_batch(groups, scores.rewards, run.config.grpo)
+    batch = training_batch(scores.groups, scores.rewards, run.config.grpo)
     with run.clock.part("learning"):
         metrics = run.learner.update(batch)
     # Below top-p 1 the rollout's distribution is renormalised over at least that mass, which the learner's is not.
@@ -125,11 +126,9 @@ def learn(run: Run, groups: list[list[Sample]], scores: Scores) -> dict[str, flo
     return metrics | {"zero_variance_groups": batch.dropped_groups}
 
 
-def step_metrics(
-    groups: list[list[Sample]], scores: Scores, update: dict[str, float], seconds: dict[str, float], tokens: int
-) -> dict[str, float]:
+def step_metrics(scores: Scores, update: dict[str, float], seconds: dict[str, float], tokens: int) -> dict[str, float]:
     """What is known of a step in which `tokens` were drawn, under names both roles share; what was not measured is left out."""
-    samples = [sample for group in groups for sample in group]
+    samples = [sample for group in scores.groups for sample in group]
     rewards = [reward for group in scores.rewards for reward in group]
     lengths = [len(sample.token_ids) for sample in samples]
     mean = sum(rewards) / len(rewards)
@@ -147,7 +146,7 @@ def step_metrics(
     return {name: float(value) for name, value in metrics.items() if math.isfinite(value)}
 
 
-def write_step(folder: Path, step: int, groups: list[list[Sample]], scores: Scores) -> None:
+def write_step(folder: Path, step: int, scores: Scores) -> None:
     """The step's samples with their rewards and, where they are questions, the votes on them, as Parquet."""
     rows = [
         {
@@ -161,7 +160,7 @@ def write_step(folder: Path, step: int, groups: list[list[Sample]], scores: Scor
             "seed": sample.seed,
             "reward": reward,
         }
-        for index, (group, rewards) in enumerate(zip(groups, scores.rewards, strict=True))
+        for index, (group, rewards) in enumerate(zip(scores.groups, scores.rewards, strict=True))
         for sample, reward in zip(group, rewards, strict=True)
     ]
     write_table(folder / f"samples-{step:04d}.parquet", rows, SAMPLES)

@@ -1,10 +1,11 @@
 """The Solver's task: agree with its own earlier majority on the curriculum's questions."""
 
 import random
+from collections.abc import Iterator
 
 import ray
 
-from pipeline.answers import boxed
+from pipeline.answers import AsTheyCome, boxed
 from pipeline.curriculum import kept_questions
 from pipeline.phase import Scores
 from pipeline.run import Run
@@ -39,16 +40,21 @@ class SolverTask:
         random.Random(derive_seed(self.run.config.seed, self.round, self.role, "order", epoch)).shuffle(order)
         return order
 
-    def score(self, step: int, groups: list[list[Sample]]) -> Scores:
-        batch = self._batch(step)
-        answers = [boxed(sample) for group in groups for sample in group]
-        labels = [row["majority"] for row, group in zip(batch, groups, strict=True) for _ in group]
+    def score(self, step: int, arriving: Iterator[tuple[int, list[Sample]]]) -> Scores:
+        batch, size = self._batch(step), self.run.config.solver.group
+        groups: dict[int, list[Sample]] = {}
+        grades = AsTheyCome(self.run.reward.grade)
+        for index, group in arriving:
+            groups[index] = group
+            for place, sample in enumerate(group):
+                grades.add((index, place), boxed(sample), batch[index]["majority"])
         with self.run.clock.part("scoring"):
-            rewards: list[float] = ray.get(self.run.reward.grade.remote(answers, labels))
+            rewards: list[float] = grades.results()
             counts: dict[str, float] = ray.get(self.run.reward.stats.remote())
-        size = self.run.config.solver.group
+        answered = sum(boxed(sample) is not None for group in groups.values() for sample in group)
         return Scores(
+            groups=[groups[index] for index in range(len(batch))],
             rewards=[rewards[start : start + size] for start in range(0, len(rewards), size)],
-            metrics={"well_formed": sum(answer is not None for answer in answers) / len(answers)} | counts,
+            metrics={"well_formed": answered / len(rewards)} | counts,
             p_hats=[row["p_hat"] for row in batch],
         )

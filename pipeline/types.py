@@ -66,6 +66,9 @@ class Vote:
         return self.count / self.total if self.total else 0.0
 
 
+NO_VOTE = Vote(None, 0, 0)  # on what is no question
+
+
 @dataclass(frozen=True, slots=True)
 class ScoredQuestion:
     """A question with the vote of the frozen Solver: a row of the curriculum's and the Challenger's tables.

@@ -12,7 +12,7 @@ from ray.actor import ActorHandle
 from actors.reward import RAY_OPTIONS, RewardActor
 from conf.schema import RewardConfig
 from pipeline.rewards import repetition, triangular
-from pipeline.types import Vote
+from pipeline.types import ScoredQuestion, Vote
 
 QUESTIONS = ["what is one half of x squared minus one", None, "what is one half of x squared minus one", "name a surd below 2"]
 ANSWERS: list[list[str | None]] = [
@@ -38,8 +38,12 @@ def actor(ray_cluster: None) -> Iterator[ActorHandle]:
     ray.kill(handle)
 
 
+def scored_by(actor: ActorHandle) -> list[ScoredQuestion]:
+    return ray.get(actor.score_questions.remote(QUESTIONS, ANSWERS, ray.get(actor.vote.remote(ANSWERS)), NO_VERDICTS, []))
+
+
 def test_a_batch_is_scored_as_the_paper_says(actor: ActorHandle) -> None:
-    scored = ray.get(actor.score_questions.remote(QUESTIONS, ANSWERS, NO_VERDICTS, []))
+    scored = scored_by(actor)
     assert [row.question for row in scored] == QUESTIONS
     assert [row.answers for row in scored] == [tuple(answers) for answers in ANSWERS]
     assert [row.vote for row in scored] == [
@@ -64,12 +68,13 @@ def test_grades_are_1_for_the_label_and_0_for_everything_else(actor: ActorHandle
 
 
 def test_the_actor_comes_back_from_sigkill_and_a_lost_request_is_run_again(actor: ActorHandle) -> None:
-    before = ray.get(actor.score_questions.remote(QUESTIONS, ANSWERS, NO_VERDICTS, []))
+    before = scored_by(actor)
     pid, family = ray.get(actor.pid.remote()), ray.get(actor.family.remote())
     assert family
-    under_way = actor.score_questions.remote(QUESTIONS, ANSWERS, NO_VERDICTS, [])
+    under_way = actor.vote.remote(ANSWERS)
     os.kill(pid, signal.SIGKILL)
-    assert ray.get(under_way, timeout=120) == before
+    assert ray.get(under_way, timeout=120) == [row.vote for row in before]
+    assert scored_by(actor) == before
     assert ray.get(actor.pid.remote()) != pid
     left = psutil.wait_procs([psutil.Process(child) for child in family if psutil.pid_exists(child)], timeout=10)[1]
     assert not left, "its sandbox went with it"
