@@ -1,6 +1,7 @@
 """The rollout fleet: several engines behind one `sample`, with work spread by queue and dead engines replaced."""
 
-from collections import Counter, deque
+import time
+from collections import defaultdict, deque
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -20,8 +21,7 @@ START_TIMEOUT_S = 1800  # reading a large model and capturing its graphs takes m
 class RolloutFleet:
     """Engines that hold one policy at a time. They start in the background: `wait_ready` waits for them.
 
-    `counts` are since the start: "tokens" drawn, "prompt_tokens" they were drawn for, "cached_tokens" of these that came out of
-    the prefix cache, and engines "replaced".
+    Several roles may share a fleet: whichever policy is asked for is swapped in.
     """
 
     def __init__(self, config: Config, model_path: str) -> None:
@@ -31,7 +31,7 @@ class RolloutFleet:
         self._starting: set[Any] = set()
         self._versions: dict[Any, str] = {}
         self._workers = [self._start() for _ in range(config.rollout.engines)]
-        self.counts: Counter[str] = Counter()
+        self._counts: dict[str, float] = defaultdict(float)
 
     def _start(self) -> Any:
         worker = self._actor_class.remote(self._config, self._model_path)
@@ -63,6 +63,7 @@ class RolloutFleet:
             if not stale:
                 return
             self._started()
+            started = time.monotonic()
             loading = {worker.load.remote(policy.version, policy.weights): worker for worker in stale}
             limit = self._config.rollout.transfer_timeout_s
             done, late = ray.wait(list(loading), num_returns=len(loading), timeout=limit)
@@ -73,6 +74,8 @@ class RolloutFleet:
                 except RayActorError as error:
                     failure = error
                     self._replace(loading[transfer])
+            self._counts["swaps"] += 1
+            self._counts["swap_seconds"] += time.monotonic() - started
             for transfer in late:
                 failure = f"an engine did not have them within rollout.transfer_timeout_s={limit:g}"
                 self._replace(loading[transfer])
@@ -102,6 +105,7 @@ class RolloutFleet:
             RolloutError: several engines died in a row with nothing finished in between.
         """
         self.load(policy)
+        clock = time.monotonic()
         waiting = deque(self._chunks(requests))
         running: dict[Any, tuple[Any, list[int]]] = {}
         left = set(range(len(requests)))
@@ -132,7 +136,9 @@ class RolloutFleet:
                     if place in left:  # not drawn before its engine died
                         left.remove(place)
                         self._count(drawn)
+                        self._counts["sampling_seconds"] += time.monotonic() - clock
                         yield place, drawn.samples
+                        clock = time.monotonic()
 
     def _chunks(self, requests: Sequence[Request]) -> Iterator[list[int]]:
         """Indices of requests that together ask for about `rollout.chunk` samples.
@@ -162,16 +168,22 @@ class RolloutFleet:
         return worker if busy.count(worker) < most else None
 
     def _count(self, drawn: Drawn) -> None:
-        self.counts["tokens"] += sum(len(sample.token_ids) for sample in drawn.samples)
-        self.counts["prompt_tokens"] += sum(len(sample.prompt_ids) for sample in drawn.samples)
-        self.counts["cached_tokens"] += drawn.cached_tokens
+        self._counts["tokens"] += sum(len(sample.token_ids) for sample in drawn.samples)
+        self._counts["prompt_tokens"] += sum(len(sample.prompt_ids) for sample in drawn.samples)
+        self._counts["cached_tokens"] += drawn.cached_tokens
 
     def _replace(self, worker: Any) -> None:
         """Starts an engine in place of one that is dead or hangs."""
         ray.kill(worker)
         self._versions.pop(worker, None)
         self._workers[self._workers.index(worker)] = self._start()
-        self.counts["replaced"] += 1
+        self._counts["replaced"] += 1
+
+    def take_counts(self) -> dict[str, float]:
+        """Since the last call: "tokens" drawn in "sampling_seconds", "prompt_tokens" they were drawn for, "cached_tokens" of
+        these that came out of the prefix cache; "swaps" of weights and "swap_seconds" in all; engines "replaced"."""
+        taken, self._counts = self._counts, defaultdict(float)
+        return dict(taken)
 
     def shutdown(self) -> None:
         for worker in self._workers:

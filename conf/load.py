@@ -148,6 +148,16 @@ def check(config: Config) -> None:
             f"sampling.max_tokens={config.sampling.max_tokens}: leaves no room for a prompt in model.max_length="
             f"{config.model.max_length}; valid: less than that."
         )
+    if config.rollout.ahead and config.grpo.importance == "none":
+        raise ConfigError(
+            "rollout.ahead=1: batches are one update stale, which has to be corrected; valid with grpo.importance=token_tis or "
+            "sequence_mask, else 0."
+        )
+    if config.rollout.tensor_parallel > 1 and config.resources.device == "cpu":
+        raise ConfigError(
+            f"rollout.tensor_parallel={config.rollout.tensor_parallel}: an engine is split over GPUs; valid with "
+            "resources.device=cpu: 1, and rollout.engines for more processes."
+        )
     if config.resources.device == "cuda" and not config.resources.learner_gpus:
         raise ConfigError("resources.learner_gpus=0: a learner on cuda needs a GPU; valid: 1, or a fraction to share one.")
     if config.resources.device == "cuda" and not config.resources.rollout_gpus:

@@ -95,7 +95,14 @@ class LearnerConfig:
 
 @dataclass
 class RolloutConfig:
-    engines: int = setting(1, "vLLM engines (data parallel)", low=1)
+    engines: int = setting(1, "vLLM engines of a fleet (data parallel)", low=1)
+    tensor_parallel: int = setting(1, "devices that one engine is split over, all of one node", low=1)
+    fleets: str = setting(
+        "shared", "whether both roles share one fleet, weights swapped, or have one each", choices=("shared", "per_role")
+    )
+    ahead: int = setting(
+        0, "batches sampled while the learner is at the one before; 1 makes them one update stale", low=0, high=1
+    )
     max_num_seqs: int = setting(256, "sequences an engine decodes at once", low=1)
     chunk: int = setting(512, "requests that an engine is given at a time; small ones spread work over many engines", low=1)
     transfer_timeout_s: float = setting(300.0, "seconds an engine has to take on new weights before it is replaced", low=0.1)

@@ -72,8 +72,8 @@ def _draw(
         for index, prompt in enumerate(prompts)
     ]
     with run.clock.part("transfer"):
-        run.fleet.load(policy)
-    for index, samples in run.clock.during("sampling", run.fleet.stream(requests, policy, sampling)):
+        run.fleets["solver"].load(policy)
+    for index, samples in run.clock.during("sampling", run.fleets["solver"].stream(requests, policy, sampling)):
         yield index, [boxed(sample) for sample in samples]
 
 

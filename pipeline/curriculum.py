@@ -67,10 +67,11 @@ def write_curriculum(run: Run, round_: int) -> None:
 def write_part(run: Run, round_: int, part: int, size: int, challenger: Any, solver: Any) -> list[dict[str, Any]]:
     """Rows of `state.CURRICULUM` for the questions of one part."""
     seeds = [derive_seed(run.config.seed, round_, "curriculum", part, index) for index in range(size)]
+    requests = [Request(run.codec.challenger, (seed,)) for seed in seeds]
     with run.clock.part("transfer"):
-        run.fleet.load(challenger)
+        run.fleets["challenger"].load(challenger)
     with run.clock.part("sampling"):
-        samples = run.fleet.sample([Request(run.codec.challenger, (seed,)) for seed in seeds], challenger, run.config.sampling)
+        samples = run.fleets["challenger"].sample(requests, challenger, run.config.sampling)
     questions = [well_formed(run, sample) for (sample,) in samples]
     usable = [question for question in questions if question is not None]
     drawn, voted = draw_votes(run, usable, run.config.reward.samples, solver, round_, "curriculum", part)

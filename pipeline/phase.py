@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from actors.weights import Policy
+from pipeline.batches import Batches, sample_row
 from pipeline.display import PhaseProgress, say
 from pipeline.errors import MismatchError
 from pipeline.grpo import training_batch
@@ -65,23 +66,30 @@ def grpo_phase(run: Run, round_: int, task: Task) -> None:
     with (
         run.tracker.phase(round_, task.role) as tracked,
         PhaseProgress(round=round_, name=task.role, total=settings.steps, done=len(history)) as progress,
+        Batches(run, task.role, lambda step: requests(run, round_, step, task)) as batches,
     ):
+        if ahead := stage.get("ahead"):
+            batches.restore(len(history) + 1, run.state.folder / ahead)
         for step in range(len(history) + 1, settings.steps + 1):
-            tokens_before = run.fleet.counts["tokens"]
-            policy = sync(run, policy_version(task.role, round_, step - 1))
-            scores = task.score(step, sample(run, round_, step, task, policy))
-            update = learn(run, scores)
+            policy = current_policy(run, policy_version(task.role, round_, step - 1))
+            scores = task.score(step, batches.arriving(step, policy))
+            if config.rollout.ahead and step < settings.steps:
+                batches.sample_ahead(step + 1, policy)
+            update = learn(run, scores, policy)
 
-            metrics = step_metrics(scores, update, run.clock.take(), run.fleet.counts["tokens"] - tokens_before)
+            metrics = step_metrics(scores, update, run.clock.take(), run.take_counts())
             history.append(metrics)
             p_hats[step] = scores.p_hats
             write_step(folder, step, scores)
             if step % config.learner.checkpoint_every == 0 or step == settings.steps:
-                save(run, round_, task.role, folder, history, p_hats)
+                save(run, round_, task.role, folder, history, p_hats, batches)
             tracked.log_step(metrics, step)
             tracked.log_histogram(scores.p_hats, step)
             progress.update(
-                step, reward=metrics["reward_mean"], p_hat=metrics["p_hat_mean"], tokens_per_s=metrics["rollout_tokens_per_s"]
+                step,
+                reward=metrics["reward_mean"],
+                p_hat=metrics.get("p_hat_mean"),
+                tokens_per_s=metrics.get("rollout_tokens_per_s"),
             )
         tracked.log_figure(training_curves(history), "training")
         tracked.log_figure(p_hat_histogram(p_hats), "p_hat")
@@ -93,32 +101,34 @@ def grpo_phase(run: Run, round_: int, task: Task) -> None:
         remove_tree(run.state.folder / last_checkpoint)
 
 
-def sync(run: Run, version: str) -> Policy:
-    """Takes the learner's weights to every rollout worker."""
+def current_policy(run: Run, version: str) -> Policy:
+    """The learner's weights, for the rollout workers."""
     with run.clock.part("transfer"):
-        policy = Policy(version, run.learner.weights())
-        run.fleet.load(policy)
-    return policy
+        return Policy(version, run.learner.weights())
 
 
-def sample(run: Run, round_: int, step: int, task: Task, policy: Policy) -> Iterator[tuple[int, list[Sample]]]:
-    """Draws G responses to each of the step's prompts: (index of the prompt, its samples) as they are finished."""
+def requests(run: Run, round_: int, step: int, task: Task) -> list[Request]:
+    """G responses to each of the step's prompts."""
     group = getattr(run.config, task.role).group
-    requests = [
+    return [
         Request(prompt, tuple(derive_seed(run.config.seed, round_, task.role, step, index, sample) for sample in range(group)))
         for index, prompt in enumerate(task.prompts(step))
     ]
-    return run.clock.during("sampling", run.fleet.stream(requests, policy, run.config.sampling))
 
 
-def learn(run: Run, scores: Scores) -> dict[str, float]:
-    """One GRPO update; returns the learner's metrics."""
+def learn(run: Run, scores: Scores, policy: Policy) -> dict[str, float]:
+    """One GRPO update of `policy`; returns the learner's metrics.
+
+    Raises:
+        MismatchError: samples of that policy have other log-probabilities in the learner than where they were drawn.
+    """
     batch = training_batch(scores.groups, scores.rewards, run.config.grpo)
     with run.clock.part("learning"):
         metrics = run.learner.update(batch)
     # Below top-p 1 the rollout's distribution is renormalised over at least that mass, which the learner's is not.
     limit = MISMATCH_LIMIT[run.config.model.dtype] - math.log(run.config.sampling.top_p)
-    if batch.samples and metrics["mismatch_mean"] > limit:
+    fresh = all(sample.version == policy.version for sample in batch.samples)  # those sampled ahead differ rightly
+    if batch.samples and fresh and metrics["mismatch_mean"] > limit:
         raise MismatchError(
             f"log-probabilities of the rollout workers and the learner differ by {metrics['mismatch_mean']:.2g} on average, "
             f"more than {limit:g}: the workers did not take on the learner's weights"
@@ -126,8 +136,14 @@ def learn(run: Run, scores: Scores) -> dict[str, float]:
     return metrics | {"zero_variance_groups": batch.dropped_groups}
 
 
-def step_metrics(scores: Scores, update: dict[str, float], seconds: dict[str, float], tokens: int) -> dict[str, float]:
-    """What is known of a step in which `tokens` were drawn, under names both roles share; what was not measured is left out."""
+def step_metrics(
+    scores: Scores, update: dict[str, float], seconds: dict[str, float], counts: dict[str, float]
+) -> dict[str, float]:
+    """What is known of a step, under names both roles share; what was not measured is left out.
+
+    Args:
+        counts: of the fleets, see `RolloutFleet.take_counts`.
+    """
     samples = [sample for group in scores.groups for sample in group]
     rewards = [reward for group in scores.rewards for reward in group]
     lengths = [len(sample.token_ids) for sample in samples]
@@ -138,7 +154,10 @@ def step_metrics(scores: Scores, update: dict[str, float], seconds: dict[str, fl
         "p_hat_mean": sum(scores.p_hats) / len(scores.p_hats) if scores.p_hats else math.nan,
         "response_length": sum(lengths) / len(lengths),
         "truncated": sum(sample.truncated for sample in samples) / len(samples),
-        "rollout_tokens_per_s": tokens / seconds["sampling"],
+        "rollout_tokens_per_s": counts.get("tokens", 0.0) / counts.get("sampling_seconds", math.nan),
+        "prefix_cache_hit_rate": counts.get("cached_tokens", 0.0) / counts.get("prompt_tokens", math.nan),
+        "seconds_per_swap": counts.get("swap_seconds", 0.0) / counts.get("swaps", math.nan),
+        "engines_replaced": counts.get("replaced", 0.0),
         **scores.metrics,
         **{name: value for name, value in update.items() if name != "seconds"},
         **{f"seconds_{part}": spent for part, spent in seconds.items()},
@@ -149,17 +168,7 @@ def step_metrics(scores: Scores, update: dict[str, float], seconds: dict[str, fl
 def write_step(folder: Path, step: int, scores: Scores) -> None:
     """The step's samples with their rewards and, where they are questions, the votes on them, as Parquet."""
     rows = [
-        {
-            "group": index,
-            "prompt_ids": sample.prompt_ids,
-            "token_ids": sample.token_ids,
-            "logprobs": sample.logprobs,
-            "text": sample.text,
-            "finish_reason": sample.finish_reason,
-            "version": sample.version,
-            "seed": sample.seed,
-            "reward": reward,
-        }
+        sample_row(index, sample, reward)
         for index, (group, rewards) in enumerate(zip(scores.groups, scores.rewards, strict=True))
         for sample, reward in zip(group, rewards, strict=True)
     ]
@@ -169,18 +178,32 @@ def write_step(folder: Path, step: int, scores: Scores) -> None:
 
 
 def save(
-    run: Run, round_: int, role: Role, folder: Path, history: list[dict[str, float]], p_hats: dict[int, list[float]]
+    run: Run,
+    round_: int,
+    role: Role,
+    folder: Path,
+    history: list[dict[str, float]],
+    p_hats: dict[int, list[float]],
+    batches: Batches,
 ) -> None:
     """Checkpoints the learner and lets the manifest name the checkpoint; the one before it goes."""
-    before = run.state.stage(round_, role).get("checkpoint")
-    checkpoint = folder / f"checkpoint-{len(history):04d}"
+    before = dict(run.state.stage(round_, role))
+    checkpoint, ahead = folder / f"checkpoint-{len(history):04d}", folder / f"ahead-{len(history) + 1:04d}.parquet"
+    drawn = batches.save(len(history) + 1, ahead)
     with run.clock.part("checkpoint"):
         run.learner.save(str(checkpoint))
         run.state.record(
-            round_, role, checkpoint=relative(run, checkpoint), metrics=history, p_hats=[p_hats[step] for step in sorted(p_hats)]
+            round_,
+            role,
+            checkpoint=relative(run, checkpoint),
+            ahead=relative(run, ahead) if drawn else None,
+            metrics=history,
+            p_hats=[p_hats[step] for step in sorted(p_hats)],
         )
-        if before and before != relative(run, checkpoint):
-            remove_tree(run.state.folder / before)
+        if before.get("checkpoint") not in (None, relative(run, checkpoint)):
+            remove_tree(run.state.folder / before["checkpoint"])
+        if before.get("ahead"):
+            (run.state.folder / before["ahead"]).unlink(missing_ok=True)
 
 
 def relative(run: Run, path: Path) -> str:

@@ -1,7 +1,7 @@
 """A run and its parts: what every phase needs, opened in one place and closed in one place."""
 
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -76,13 +76,16 @@ class Clock:
 
 @dataclass
 class Run:
-    """Settings, state and actors of a run. `reward` is the handle of a `RewardActor`."""
+    """Settings, state and actors of a run.
+
+    `fleets` holds the rollout workers of each role, which may be one and the same; `reward` is the handle of a `RewardActor`.
+    """
 
     config: Config
     state: RunState
     tracker: Tracker
     codec: PromptCodec
-    fleet: RolloutFleet
+    fleets: dict[Role, RolloutFleet]
     learner: LearnerGroup
     reward: Any
     base_path: str
@@ -93,6 +96,13 @@ class Run:
         if round_ == 0:
             return self.base_path
         return str(self.state.folder / self.state.stage(round_, role)["policy"])
+
+    def take_counts(self) -> dict[str, float]:
+        """What all fleets counted since the last call; see `RolloutFleet.take_counts`."""
+        counts: Counter[str] = Counter()
+        for fleet in set(self.fleets.values()):
+            counts.update(fleet.take_counts())
+        return dict(counts)
 
     def finished_policy(self, role: Role, round_: int) -> Policy:
         """A role's weights at the end of a round, in memory, for the rollout workers."""
@@ -156,6 +166,18 @@ def check_inputs(config: Config) -> Inputs:
     return Inputs(find_model(config.model.path), prompts, scorers)
 
 
+def workers(config: Config) -> int:
+    """Engines of all fleets."""
+    return config.rollout.engines * (1 if config.rollout.fleets == "shared" else 2)
+
+
+def start_fleets(config: Config, model_path: str) -> dict[Role, RolloutFleet]:
+    """A fleet for both roles, or one each."""
+    fleet = RolloutFleet(config, model_path)
+    shared = config.rollout.fleets == "shared"
+    return {"challenger": fleet, "solver": fleet if shared else RolloutFleet(config, model_path)}
+
+
 @contextmanager
 def open_run(config: Config, inputs: Inputs, state: RunState) -> Iterator[Run]:
     """Starts tracking, Ray and the actors, side by side; all of it is closed again at the end."""
@@ -163,11 +185,12 @@ def open_run(config: Config, inputs: Inputs, state: RunState) -> Iterator[Run]:
 
     clock = Clock(**{"start-up": time.monotonic() - STARTED})
     with ExitStack() as stack, clock.part("start-up"):
-        say(f"run {config.name}: starting Ray, {config.rollout.engines} rollout worker(s), the reward actor and the tracker")
+        say(f"run {config.name}: starting Ray, {workers(config)} rollout worker(s), the reward actor and the tracker")
         codec = PromptCodec(config, inputs.prompts, AutoTokenizer.from_pretrained(inputs.base_path))
         stack.enter_context(ray_cluster(config))
-        fleet = RolloutFleet(config, inputs.base_path)
-        stack.callback(fleet.shutdown)
+        fleets = start_fleets(config, inputs.base_path)
+        for fleet in fleets.values():
+            stack.callback(fleet.shutdown)
         reward = ray.remote(RewardActor).options(num_cpus=1, **RAY_OPTIONS).remote(config.reward, inputs.scorers)
         learner = LearnerGroup(config)
         stack.callback(learner.shutdown)
@@ -177,8 +200,9 @@ def open_run(config: Config, inputs: Inputs, state: RunState) -> Iterator[Run]:
             raise ConfigError(str(error)) from error
         state.track(tracker.parent_id)
         tracker.log_config(config)
-        fleet.wait_ready()
-        run = Run(config, state, tracker, codec, fleet, learner, reward, inputs.base_path, clock)
+        for fleet in fleets.values():
+            fleet.wait_ready()
+        run = Run(config, state, tracker, codec, fleets, learner, reward, inputs.base_path, clock)
         clock_stopped = stack.pop_all()
     with clock_stopped:
         yield run

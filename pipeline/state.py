@@ -29,6 +29,7 @@ MANIFEST_SCHEMA = 1
 
 # Settings that change where and how fast a run goes, not what comes out of it: they may differ when a run goes on.
 FREE_SETTINGS = ("resources.", "rollout.", "tracking_uri", "profile", "runs_dir", "reward.workers", "learner.checkpoint_every")
+BINDING_SETTINGS = ("rollout.ahead",)  # all the same
 
 _STRING_LIST = pa.list_(pa.string())
 # A question and the Solver's vote on it, the columns that the Challenger's steps and the curriculum share.
@@ -194,7 +195,8 @@ def refuse_other_settings(name: str, before: dict[str, Any], now: dict[str, Any]
     """Raises ConfigError where a run would go on under settings that change its results."""
     old, new = dict(_leaves(before)), dict(_leaves(now))
     for key in sorted(old.keys() | new.keys()):
-        if old.get(key) != new.get(key) and not key.startswith(FREE_SETTINGS):
+        free = key.startswith(FREE_SETTINGS) and key not in BINDING_SETTINGS
+        if old.get(key) != new.get(key) and not free:
             shown = key.replace("lambda_", "lambda")
             raise ConfigError(
                 f"{shown}={new.get(key)}: run {name!r} was started with {shown}={old.get(key)}. "

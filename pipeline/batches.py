@@ -1,0 +1,92 @@
+"""The batches of a GRPO phase, sampled when they are asked for or, by `rollout.ahead`, while the learner is at the one before.
+
+A batch that is sampled ahead is drawn by the policy as it was before the update under way: it is one update stale when its turn
+comes. Which batches are does not depend on timing, and one that waits is kept with the checkpoint, so that a resumed run goes on
+with the same.
+"""
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Self
+
+from actors.weights import Policy
+from pipeline.run import Run
+from pipeline.state import SAMPLES, read_table, write_table
+from pipeline.types import Request, Role, Sample
+
+Group = list[Sample]
+
+
+class Batches:
+    """Samples for the steps of one phase; `requests(step)` says what to draw, one request for each group."""
+
+    def __init__(self, run: Run, role: Role, requests: Callable[[int], list[Request]]) -> None:
+        self._run, self._fleet, self._requests = run, run.fleets[role], requests
+        self._thread = ThreadPoolExecutor(max_workers=1)
+        self._ahead: dict[int, Future[list[Group]]] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._thread.shutdown()  # waits for what is being sampled
+
+    def arriving(self, step: int, policy: Policy) -> Iterator[tuple[int, Group]]:
+        """(index of the request, its samples) as they are finished: drawn under `policy`, or ahead of time."""
+        clock = self._run.clock
+        if step in self._ahead:
+            with clock.part("sampling"):
+                return enumerate(self._ahead.pop(step).result())
+        with clock.part("transfer"):
+            self._fleet.load(policy)
+        return clock.during("sampling", self._fleet.stream(self._requests(step), policy, self._run.config.sampling))
+
+    def sample_ahead(self, step: int, policy: Policy) -> None:
+        """Starts to draw the batch of `step` under `policy`, in the background."""
+        self._ahead[step] = self._thread.submit(self._fleet.sample, self._requests(step), policy, self._run.config.sampling)
+
+    def save(self, step: int, path: Path) -> bool:
+        """Writes the batch of `step` once it is drawn; False where it was not begun."""
+        if step not in self._ahead:
+            return False
+        with self._run.clock.part("sampling"):
+            groups = self._ahead[step].result()
+        write_table(path, [sample_row(place, sample) for place, group in enumerate(groups) for sample in group], SAMPLES)
+        return True
+
+    def restore(self, step: int, path: Path) -> None:
+        """Takes the batch of `step` from a file that `save` wrote."""
+        groups: dict[int, Group] = {}
+        for row in read_table(path):
+            groups.setdefault(row["group"], []).append(sample_of(row))
+        self._ahead[step] = Future()
+        self._ahead[step].set_result([groups[place] for place in sorted(groups)])
+
+
+def sample_row(group: int, sample: Sample, reward: float | None = None) -> dict[str, Any]:
+    """A row of `state.SAMPLES`; the reward is null until it is known."""
+    return {
+        "group": group,
+        "prompt_ids": sample.prompt_ids,
+        "token_ids": sample.token_ids,
+        "logprobs": sample.logprobs,
+        "text": sample.text,
+        "finish_reason": sample.finish_reason,
+        "version": sample.version,
+        "seed": sample.seed,
+        "reward": reward,
+    }
+
+
+def sample_of(row: dict[str, Any]) -> Sample:
+    """What `sample_row` was made from, bit for bit."""
+    return Sample(
+        prompt_ids=tuple(row["prompt_ids"]),
+        token_ids=tuple(row["token_ids"]),
+        logprobs=tuple(row["logprobs"]),
+        text=row["text"],
+        finish_reason=row["finish_reason"],
+        version=row["version"],
+        seed=row["seed"],
+    )
