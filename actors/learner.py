@@ -12,6 +12,7 @@ import shutil
 import socket
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
+from dataclasses import dataclass
 from datetime import timedelta
 from itertools import chain
 from pathlib import Path
@@ -59,6 +60,18 @@ def engine_config(config: Config) -> dict[str, Any]:
             "stage3_param_persistence_threshold": 10_000,
         },
     }
+
+
+@dataclass(slots=True)
+class MicroBatch:
+    """A packed row and what the loss is told of each of its R response tokens: tensors [R] without gradient."""
+
+    row: PackedRow
+    rollout: Tensor  # log-probabilities as drawn by the rollout worker
+    reference: Tensor | None  # log-probabilities under the KL reference
+    advantages: Tensor
+    weights: Tensor
+    old: Tensor | None = None  # log-probabilities under the policy at the batch's start, known from the first step on
 
 
 class Learner:
@@ -162,42 +175,73 @@ class Learner:
             yield pack_row(samples, members, self.device)
 
     def update(self, batch: TrainingBatch) -> dict[str, float]:
-        """One optimizer step on the whole batch; a step whose loss or gradient is not finite is skipped.
+        """`grpo.updates_per_batch` optimizer steps on the whole batch; a step whose loss or gradient is not finite is skipped.
 
         Returns:
-            This rank's metric sums (see `pipeline.grpo.policy_loss`), and of the whole world "grad_norm" and "skipped" (0 or 1).
+            This rank's metric sums (see `pipeline.grpo.policy_loss`), and of the whole world "grad_norm"; each the mean over the
+            steps. "skipped" is 1 where a step was skipped, which ends the batch, else 0.
         """
-        rows = list(self._rows(batch.samples))
+        parts = self._micro_batches(batch)
+        steps: list[dict[str, float]] = []
+        while len(steps) < self.config.grpo.updates_per_batch and not (steps and steps[-1]["skipped"]):
+            steps.append(self._one_step(parts))
+        means = {name: sum(step[name] for step in steps) / len(steps) for name in steps[0]}
+        return means | {"skipped": steps[-1]["skipped"]}
+
+    def _micro_batches(self, batch: TrainingBatch) -> list[MicroBatch]:
+        """This rank's share of a batch. The reference is asked once, before anything is trained."""
         lengths = [len(sample.token_ids) for sample in batch.samples]
         weights = token_weights(lengths, self.config.grpo.aggregation, self.config.sampling.max_tokens)
+
+        def per_token(values: Sequence[float], row: PackedRow) -> Tensor:
+            return torch.tensor([values[i] for i in row.members], device=self.device)[row.sequence]
+
+        parts = []
+        for row in self._rows(batch.samples):
+            drawn = list(chain.from_iterable(batch.samples[i].logprobs for i in row.members))
+            reference = None
+            if self.reference is not None:
+                with torch.no_grad():
+                    reference, _ = self.reference(row)
+            parts.append(
+                MicroBatch(
+                    row=row,
+                    rollout=torch.tensor(drawn, device=self.device),
+                    reference=reference,
+                    advantages=per_token(batch.advantages, row),
+                    weights=per_token(weights, row),
+                )
+            )
+        return parts
+
+    def _one_step(self, parts: Sequence[MicroBatch]) -> dict[str, float]:
         sums: dict[str, Tensor] = {}
-        for i, row in enumerate(rows):
-            self.engine.set_gradient_accumulation_boundary(i == len(rows) - 1)
-            loss, part = self._loss(row, batch, weights)
+        for i, part in enumerate(parts):
+            self.engine.set_gradient_accumulation_boundary(i == len(parts) - 1)
+            loss, of_part = self._loss(part)
             # DeepSpeed averages over ranks, but the weights already make the ranks' losses add up to the batch's. A loss that is
             # not finite makes every gradient NaN, so that the check of the gradient finds it on all ranks.
             poison = torch.where(loss.detach().isfinite(), 1.0, math.nan)
             self.engine.backward(loss * self.world_size * poison)
-            for name, value in part.items():
+            for name, value in of_part.items():
                 join = torch.maximum if name == "mismatch_max" else torch.add
                 sums[name] = join(sums[name], value) if name in sums else value
         return {name: float(value) for name, value in sums.items()} | self._step()
 
-    def _loss(self, row: PackedRow, batch: TrainingBatch, weights: Sequence[float]) -> tuple[Tensor, dict[str, Tensor]]:
-        """The row's share of the batch's loss, and its metric sums."""
-
-        def per_token(values: Sequence[float]) -> Tensor:
-            return torch.tensor([values[i] for i in row.members], device=self.device)[row.sequence]
-
-        rollout = torch.tensor(list(chain.from_iterable(batch.samples[i].logprobs for i in row.members)), device=self.device)
-        reference = None
-        if self.reference is not None:
-            with torch.no_grad():
-                reference, _ = self.reference(row)
-        logprobs, entropy = self.engine(row)
-        advantages, shares = per_token(batch.advantages), per_token(weights)
+    def _loss(self, part: MicroBatch) -> tuple[Tensor, dict[str, Tensor]]:
+        """The micro-batch's share of the batch's loss, and its metric sums."""
+        logprobs, entropy = self.engine(part.row)
+        if part.old is None:  # the batch's first step: the policy is the one at the batch's start
+            part.old = logprobs.detach()
         loss, sums = policy_loss(
-            logprobs, logprobs.detach(), rollout, reference, advantages, shares, row.sequence, self.config.grpo
+            logprobs,
+            part.old,
+            part.rollout,
+            part.reference,
+            part.advantages,
+            part.weights,
+            part.row.sequence,
+            self.config.grpo,
         )
         return loss, sums | {"entropy": entropy.sum()}
 

@@ -67,6 +67,10 @@ class GrpoConfig:
     """The policy-gradient loss; both roles share it."""
 
     kl: float = setting(0.01, "coefficient of the KL penalty to the policy at the start of the phase", low=0)
+    kl_estimator: str = setting("k3", "per-token estimate of the KL divergence in the loss", choices=("k1", "k2", "k3"))
+    updates_per_batch: int = setting(
+        1, "optimizer updates on one sampled batch (mu in GRPO), all clipped around the policy at the batch's start", low=1
+    )
     clip_low: float = setting(0.2, "lower clip of the importance ratio: 1 - clip_low", low=0, high=1)
     clip_high: float = setting(0.28, "upper clip of the importance ratio: 1 + clip_high", low=0)
     aggregation: str = setting(

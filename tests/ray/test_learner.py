@@ -202,6 +202,44 @@ def test_metrics(groups: Groups, model_path: str) -> None:
     assert group.update(batch)["kl"] > 0
 
 
+@pytest.mark.parametrize(("ranks", "stage"), [(1, 0), (2, 3)])
+def test_updates_on_one_batch_clip_around_its_start(groups: Groups, model_path: str, ranks: int, stage: int) -> None:
+    """Three updates on one batch against a loop of transformers and torch alone, a sequence at a time; the clip binds."""
+    group = groups(ranks, stage, micro_batch_tokens=100)
+    group.config.grpo.updates_per_batch, group.config.grpo.kl = 3, 0.1
+    group.begin_phase(model_path, LR)
+    batch = make_batch(1)
+    metrics = group.update(batch)
+
+    model = AutoModelForCausalLM.from_pretrained(model_path)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=LR, weight_decay=0.01)
+    total = sum(len(sample.token_ids) for sample in batch.samples)
+    with torch.no_grad():
+        start = [plain_logprobs(model, sample, 0.8) for sample in batch.samples]  # old policy and reference in one
+    clipped = []
+    for _ in range(3):
+        clipped.append(0)
+        for sample, advantage, old in zip(batch.samples, batch.advantages, start, strict=True):
+            logprobs = plain_logprobs(model, sample, 0.8)
+            ratio = (logprobs - old).exp()
+            objective = torch.min(ratio * advantage, ratio.clamp(0.8, 1.28) * advantage)
+            importance = (old - torch.tensor(sample.logprobs)).exp().clamp(max=2.0)
+            k3 = (old - logprobs).exp() - (old - logprobs) - 1
+            ((-importance * objective + 0.1 * k3).sum() / total).backward()
+            clipped[-1] += int((objective < ratio * advantage).sum())
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+    assert clipped[0] == 0 < clipped[1] < clipped[2]
+    assert metrics["clip_fraction"] == pytest.approx(sum(clipped) / 3 / total, rel=0.02)
+    assert metrics["tokens"] == total
+    assert metrics["kl"] > 0
+    for name, tensor in weights_of(group).items():
+        torch.testing.assert_close(
+            tensor, model.get_parameter(name).detach(), rtol=0, atol=2e-5, msg=lambda text, at=name: f"{at}: {text}"
+        )
+
+
 def test_updates_follow_the_advantages(groups: Groups, model_path: str) -> None:
     group = groups(1)
     group.begin_phase(model_path, LR)
@@ -267,7 +305,8 @@ def test_bad_gradients_are_skipped_and_poison_nothing(groups: Groups, model_path
         assert same_bits(before, weights_of(group))
     assert group.update(make_batch(2))["skipped_updates"] == 0
     assert same_bits(expected, weights_of(group))
-    group.update(bad)
+    group.config.grpo.updates_per_batch = 2  # of which the first is skipped and the second not tried
+    assert group.update(bad)["skipped_updates"] == 1
     group.update(bad)
     with pytest.raises(LearnerError, match="3 updates in a row"):
         group.update(bad)
