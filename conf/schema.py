@@ -1,7 +1,7 @@
 """Every setting of a run: its type, its default, its bounds and what it means.
 
-The defaults are those of the embedded tiny base on two CPU cores (profile `tiny`). `conf/load.py` merges a profile and the
-user's overrides into `Config`; `bounds` below is what it checks before anything is started.
+The defaults are those of the embedded tiny base on two CPU cores (profile `tiny`). `conf/load.py` merges a preset, a profile and
+the user's overrides into `Config`, and checks the bounds below before anything is started.
 """
 
 from dataclasses import dataclass, field
@@ -134,6 +134,11 @@ class Config:
     """A whole run. See conf/*.yaml for the profiles."""
 
     profile: str = setting("tiny", "profile this configuration came from")
+    preset: str = setting(
+        "modern",
+        "settings of the algorithm that profile and overrides go on top of: conf/presets/*.yaml",
+        choices=("paper", "modern"),
+    )
     name: str = setting("tiny", "name of the run; its folder is <runs_dir>/<name>")
     runs_dir: str = setting("runs", "folder that holds the runs")
     seed: int = setting(0, "seed from which every sample's and shuffle's seed derives", low=0)
