@@ -159,6 +159,14 @@ def check(config: Config) -> None:
             f"sampling.max_tokens={config.sampling.max_tokens}: leaves no room for a prompt in model.max_length="
             f"{config.model.max_length}; valid: less than that."
         )
+    if config.learner.offload != "none" and config.learner.zero_stage == 0:
+        raise ConfigError(
+            f"learner.offload={config.learner.offload}: needs a sharded optimizer; valid: learner.zero_stage 1, 2 or 3."
+        )
+    if config.lora.rank and not config.lora.targets:
+        raise ConfigError(
+            "lora.targets=[]: nothing would be trained; valid: names of linear layers, for example [q_proj,v_proj]."
+        )
     if config.resources.device == "cuda" and not config.resources.learner_gpus:
         raise ConfigError("resources.learner_gpus=0: a learner on cuda needs a GPU; valid: 1, or a fraction to share one.")
     if config.resources.device == "cuda" and not config.resources.rollout_gpus:

@@ -94,7 +94,24 @@ class LearnerConfig:
     weight_decay: float = setting(0.01, "AdamW weight decay", low=0)
     max_grad_norm: float = setting(1.0, "gradient norm at which gradients are clipped", low=0)
     gradient_checkpointing: bool = setting(False, "recompute activations in the backward pass to save memory")
+    offload: str = setting(
+        "none",
+        "what lives in host memory: the optimizer's state, or also the KL reference between batches and at ZeRO 3 the parameters",
+        choices=("none", "optimizer", "all"),
+    )
     checkpoint_every: int = setting(1, "steps between checkpoints; a resumed run repeats at most this many", low=1)
+
+
+@dataclass
+class LoraConfig:
+    """Low-rank adapters in place of full fine-tuning; merged into the policy wherever it leaves the learner."""
+
+    rank: int = setting(0, "rank of the adapters; 0 trains all weights", low=0)
+    alpha: float = setting(32.0, "an adapter is scaled by alpha / rank", low=0)
+    targets: list[str] = setting(
+        ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"],
+        "names of the linear layers that get an adapter",
+    )
 
 
 @dataclass
@@ -152,6 +169,7 @@ class Config:
     curriculum: CurriculumConfig = field(default_factory=CurriculumConfig)
     grpo: GrpoConfig = field(default_factory=GrpoConfig)
     learner: LearnerConfig = field(default_factory=LearnerConfig)
+    lora: LoraConfig = field(default_factory=LoraConfig)
     rollout: RolloutConfig = field(default_factory=RolloutConfig)
     resources: ResourcesConfig = field(default_factory=ResourcesConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
