@@ -1,7 +1,7 @@
 """`python -m jobs.bench_learner [--device cuda]`: tokens/s of a full GRPO update, side by side with two others in one run.
 
 All three take the same samples from the same model with the same settings (KL to a reference, AdamW, clipped gradient), in one
-process: (a) a plain loop of transformers and torch over padded batches, (b) TRL's `GRPOTrainer` from the samples' arrival on. A
+run: (a) a plain loop of transformers and torch over padded batches, (b) TRL's `GRPOTrainer` from the samples' arrival on. A
 micro-batch has the same number of tokens everywhere, padding included. Lengths are drawn as reasoning models' are spread: most
 answers are short, some run into the limit. "compute" is the forward and backward passes of our own update and nothing else.
 With --device cuda it is bfloat16 on Qwen3's shapes with random weights, and the share of the GPU's peak that is reached (MFU).
@@ -22,7 +22,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from conf.load import ROOT
 from conf.schema import Config
-from jobs.bench_learner_memory import bench_memory, bench_peak
+from jobs.bench_learner_memory import bench_memory, bench_peak, in_new_process
 from pipeline.grpo import policy_loss, token_weights
 from pipeline.types import Sample, TrainingBatch
 
@@ -205,15 +205,14 @@ def bench_update(name: str, config: Config, model_path: str, batch: TrainingBatc
     micro_batch = max(1, config.learner.micro_batch_tokens // max(whole))
     while len(whole) % micro_batch:
         micro_batch -= 1
-    ours = Ours(config, model_path)
-    plain = PlainLoop(config, model_path, micro_batch)
-    found: dict[str, list[float]] = {"ours": [], "compute": [], "plain": []}
+    # In a process of its own, and first: it would take part in the world that our learner opens.
+    trl = in_new_process(trl_seconds, config, model_path, batch, micro_batch, repeats + 1)[1:]
+    found: dict[str, list[float]] = {"ours": [], "compute": [], "plain": [], "trl": trl}
+    ours, plain = Ours(config, model_path), PlainLoop(config, model_path, micro_batch)
     for _ in range(repeats):  # in turn, so that what else the machine does falls on all of them
         found["ours"] += seconds_of(lambda: ours.update(batch), 1)
         found["compute"] += seconds_of(lambda: ours.compute(batch), 1)
         found["plain"] += seconds_of(lambda: plain.update(batch), 1)
-    del plain.model, plain.reference, plain.optimizer
-    found["trl"] = trl_seconds(config, model_path, batch, micro_batch, repeats + 1)[1:]
     seconds = {part: statistics.median(values) for part, values in found.items()}
     tokens = sum(whole)
     print(f"\n{name}: {len(whole)} sequences, {tokens} tokens, mean {tokens / len(whole):.0f}, longest {max(whole)}")
@@ -272,7 +271,7 @@ def main() -> None:
         for name in QWEN3:
             bench_cuda(name)
         return
-    os.environ["DS_ACCELERATOR"] = "cpu"
+    os.environ |= {"DS_ACCELERATOR": "cpu", "TRL_EXPERIMENTAL_SILENCE": "1", "HF_HUB_OFFLINE": "1"}
     path = ROOT / "assets" / "tiny-base"
     config = Config()
     batch = draw_batch(160, 48, config.sampling.max_tokens, json.loads((path / "config.json").read_text())["vocab_size"])
