@@ -8,10 +8,10 @@ import gc
 import logging
 import math
 import os
-import shutil
 import socket
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
+from dataclasses import dataclass
 from datetime import timedelta
 from itertools import chain
 from pathlib import Path
@@ -21,41 +21,26 @@ import ray
 import torch
 from torch import Tensor
 
+from actors.checkpoint import load_engine, save_engine, write_folder, write_hf
+from actors.engine import Reference, training_engine
+from actors.lora import adapted_layers, adapter_parameters, base_parameters, merged
 from actors.weights import BUCKET_ELEMENTS, Named, publish
 from conf.schema import Config
 from pipeline.grpo import policy_loss, token_weights
-from pipeline.packing import ATTENTION, PackedRow, Policy, assign_rows, pack_row, register_packed_attention
+from pipeline.packing import PackedRow, assign_rows, pack_row
 from pipeline.types import Sample, TrainingBatch
 
-# What a checkpoint of the base model holds beside weights and config: the tokenizer and generation settings.
-COMPANION_SUFFIXES = {".json", ".txt", ".jinja", ".model"}
 
+@dataclass(slots=True)
+class MicroBatch:
+    """A packed row and what the loss is told of each of its R response tokens: tensors [R] without gradient."""
 
-def engine_config(config: Config) -> dict[str, Any]:
-    """DeepSpeed's configuration: fp32, or bf16 with master weights and gradient sums in fp32.
-
-    In bf16 stage 0 runs as stage 1, which gives the same weights: below it DeepSpeed sums gradients in bf16.
-    """
-    learner = config.learner
-    bfloat16 = config.model.dtype == "bfloat16"
-    return {
-        # Micro-batches differ in number from batch to batch: `Learner.update` sets the boundaries itself.
-        "train_micro_batch_size_per_gpu": 1,
-        "gradient_accumulation_steps": 1,
-        "gradient_clipping": learner.max_grad_norm,
-        "zero_allow_untested_optimizer": True,
-        "bf16": {"enabled": bfloat16, "check_grad_overflow": True},
-        "data_types": {"grad_accum_dtype": "fp32"},
-        "zero_optimization": {
-            "stage": max(learner.zero_stage, 1) if bfloat16 else learner.zero_stage,
-            "overlap_comm": config.resources.device == "cuda",
-            # Buckets are allocated whole; the default of 5e8 elements takes 2 GB in fp32.
-            "reduce_bucket_size": 50_000_000,
-            "allgather_bucket_size": 50_000_000,
-            # Norm weights stay whole on every rank, matrices do not.
-            "stage3_param_persistence_threshold": 10_000,
-        },
-    }
+    row: PackedRow
+    rollout: Tensor  # log-probabilities as drawn by the rollout worker
+    reference: Tensor | None  # log-probabilities under the KL reference
+    advantages: Tensor
+    weights: Tensor
+    old: Tensor | None = None  # log-probabilities under the policy at the batch's start, known from the first step on
 
 
 class Learner:
@@ -68,7 +53,7 @@ class Learner:
         self.world_size = world_size
         self.device = torch.device(device)
         self.engine: Any = None
-        self.reference: Any = None
+        self.reference: Reference | None = None
         self.model_path = ""
 
     def node_ip(self) -> str:
@@ -108,48 +93,26 @@ class Learner:
 
     def begin_phase(self, config: Config, model_path: str, lr: float, resume_from: str | None) -> None:
         """Builds policy, optimizer and KL reference from `model_path`; the last phase's are let go first."""
-        import deepspeed
-
         self._release()
         self.config, self.model_path = config, model_path
         torch.manual_seed(config.seed)
-        settings = engine_config(config)
+        self.engine = training_engine(config, model_path, lr, self.device)
         if config.grpo.kl > 0:
-            self.reference = self._load().requires_grad_(False).eval()
-            if config.learner.zero_stage == 3:  # sharded like the policy, where a copy a rank may not fit
-                self.reference = deepspeed.initialize(model=self.reference, config=settings)[0]
-        policy = self._load().train()
-        optimizer = torch.optim.AdamW(policy.parameters(), lr=lr, weight_decay=config.learner.weight_decay)
-        self.engine = deepspeed.initialize(model=policy, optimizer=optimizer, config=settings)[0]
+            self.reference = Reference(config, model_path, self.device, self.engine.module)
         if resume_from is not None:
-            found, _ = self.engine.load_checkpoint(resume_from)
-            if found is None:
-                raise FileNotFoundError(f"no checkpoint of the learner in {resume_from}")
-            torch.set_rng_state(torch.load(Path(resume_from) / f"rng-{self.rank}.pt"))
+            load_engine(self.engine, config, self.rank, Path(resume_from))
 
     def _release(self) -> None:
         """Frees the last phase's engines, which refer to themselves in cycles."""
         from deepspeed.runtime.zero import parameter_offload
 
-        for engine in (self.engine, self.reference):
-            if hasattr(engine, "destroy"):
-                engine.destroy()
+        for part in (self.reference, self.engine):
+            if part is not None:
+                part.destroy()
         # ZeRO-3 enters each model into this list of its own and never takes it out.
         parameter_offload.FWD_MODULE_STACK.clear()
         self.engine = self.reference = None
         gc.collect()
-
-    def _load(self) -> Policy:
-        from transformers import AutoModelForCausalLM, logging
-
-        logging.disable_progress_bar()
-        register_packed_attention()
-        model = AutoModelForCausalLM.from_pretrained(
-            self.model_path, dtype=getattr(torch, self.config.model.dtype), attn_implementation=ATTENTION
-        )
-        if self.config.learner.gradient_checkpointing:
-            model.gradient_checkpointing_enable({"use_reentrant": False})
-        return Policy(model, self.config.sampling.temperature).to(self.device)
 
     def _rows(self, samples: Sequence[Sample]) -> Iterator[PackedRow]:
         """This rank's micro-batches of a batch, equally many on every rank."""
@@ -159,42 +122,65 @@ class Learner:
             yield pack_row(samples, members, self.device)
 
     def update(self, batch: TrainingBatch) -> dict[str, float]:
-        """One optimizer step on the whole batch; a step whose loss or gradient is not finite is skipped.
+        """`grpo.updates_per_batch` optimizer steps on the whole batch; a step whose loss or gradient is not finite is skipped.
 
         Returns:
-            This rank's metric sums (see `pipeline.grpo.policy_loss`), and of the whole world "grad_norm" and "skipped" (0 or 1).
+            This rank's metric sums (see `pipeline.grpo.policy_loss`), and of the whole world "grad_norm"; each the mean over the
+            steps. "skipped" is 1 where a step was skipped, which ends the batch, else 0.
         """
-        rows = list(self._rows(batch.samples))
+        parts = self._micro_batches(batch)
+        steps: list[dict[str, float]] = []
+        while len(steps) < self.config.grpo.updates_per_batch and not (steps and steps[-1]["skipped"]):
+            steps.append(self._one_step(parts))
+        means = {name: sum(step[name] for step in steps) / len(steps) for name in steps[0]}
+        return means | {"skipped": steps[-1]["skipped"]}
+
+    def _micro_batches(self, batch: TrainingBatch) -> list[MicroBatch]:
+        """This rank's share of a batch. The reference is asked once, before anything is trained."""
         lengths = [len(sample.token_ids) for sample in batch.samples]
         weights = token_weights(lengths, self.config.grpo.aggregation, self.config.sampling.max_tokens)
+
+        def per_token(values: Sequence[float], row: PackedRow) -> Tensor:
+            return torch.tensor([values[i] for i in row.members], device=self.device)[row.sequence]
+
+        def drawn(row: PackedRow) -> Tensor:
+            return torch.tensor(list(chain.from_iterable(batch.samples[i].logprobs for i in row.members)), device=self.device)
+
+        rows = list(self._rows(batch.samples))
+        references = self.reference.logprobs(rows) if self.reference is not None else [None] * len(rows)
+        return [
+            MicroBatch(row, drawn(row), reference, per_token(batch.advantages, row), per_token(weights, row))
+            for row, reference in zip(rows, references, strict=True)
+        ]
+
+    def _one_step(self, parts: Sequence[MicroBatch]) -> dict[str, float]:
         sums: dict[str, Tensor] = {}
-        for i, row in enumerate(rows):
-            self.engine.set_gradient_accumulation_boundary(i == len(rows) - 1)
-            loss, part = self._loss(row, batch, weights)
+        for i, part in enumerate(parts):
+            self.engine.set_gradient_accumulation_boundary(i == len(parts) - 1)
+            loss, of_part = self._loss(part)
             # DeepSpeed averages over ranks, but the weights already make the ranks' losses add up to the batch's. A loss that is
             # not finite makes every gradient NaN, so that the check of the gradient finds it on all ranks.
             poison = torch.where(loss.detach().isfinite(), 1.0, math.nan)
             self.engine.backward(loss * self.world_size * poison)
-            for name, value in part.items():
+            for name, value in of_part.items():
                 join = torch.maximum if name == "mismatch_max" else torch.add
                 sums[name] = join(sums[name], value) if name in sums else value
         return {name: float(value) for name, value in sums.items()} | self._step()
 
-    def _loss(self, row: PackedRow, batch: TrainingBatch, weights: Sequence[float]) -> tuple[Tensor, dict[str, Tensor]]:
-        """The row's share of the batch's loss, and its metric sums."""
-
-        def per_token(values: Sequence[float]) -> Tensor:
-            return torch.tensor([values[i] for i in row.members], device=self.device)[row.sequence]
-
-        rollout = torch.tensor(list(chain.from_iterable(batch.samples[i].logprobs for i in row.members)), device=self.device)
-        reference = None
-        if self.reference is not None:
-            with torch.no_grad():
-                reference, _ = self.reference(row)
-        logprobs, entropy = self.engine(row)
-        advantages, shares = per_token(batch.advantages), per_token(weights)
+    def _loss(self, part: MicroBatch) -> tuple[Tensor, dict[str, Tensor]]:
+        """The micro-batch's share of the batch's loss, and its metric sums."""
+        logprobs, entropy = self.engine(part.row)
+        if part.old is None:  # the batch's first step: the policy is the one at the batch's start
+            part.old = logprobs.detach()
         loss, sums = policy_loss(
-            logprobs, logprobs.detach(), rollout, reference, advantages, shares, row.sequence, self.config.grpo
+            logprobs,
+            part.old,
+            part.rollout,
+            part.reference,
+            part.advantages,
+            part.weights,
+            part.row.sequence,
+            self.config.grpo,
         )
         return loss, sums | {"entropy": entropy.sum()}
 
@@ -223,20 +209,22 @@ class Learner:
         return found
 
     def _buckets(self) -> Iterator[list[Named]]:
-        """Whole parameters by HF name, some at a time; under ZeRO-3 gathered, and gone again once the next are asked for."""
+        """Whole parameters by HF name, LoRA merged, some at a time; under ZeRO-3 gathered, and gone once the next are asked for."""
         from deepspeed.runtime.zero import GatheredParameters
 
-        named = list(self.engine.module.named_parameters())
+        policy = self.engine.module
+        named, layers = base_parameters(policy), adapted_layers(policy)
         sharded = self.config.learner.zero_stage == 3
         bucket: list[Named] = []
         size = 0
-        for place, (name, parameter) in enumerate(named):
-            bucket.append((name, parameter))
-            size += parameter.ds_numel if sharded else parameter.numel()
-            if size >= BUCKET_ELEMENTS or place == len(named) - 1:
-                with GatheredParameters([p for _, p in bucket]) if sharded else nullcontext():
-                    yield bucket
-                bucket, size = [], 0
+        with GatheredParameters(adapter_parameters(policy)) if sharded and layers else nullcontext():
+            for place, (name, parameter) in enumerate(named):
+                bucket.append((name, parameter))
+                size += parameter.ds_numel if sharded else parameter.numel()
+                if size >= BUCKET_ELEMENTS or place == len(named) - 1:
+                    with GatheredParameters([p for _, p in bucket]) if sharded else nullcontext():
+                        yield list(merged(bucket, layers))
+                    bucket, size = [], 0
 
     def weights(self) -> list[ray.ObjectRef]:
         """References to the weights in Ray's object store, as `actors.weights.publish` leaves them; none but on rank 0."""
@@ -256,12 +244,7 @@ class Learner:
 
     def save(self, path: str) -> None:
         """Writes engine, optimizer and random state to the folder `path`, which appears complete or not at all."""
-
-        def write(folder: Path) -> None:
-            self.engine.save_checkpoint(str(folder), tag="engine")
-            torch.save(torch.get_rng_state(), folder / f"rng-{self.rank}.pt")
-
-        self._publish(Path(path), write)
+        write_folder(Path(path), self.rank, lambda folder: save_engine(self.engine, self.config, self.rank, folder))
 
     def export(self, path: str) -> None:
         """Writes the policy in HF format, with the base model's tokenizer, to `path`, complete or not at all."""
@@ -269,32 +252,6 @@ class Learner:
         def write(folder: Path) -> None:
             weights = self._host_weights()
             if self.rank == 0:
-                self._write_hf(folder, weights)
+                write_hf(folder, self.model_path, self.engine.module.config, weights)
 
-        self._publish(Path(path), write)
-
-    def _write_hf(self, folder: Path, weights: dict[str, Tensor]) -> None:
-        from huggingface_hub import snapshot_download
-        from safetensors.torch import save_file
-
-        base = Path(self.model_path if Path(self.model_path).is_dir() else snapshot_download(self.model_path))
-        for file in base.iterdir():
-            if file.suffix in COMPANION_SUFFIXES and not file.name.endswith(".index.json"):
-                shutil.copy(file, folder)
-        self.engine.module.config.save_pretrained(folder)
-        save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
-
-    def _publish(self, path: Path, write: Callable[[Path], None]) -> None:
-        """Runs `write` on a folder beside `path` on all ranks, then renames it to `path`, in place of what was there."""
-        partial = path.with_name(f"{path.name}.partial")
-        if self.rank == 0:
-            shutil.rmtree(partial, ignore_errors=True)
-            partial.mkdir(parents=True)
-        torch.distributed.barrier()
-        write(partial)
-        torch.distributed.barrier()
-        if self.rank == 0:
-            if path.exists():
-                shutil.rmtree(path)
-            partial.rename(path)
-        torch.distributed.barrier()
+        write_folder(Path(path), self.rank, write)

@@ -48,10 +48,10 @@ class LearnerGroup:
         self._call("begin_phase", self.config, model_path, lr, resume_from)
 
     def update(self, batch: TrainingBatch) -> dict[str, float]:
-        """One GRPO update. A batch without samples changes nothing; its means are NaN, "not measured".
+        """`grpo.updates_per_batch` GRPO updates. A batch without samples changes nothing; its means are NaN, "not measured".
 
         Returns:
-            loss, grad_norm (before clipping), mismatch_max;
+            loss, grad_norm (before clipping), mismatch_max, each the mean over the updates;
             means over response tokens: kl (k3, to the reference; 0 where `grpo.kl` is 0), entropy (nats), clip_fraction,
             importance_mean (the correction as applied), mismatch_mean (|learner's less rollout worker's log-probability|),
             mismatch_kl (k3 of KL(rollout || learner)), ratio_outside (share of learner to rollout ratios outside [0.9, 1.1]);

@@ -24,7 +24,7 @@ def profiles() -> list[str]:
 
 
 def load_config(profile: str = "tiny", overrides: Sequence[str] = ()) -> Config:
-    """The profile conf/<profile>.yaml (or a path to a YAML file) with `key=value` overrides on top.
+    """The profile conf/<profile>.yaml (or a path to a YAML file) with `key=value` overrides on top and its preset below.
 
     Raises:
         ConfigError: an unknown profile or setting, a value of the wrong type or out of range, or a path that leads nowhere.
@@ -32,18 +32,29 @@ def load_config(profile: str = "tiny", overrides: Sequence[str] = ()) -> Config:
     path = Path(profile) if profile.endswith((".yaml", ".yml")) else ROOT / "conf" / f"{profile}.yaml"
     if not path.is_file():
         raise ConfigError(f"PROFILE={profile}: no such profile. Valid: {', '.join(profiles())}, or a path to a .yaml file.")
-    try:
-        written = OmegaConf.load(path)
-    except Exception as error:  # PyYAML and OmegaConf raise unrelated types for a file that cannot be read
-        raise ConfigError(f"{path}: not a YAML file that can be read: {error}") from error
+    written = [(*leaf, str(path)) for leaf in read_yaml(path)]
+    written += [(*split(override), "override") for override in overrides]
     merged = OmegaConf.structured(Config)
-    for source, values in [(str(path), flatten(written)), ("override", [split(override) for override in overrides])]:
-        for key, value in values:
+    for key, value, source in written:
+        if key == "preset":
             set_value(merged, key, value, source)
+    preset = ROOT / "conf" / "presets" / f"{merged.preset}.yaml"
+    if preset.is_file():  # `check` names the valid ones
+        written = [(*leaf, str(preset)) for leaf in read_yaml(preset)] + written
+    for key, value, source in written:
+        set_value(merged, key, value, source)
     config = OmegaConf.to_object(merged)
     assert isinstance(config, Config)
     check(config)
     return config
+
+
+def read_yaml(path: Path) -> list[tuple[str, Any]]:
+    """The file's leaves as (dotted name, value)."""
+    try:
+        return list(flatten(OmegaConf.load(path)))
+    except Exception as error:  # PyYAML and OmegaConf raise unrelated types for a file that cannot be read
+        raise ConfigError(f"{path}: not a YAML file that can be read: {error}") from error
 
 
 def split(override: str) -> tuple[str, Any]:
@@ -157,6 +168,14 @@ def check(config: Config) -> None:
         raise ConfigError(
             f"rollout.tensor_parallel={config.rollout.tensor_parallel}: an engine is split over GPUs; valid with "
             "resources.device=cpu: 1, and rollout.engines for more processes."
+        )
+    if config.learner.offload != "none" and config.learner.zero_stage == 0:
+        raise ConfigError(
+            f"learner.offload={config.learner.offload}: needs a sharded optimizer; valid: learner.zero_stage 1, 2 or 3."
+        )
+    if config.lora.rank and not config.lora.targets:
+        raise ConfigError(
+            "lora.targets=[]: nothing would be trained; valid: names of linear layers, for example [q_proj,v_proj]."
         )
     if config.resources.device == "cuda" and not config.resources.learner_gpus:
         raise ConfigError("resources.learner_gpus=0: a learner on cuda needs a GPU; valid: 1, or a fraction to share one.")

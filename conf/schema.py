@@ -1,7 +1,7 @@
 """Every setting of a run: its type, its default, its bounds and what it means.
 
-The defaults are those of the embedded tiny base on two CPU cores (profile `tiny`). `conf/load.py` merges a profile and the
-user's overrides into `Config`; `bounds` below is what it checks before anything is started.
+The defaults are those of the embedded tiny base on two CPU cores (profile `tiny`). `conf/load.py` merges a preset, a profile and
+the user's overrides into `Config`, and checks the bounds below before anything is started.
 """
 
 from dataclasses import dataclass, field
@@ -67,6 +67,10 @@ class GrpoConfig:
     """The policy-gradient loss; both roles share it."""
 
     kl: float = setting(0.01, "coefficient of the KL penalty to the policy at the start of the phase", low=0)
+    kl_estimator: str = setting("k3", "per-token estimate of the KL divergence in the loss", choices=("k1", "k2", "k3"))
+    updates_per_batch: int = setting(
+        1, "optimizer updates on one sampled batch (mu in GRPO), all clipped around the policy at the batch's start", low=1
+    )
     clip_low: float = setting(0.2, "lower clip of the importance ratio: 1 - clip_low", low=0, high=1)
     clip_high: float = setting(0.28, "upper clip of the importance ratio: 1 + clip_high", low=0)
     aggregation: str = setting(
@@ -90,7 +94,24 @@ class LearnerConfig:
     weight_decay: float = setting(0.01, "AdamW weight decay", low=0)
     max_grad_norm: float = setting(1.0, "gradient norm at which gradients are clipped", low=0)
     gradient_checkpointing: bool = setting(False, "recompute activations in the backward pass to save memory")
+    offload: str = setting(
+        "none",
+        "what lives in host memory: the optimizer's state, or also the KL reference between batches and at ZeRO 3 the parameters",
+        choices=("none", "optimizer", "all"),
+    )
     checkpoint_every: int = setting(1, "steps between checkpoints; a resumed run repeats at most this many", low=1)
+
+
+@dataclass
+class LoraConfig:
+    """Low-rank adapters in place of full fine-tuning; merged into the policy wherever it leaves the learner."""
+
+    rank: int = setting(0, "rank of the adapters; 0 trains all weights", low=0)
+    alpha: float = setting(32.0, "an adapter is scaled by alpha / rank", low=0)
+    targets: list[str] = setting(
+        ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"],
+        "names of the linear layers that get an adapter",
+    )
 
 
 @dataclass
@@ -138,6 +159,11 @@ class Config:
     """A whole run. See conf/*.yaml for the profiles."""
 
     profile: str = setting("tiny", "profile this configuration came from")
+    preset: str = setting(
+        "modern",
+        "settings of the algorithm that profile and overrides go on top of: conf/presets/*.yaml",
+        choices=("paper", "modern"),
+    )
     name: str = setting("tiny", "name of the run; its folder is <runs_dir>/<name>")
     runs_dir: str = setting("runs", "folder that holds the runs")
     seed: int = setting(0, "seed from which every sample's and shuffle's seed derives", low=0)
@@ -151,6 +177,7 @@ class Config:
     curriculum: CurriculumConfig = field(default_factory=CurriculumConfig)
     grpo: GrpoConfig = field(default_factory=GrpoConfig)
     learner: LearnerConfig = field(default_factory=LearnerConfig)
+    lora: LoraConfig = field(default_factory=LoraConfig)
     rollout: RolloutConfig = field(default_factory=RolloutConfig)
     resources: ResourcesConfig = field(default_factory=ResourcesConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)

@@ -108,6 +108,24 @@ def importance_weights(old_logprobs: Tensor, rollout_logprobs: Tensor, sequence:
     return torch.ones_like(log_ratio)
 
 
+def kl_estimate(logprobs: Tensor, reference_logprobs: Tensor, kind: str) -> Tensor:
+    """Per-token estimates of KL(policy || reference) at tokens that the policy drew, with d = reference - policy [T].
+
+    "k1" = -d is unbiased but of either sign, and as a penalty its mean gradient is zero; "k2" = d^2 / 2 is biased but has the
+    KL's gradient on policy; "k3" = exp(d) - d - 1 is unbiased and never negative, the estimate of DeepSeekMath and TRL.
+    Source: J. Schulman, "Approximating KL divergence" (2020).
+
+    >>> kl_estimate(torch.tensor([-1.0]), torch.tensor([-1.5]), "k2").item()
+    0.125
+    """
+    delta = reference_logprobs - logprobs
+    if kind == "k1":
+        return -delta
+    if kind == "k2":
+        return delta.square() / 2
+    return delta.exp() - delta - 1
+
+
 def policy_loss(
     logprobs: Tensor,
     old_logprobs: Tensor,
@@ -118,12 +136,11 @@ def policy_loss(
     sequence: Tensor,
     config: GrpoConfig,
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """GRPO loss of some of a batch's tokens: sum over t of w_t (-c_t min(r_t A_t, clip(r_t) A_t) + beta k3_t).
+    """GRPO loss of some of a batch's tokens: sum over t of w_t (-c_t min(r_t A_t, clip(r_t) A_t) + beta kl_t).
 
     r_t = exp(logprobs - old_logprobs) is the ratio that is clipped, between the policy and the learner itself as it was at the
-    batch's start; with one update per batch the two are equal, and r_t is 1 with the gradient of the log-probability. How far the
-    sampler is from the learner enters through c_t alone, see `importance_weights`. k3 = exp(d) - d - 1 with
-    d = reference - policy is the unbiased, non-negative estimate of KL(policy || reference).
+    batch's start; at a batch's first update the two are equal, and r_t is 1 with the gradient of the log-probability. How far the
+    sampler is from the learner enters through c_t alone, see `importance_weights`. kl_t is `kl_estimate`.
 
     Args:
         logprobs: [T], with gradient; the others [T] too, without. `reference_logprobs` is None where `config.kl` is 0.
@@ -132,6 +149,7 @@ def policy_loss(
 
     Returns:
         The loss, and metrics as sums over tokens, which add up over micro-batches and ranks, but for "mismatch_max".
+        The metric "kl" is k3 whatever the loss uses.
     """
     ratio = (logprobs - old_logprobs).exp()
     clipped_ratio = ratio.clamp(1 - config.clip_low, 1 + config.clip_high)
@@ -140,9 +158,8 @@ def policy_loss(
     per_token = -importance * objective
     kl = torch.zeros_like(logprobs)
     if reference_logprobs is not None:
-        delta = reference_logprobs - logprobs
-        kl = delta.exp() - delta - 1
-        per_token = per_token + config.kl * kl
+        per_token = per_token + config.kl * kl_estimate(logprobs, reference_logprobs, config.kl_estimator)
+        kl = kl_estimate(logprobs.detach(), reference_logprobs, "k3")
     loss = (weights * per_token).sum()
 
     with torch.no_grad():

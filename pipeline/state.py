@@ -28,7 +28,16 @@ from conf.schema import Config
 MANIFEST_SCHEMA = 1
 
 # Settings that change where and how fast a run goes, not what comes out of it: they may differ when a run goes on.
-FREE_SETTINGS = ("resources.", "rollout.", "tracking_uri", "profile", "runs_dir", "reward.workers", "learner.checkpoint_every")
+FREE_SETTINGS = (
+    "resources.",
+    "rollout.",
+    "tracking_uri",
+    "profile",
+    "preset",
+    "runs_dir",
+    "reward.workers",
+    "learner.checkpoint_every",
+)
 BINDING_SETTINGS = ("rollout.ahead",)  # all the same
 
 _STRING_LIST = pa.list_(pa.string())

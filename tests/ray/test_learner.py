@@ -67,14 +67,16 @@ def make_batch(seed: int, count: int = 8) -> TrainingBatch:
 class Groups:
     """Learner groups by number of ranks, started when first asked for, with the settings of the test that asks.
 
-    Their actors record the whole gradient of each step, and one of them dies within a step when told to.
+    `lora` is the rank of the adapters. The actors record the whole gradient of each step, and one of them dies within a step when
+    told to.
     """
 
     def __init__(self) -> None:
         self.running: dict[int, LearnerGroup] = {}
 
-    def __call__(self, ranks: int, stage: int = 0, **learner: Any) -> LearnerGroup:
+    def __call__(self, ranks: int, stage: int = 0, lora: int = 0, **learner: Any) -> LearnerGroup:
         config = Config()
+        config.lora.rank = lora
         config.learner.ranks, config.learner.zero_stage = ranks, stage
         config.sampling.temperature = 0.8
         config.sampling.max_tokens = 40
@@ -96,7 +98,8 @@ def probe() -> type[Learner]:
 
             if self.fatal:
                 os.kill(os.getpid(), signal.SIGKILL)
-            self.gradient = {name: safe_get_full_grad(p).clone() for name, p in self.engine.module.named_parameters()}
+            trained = [(name, p) for name, p in self.engine.module.named_parameters() if p.requires_grad]
+            self.gradient = {name: safe_get_full_grad(p).clone() for name, p in trained}
             return super()._step()
 
         def last_gradient(self) -> dict[str, torch.Tensor]:
@@ -203,6 +206,44 @@ def test_metrics(groups: Groups, model_path: str) -> None:
     assert group.update(batch)["kl"] > 0
 
 
+@pytest.mark.parametrize(("ranks", "stage"), [(1, 0), (2, 3)])
+def test_updates_on_one_batch_clip_around_its_start(groups: Groups, model_path: str, ranks: int, stage: int) -> None:
+    """Three updates on one batch against a loop of transformers and torch alone, a sequence at a time; the clip binds."""
+    group = groups(ranks, stage, micro_batch_tokens=100)
+    group.config.grpo.updates_per_batch, group.config.grpo.kl = 3, 0.1
+    group.begin_phase(model_path, LR)
+    batch = make_batch(1)
+    metrics = group.update(batch)
+
+    model = AutoModelForCausalLM.from_pretrained(model_path)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=LR, weight_decay=0.01)
+    total = sum(len(sample.token_ids) for sample in batch.samples)
+    with torch.no_grad():
+        start = [plain_logprobs(model, sample, 0.8) for sample in batch.samples]  # old policy and reference in one
+    clipped = []
+    for _ in range(3):
+        clipped.append(0)
+        for sample, advantage, old in zip(batch.samples, batch.advantages, start, strict=True):
+            logprobs = plain_logprobs(model, sample, 0.8)
+            ratio = (logprobs - old).exp()
+            objective = torch.min(ratio * advantage, ratio.clamp(0.8, 1.28) * advantage)
+            importance = (old - torch.tensor(sample.logprobs)).exp().clamp(max=2.0)
+            k3 = (old - logprobs).exp() - (old - logprobs) - 1
+            ((-importance * objective + 0.1 * k3).sum() / total).backward()
+            clipped[-1] += int((objective < ratio * advantage).sum())
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+    assert clipped[0] == 0 < clipped[1] < clipped[2]
+    assert metrics["clip_fraction"] == pytest.approx(sum(clipped) / 3 / total, rel=0.02)
+    assert metrics["tokens"] == total
+    assert metrics["kl"] > 0
+    for name, tensor in weights_of(group).items():
+        torch.testing.assert_close(
+            tensor, model.get_parameter(name).detach(), rtol=0, atol=2e-5, msg=lambda text, at=name: f"{at}: {text}"
+        )
+
+
 def test_updates_follow_the_advantages(groups: Groups, model_path: str) -> None:
     group = groups(1)
     group.begin_phase(model_path, LR)
@@ -226,9 +267,13 @@ def test_empty_batch_changes_nothing(groups: Groups, model_path: str) -> None:
     assert same_bits(before, weights_of(group))
 
 
-@pytest.mark.parametrize(("ranks", "stage"), [(1, 0), (2, 0), (2, 1), (2, 2), (2, 3)])
-def test_resumed_phase_equals_an_undisturbed_one(groups: Groups, model_path: str, tmp_path: Path, ranks: int, stage: int) -> None:
-    group = groups(ranks, stage, micro_batch_tokens=100)
+@pytest.mark.parametrize(
+    ("ranks", "stage", "lora"), [(1, 0, 0), (2, 0, 0), (2, 1, 0), (2, 2, 0), (2, 3, 0), (1, 0, 4), (2, 2, 4), (2, 3, 4)]
+)
+def test_resumed_phase_equals_an_undisturbed_one(
+    groups: Groups, model_path: str, tmp_path: Path, ranks: int, stage: int, lora: int
+) -> None:
+    group = groups(ranks, stage, lora, micro_batch_tokens=100)
     group.begin_phase(model_path, LR)
     group.update(make_batch(1))
     group.update(make_batch(2))
@@ -237,6 +282,7 @@ def test_resumed_phase_equals_an_undisturbed_one(groups: Groups, model_path: str
     group.update(make_batch(3))
     kl = group.update(make_batch(4))["kl"]
     undisturbed = weights_of(group)
+    assert kl > 0
     assert not same_bits(saved, undisturbed)
 
     group.begin_phase(model_path, 5 * LR, resume_from=None)  # another history in between
@@ -268,7 +314,8 @@ def test_bad_gradients_are_skipped_and_poison_nothing(groups: Groups, model_path
         assert same_bits(before, weights_of(group))
     assert group.update(make_batch(2))["skipped_updates"] == 0
     assert same_bits(expected, weights_of(group))
-    group.update(bad)
+    group.config.grpo.updates_per_batch = 2  # of which the first is skipped and the second not tried
+    assert group.update(bad)["skipped_updates"] == 1
     group.update(bad)
     with pytest.raises(LearnerError, match="3 updates in a row"):
         group.update(bad)
@@ -336,6 +383,78 @@ def test_new_processes_resume_to_the_same_bits(groups: Groups, model_path: str, 
     group.begin_phase(model_path, LR, resume_from=str(tmp_path / "step-1"))
     group.update(make_batch(2))
     assert same_bits(undisturbed, weights_of(group))
+
+
+@pytest.mark.parametrize(("ranks", "stage"), [(1, 0), (2, 2), (2, 3)])
+def test_lora_trains_the_adapter_and_sends_it_merged(
+    groups: Groups, model_path: str, tmp_path: Path, ranks: int, stage: int
+) -> None:
+    base = dict(AutoModelForCausalLM.from_pretrained(model_path).named_parameters())
+    group = groups(ranks, stage, lora=2, micro_batch_tokens=100)
+    group.config.lora.targets = ["q_proj", "down_proj"]
+    group.begin_phase(model_path, LR)
+    assert same_bits(base, weights_of(group))  # a fresh adapter changes nothing
+    batch = make_batch(6)
+    before = group.logprobs(batch.samples)
+    assert group.update(batch)["kl"] == pytest.approx(0, abs=1e-7)
+    assert group.update(batch)["kl"] > 0
+    for _ in range(3):
+        group.update(batch)
+    rise = [sum(b) - sum(a) for a, b in zip(before, group.logprobs(batch.samples), strict=True)]
+    assert float(np.corrcoef(rise, batch.advantages)[0, 1]) > 0.7
+
+    sent = weights_of(group)
+    assert sent.keys() == base.keys()
+    for name, tensor in sent.items():
+        rank = int(torch.linalg.matrix_rank(tensor - base[name], rtol=1e-3)) if tensor.ndim == 2 else 0
+        assert torch.equal(tensor, base[name]) or rank == 2, name
+        assert (rank == 2) == ("q_proj" in name or "down_proj" in name), name
+    group.export(str(tmp_path / "policy"))
+    model = AutoModelForCausalLM.from_pretrained(tmp_path / "policy", dtype="auto")
+    assert same_bits(sent, dict(model.named_parameters()))
+    with torch.no_grad():  # the layers with their adapters give what the merged ones give
+        for sample, logprobs in zip(batch.samples, group.logprobs(batch.samples), strict=True):
+            torch.testing.assert_close(torch.tensor(logprobs), plain_logprobs(model, sample, 0.8), rtol=0, atol=1e-4)
+
+    group.begin_phase(str(tmp_path / "policy"), LR)  # the next round's reference is what this one ended with
+    assert group.update(make_batch(6))["kl"] == pytest.approx(0, abs=1e-7)
+
+
+def test_lora_on_layers_that_are_not_there(groups: Groups, model_path: str) -> None:
+    group = groups(1, lora=2)
+    group.config.lora.targets = ["q_proj", "query"]
+    with pytest.raises(LearnerError, match=r"lora.targets=\['query'\].*valid: down_proj, gate_proj"):
+        group.begin_phase(model_path, LR)
+
+
+@pytest.mark.parametrize(("ranks", "stage", "offload"), [(1, 1, "all"), (2, 2, "optimizer"), (2, 3, "optimizer"), (2, 3, "all")])
+def test_offload_changes_nothing(groups: Groups, model_path: str, tmp_path: Path, ranks: int, stage: int, offload: str) -> None:
+    def train(offload: str) -> tuple[dict[str, torch.Tensor], dict[str, float]]:
+        group = groups(ranks, stage, micro_batch_tokens=100, offload=offload)
+        group.begin_phase(model_path, LR)
+        group.update(make_batch(1))
+        group.save(str(tmp_path / offload))
+        group.begin_phase(model_path, LR, resume_from=str(tmp_path / offload))
+        bad = TrainingBatch(make_batch(2).samples, (math.nan,) * 8)
+        assert group.update(bad)["skipped_updates"] == 1
+        metrics = group.update(make_batch(2))
+        return weights_of(group), metrics
+
+    (weights, metrics), (expected, plain) = train(offload), train("none")
+    for name in expected:
+        torch.testing.assert_close(weights[name], expected[name], rtol=0, atol=1e-6)
+    assert metrics["kl"] == pytest.approx(plain["kl"], rel=1e-4)
+    assert metrics["grad_norm"] == pytest.approx(plain["grad_norm"], rel=1e-4)
+
+
+def test_checkpoint_of_another_layout_is_refused(groups: Groups, model_path: str, tmp_path: Path) -> None:
+    group = groups(2, 2)
+    group.begin_phase(model_path, LR)
+    group.save(str(tmp_path / "step-0"))
+    with pytest.raises(
+        LearnerError, match=r"only as it was written, with learner.ranks=2 \(now 1\), learner.zero_stage=2 \(now 0\)"
+    ):
+        groups(1).begin_phase(model_path, LR, resume_from=str(tmp_path / "step-0"))
 
 
 def test_wrong_checkpoint_is_named(groups: Groups, model_path: str, tmp_path: Path) -> None:

@@ -142,6 +142,24 @@ def test_a_killed_run_goes_on_to_the_same_results(undisturbed: tuple[Path, str],
     assert results(tmp_path) == results(undisturbed[0])
 
 
+def test_a_round_with_adapters_and_two_updates_a_batch(tmp_path: Path) -> None:
+    """LoRA under ZeRO-2 with offload, merged for vLLM: where the two disagreed about the policy, the run would stop."""
+    finish(
+        start(
+            tmp_path,
+            "lora.rank=4",
+            "learner.zero_stage=2",
+            "learner.offload=all",
+            "grpo.updates_per_batch=2",
+            "grpo.kl_estimator=k2",
+        )
+    )
+    for role in ("challenger", "solver"):
+        metrics = manifest(tmp_path)["rounds"]["1"][role]["metrics"]
+        assert metrics[0]["kl"] > 0  # from the batch's second update on
+        assert metrics[1]["mismatch_max"] < 1e-4  # vLLM sampled with what the first step's adapter was merged to
+
+
 def test_a_wrong_setting_stops_before_anything_is_made(tmp_path: Path) -> None:
     process = start(tmp_path, "model.path=nowhere/at/all")
     output, _ = process.communicate(timeout=120)

@@ -28,6 +28,11 @@ def test_defaults_and_overrides() -> None:
         ("evaluation.benchmarks.amc.path=amc.jsonl", ["evaluation.benchmarks.amc.path=amc.jsonl", "no such file"]),
         ("name=../up", ["name=../up", "letters"]),
         ("steps", ["steps", "setting=value"]),
+        ("learner.offload=all", ["learner.offload=all", "learner.zero_stage 1, 2 or 3"]),
+        ("lora.targets=q_proj", ["lora.targets=q_proj", "a list such as"]),
+        ("preset=old", ["preset=old", "paper | modern"]),
+        ("grpo.kl_estimator=k4", ["grpo.kl_estimator=k4", "k1 | k2 | k3"]),
+        ("grpo.updates_per_batch=0", ["grpo.updates_per_batch=0", "at least 1"]),
     ],
 )
 def test_errors_name_setting_value_and_what_is_valid(override: str, said: list[str]) -> None:

@@ -1,11 +1,15 @@
+import importlib
 import math
+from collections import defaultdict
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
 from conf.schema import GrpoConfig
-from pipeline.grpo import group_advantages, importance_weights, policy_loss, token_weights, training_batch
+from pipeline.grpo import group_advantages, importance_weights, kl_estimate, policy_loss, token_weights, training_batch
 from pipeline.types import Sample
 
 
@@ -64,7 +68,19 @@ def test_empty_and_misshapen_batches() -> None:
         training_batch([[sample(), sample()]], [[1.0]], GrpoConfig())
 
 
-def padded_trl_loss(
+@pytest.fixture(scope="module")
+def trl_trainer() -> Any:
+    """TRL's GRPOTrainer, imported as if vLLM were not there: its import takes long, and the loss does not need it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(importlib.import_module("trl.import_utils"), "is_vllm_available", lambda *_, **__: False)
+        return importlib.import_module("trl.trainer.grpo_trainer").GRPOTrainer
+
+
+TRL_LOSS = {"sequence_mean": "grpo", "token_mean": "bnpo", "fixed_length": "dr_grpo"}
+
+
+def trl_loss(
+    trainer: Any,
     logprobs: Tensor,
     old: Tensor,
     rollout: Tensor,
@@ -74,29 +90,55 @@ def padded_trl_loss(
     config: GrpoConfig,
     longest: int,
 ) -> Tensor:
-    """TRL's GRPO loss (`_compute_loss`, vLLM importance sampling included) on padded [B, L] tensors in float64."""
-    ratio = torch.exp(logprobs - old)
-    clipped = torch.clamp(ratio, 1 - config.clip_low, 1 + config.clip_high)
-    loss = -torch.min(ratio * advantages[:, None], clipped * advantages[:, None])
+    """TRL's own `_compute_loss` on padded [B, L] log-probabilities, with the ratio that it prepares when vLLM samples."""
     difference = (old - rollout) * mask
+    correction = torch.ones(())
     if config.importance == "token_tis":
-        loss = loss * torch.clamp(torch.exp(difference), max=config.importance_cap)
+        correction = torch.clamp(torch.exp(difference), max=config.importance_cap)
     elif config.importance == "sequence_mask":
-        sequence_ratio = torch.exp(difference.sum(-1, keepdim=True))
-        loss = loss * sequence_ratio.masked_fill(sequence_ratio > config.importance_cap, 0.0)
-    loss = loss + config.kl * (torch.exp(reference - logprobs) - (reference - logprobs) - 1)
-    if config.aggregation == "sequence_mean":
-        return ((loss * mask).sum(-1) / mask.sum(-1)).mean()
-    if config.aggregation == "token_mean":
-        return (loss * mask).sum() / mask.sum()
-    return (loss * mask).sum() / (len(mask) * longest)
+        ratio = torch.exp(difference.sum(-1, keepdim=True))
+        correction = ratio.masked_fill(ratio > config.importance_cap, 0.0)
+    stub = SimpleNamespace(
+        _get_per_token_logps_and_entropies=lambda *_, **__: (logprobs, torch.zeros_like(logprobs), None),
+        accelerator=SimpleNamespace(gather=lambda x: x, reduce=lambda x, reduction: x, num_processes=1),
+        args=SimpleNamespace(use_bias_correction_kl=False, delta=None),
+        model=SimpleNamespace(training=True),
+        _metrics={"train": defaultdict(list)},
+        loss_type=TRL_LOSS[config.aggregation],
+        beta=config.kl,
+        epsilon_low=config.clip_low,
+        epsilon_high=config.clip_high,
+        max_completion_length=longest,
+        importance_sampling_level="token",
+        use_vllm=config.importance != "none",
+        vllm_importance_sampling_correction=True,
+        current_gradient_accumulation_steps=1,
+        top_entropy_quantile=1.0,
+        off_policy_mask_threshold=None,
+        aux_loss_enabled=False,
+        _entropy_bonus_enabled=False,
+    )
+    ids = torch.zeros(mask.shape, dtype=torch.long)
+    inputs = {
+        "prompt_ids": ids,
+        "prompt_mask": mask,
+        "completion_ids": ids,
+        "completion_mask": mask.long(),
+        "advantages": advantages,
+        "old_per_token_logps": old,
+        "ref_per_token_logps": reference,
+        "importance_sampling_ratio": correction,
+    }
+    return trainer._compute_loss(stub, None, inputs)
 
 
-@pytest.mark.parametrize("aggregation", ["token_mean", "sequence_mean", "fixed_length"])
+@pytest.mark.parametrize("aggregation", TRL_LOSS)
 @pytest.mark.parametrize("importance", ["none", "token_tis", "sequence_mask"])
-@pytest.mark.parametrize("kl", [0.0, 0.1])
-def test_loss_and_gradient_equal_trl_whole_and_in_parts(aggregation: str, importance: str, kl: float) -> None:
-    config = GrpoConfig(kl=kl, aggregation=aggregation, importance=importance, importance_cap=1.3)
+@pytest.mark.parametrize(("kl", "clip_high"), [(0.0, 0.28), (0.1, 0.2)])
+def test_loss_and_gradient_equal_trl_whole_and_in_parts(
+    trl_trainer: Any, aggregation: str, importance: str, kl: float, clip_high: float
+) -> None:
+    config = GrpoConfig(kl=kl, clip_high=clip_high, aggregation=aggregation, importance=importance, importance_cap=1.3)
     g = torch.Generator().manual_seed(1)
     lengths, longest = [3, 7, 1, 5], 9
 
@@ -108,7 +150,7 @@ def test_loss_and_gradient_equal_trl_whole_and_in_parts(aggregation: str, import
     padded = base.clone().requires_grad_()
     old, rollout, reference = (base + 0.3 * draw(*mask.shape) for _ in range(3))
     advantages = draw(len(lengths))
-    expected = padded_trl_loss(padded, old, rollout, reference, advantages, mask, config, longest)
+    expected = trl_loss(trl_trainer, padded, old, rollout, reference, advantages, mask, config, longest)
     expected.backward()
 
     flat = base.clone().requires_grad_()
@@ -158,6 +200,51 @@ def test_loss_by_hand() -> None:
     assert {name: float(sums[name]) for name in expected} == pytest.approx(expected)
     assert float(sums["mismatch_max"]) == float(sums["mismatch_mean"]) == pytest.approx(math.log(4))
     assert float(sums["mismatch_kl"]) == pytest.approx(4 - math.log(4) - 1)
+
+
+# At d = reference - policy = ln 2: k1 = -ln 2, k2 = (ln 2)^2 / 2, k3 = 2 - ln 2 - 1; at -ln 2: ln 2, the same, 1/2 + ln 2 - 1.
+# Their derivatives by the policy's log-probability, of which d falls by 1 for 1: 1, -d and 1 - e^d.
+LN2 = math.log(2)
+BY_HAND = {
+    "k1": ([-LN2, LN2], [1.0, 1.0]),
+    "k2": ([LN2**2 / 2, LN2**2 / 2], [-LN2, LN2]),
+    "k3": ([1 - LN2, LN2 - 0.5], [-1.0, 0.5]),
+}
+
+
+@pytest.mark.parametrize("kind", BY_HAND)
+def test_kl_estimators_by_hand(kind: str) -> None:
+    values, slopes = BY_HAND[kind]
+    logprobs = torch.tensor([-1.0, -2.0], dtype=torch.float64, requires_grad=True)
+    reference = logprobs.detach() + torch.tensor([LN2, -LN2], dtype=torch.float64)
+    estimate = kl_estimate(logprobs, reference, kind)
+    assert estimate.tolist() == pytest.approx(values, abs=1e-12)
+    nothing, weights = torch.zeros(2, dtype=torch.float64), torch.full((2,), 0.5, dtype=torch.float64)
+    config = GrpoConfig(kl=0.1, kl_estimator=kind)
+    loss, sums = policy_loss(
+        logprobs, logprobs.detach(), logprobs.detach(), reference, nothing, weights, torch.zeros(2, dtype=torch.long), config
+    )
+    assert loss.item() == pytest.approx(0.05 * sum(values), abs=1e-12)
+    loss.backward()
+    assert logprobs.grad is not None
+    assert logprobs.grad.tolist() == pytest.approx([0.05 * slope for slope in slopes], abs=1e-12)
+    assert sums["kl"].item() == pytest.approx(sum(BY_HAND["k3"][0]), abs=1e-12)  # the metric is one whatever the loss
+
+
+@pytest.mark.parametrize("kind", BY_HAND)
+def test_kl_estimators_over_the_whole_vocabulary(kind: str) -> None:
+    """Expectations under the policy: k1 and k3 are the KL divergence, and k2's gradient is the divergence's."""
+    logits, other = torch.randn(2, 7, dtype=torch.float64, generator=torch.Generator().manual_seed(4))
+    logits.requires_grad_()
+    policy, reference = logits.log_softmax(-1), other.log_softmax(-1)
+    divergence = (policy.exp() * (policy - reference)).sum()
+    expected = torch.autograd.grad(divergence, logits, retain_graph=True)[0]
+    estimates = kl_estimate(policy, reference, kind)
+    if kind == "k2":
+        penalty = (policy.exp().detach() * estimates).sum()
+        torch.testing.assert_close(torch.autograd.grad(penalty, logits)[0], expected)
+    else:
+        torch.testing.assert_close((policy.exp() * estimates).sum(), divergence)
 
 
 def test_on_policy_loss_has_the_policy_gradient() -> None:

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel, Qwen3Config, Qwen3ForCausalLM
 
 import pipeline.packing as packing
+from jobs.bench_learner_memory import in_new_process, logprob_peak
 from pipeline.packing import ATTENTION, Policy, assign_rows, attention_blocks, pack_row, register_packed_attention
 from pipeline.types import Sample
 
@@ -127,6 +128,15 @@ def test_logits_of_the_whole_batch_never_exist(model: PreTrainedModel, monkeypat
     packed(model, [0, 2, 3, 5, 6], 1.0)
     assert sum(made) == sum(len(SAMPLES[i].token_ids) for i in (0, 2, 3, 5, 6))
     assert max(made) == 16
+
+
+def test_memory_of_the_logits_does_not_grow_with_the_tokens() -> None:
+    """At a vocabulary of 150,000, forward and backward, as peaks of new processes."""
+    whole, chunked, chunked_twice = (in_new_process(logprob_peak, *case) for case in [(False, 1024), (True, 1024), (True, 2048)])
+    logits = 1024 * 150_000 * 4
+    assert whole > 3 * logits
+    assert chunked < whole / 2
+    assert chunked_twice - chunked < 0.1 * logits
 
 
 def test_a_row_without_members_keeps_the_graph(model: PreTrainedModel) -> None:

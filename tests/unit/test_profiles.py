@@ -1,8 +1,12 @@
 """Every profile in conf/ loads, and those of the paper's models hold the paper's numbers (R-Zero, arXiv 2508.05004)."""
 
-import pytest
+from pathlib import Path
 
-from conf.load import ROOT, load_config, profiles, resolve
+import pytest
+from omegaconf import OmegaConf
+
+from conf.load import ROOT, load_config, profiles, read_yaml, resolve, settings
+from conf.schema import Config
 from pipeline.prompts import extract_boxed, load_prompts, parse_question
 
 PAPER = {
@@ -35,7 +39,40 @@ def test_paper_profile_holds_the_papers_numbers(name: str) -> None:
     sampling, grpo = config.sampling, config.grpo
     assert (sampling.temperature, sampling.top_p, sampling.max_tokens) == (1.0, 0.99, 4096)
     assert (grpo.baseline, grpo.advantage_scale, grpo.importance) == ("group", "group", "none")
-    assert grpo.clip_low == grpo.clip_high
+    assert (grpo.aggregation, grpo.kl_estimator, grpo.updates_per_batch) == ("sequence_mean", "k3", 1)
+    assert grpo.clip_low == grpo.clip_high == 0.2
+
+
+def leaves(config: Config) -> dict[str, object]:
+    return {name: OmegaConf.select(OmegaConf.structured(config), name) for name, _ in settings()}
+
+
+def test_modern_is_the_default() -> None:
+    written = dict(read_yaml(ROOT / "conf" / "presets" / "modern.yaml"))
+    default = leaves(Config())
+    assert written == {name: default[name] for name in written}
+    assert {name for name in default if name.startswith("grpo.")} <= written.keys()
+
+
+def test_paper_preset_differs_in_the_algorithm_alone() -> None:
+    modern, paper = leaves(load_config("tiny")), leaves(load_config("tiny", ["preset=paper"]))
+    changed = {name: paper[name] for name in paper if paper[name] != modern[name]}
+    assert changed == {
+        "preset": "paper",
+        "sampling.top_p": 0.99,
+        "grpo.clip_high": 0.2,
+        "grpo.aggregation": "sequence_mean",
+        "grpo.importance": "none",
+    }
+
+
+def test_profile_and_overrides_go_on_top_of_the_preset(tmp_path: Path) -> None:
+    profile = tmp_path / "mine.yaml"
+    profile.write_text("grpo: {kl: 0.5}\npreset: paper\n")  # after what it lies below
+    config = load_config(str(profile), ["sampling.top_p=0.9"])
+    assert (config.grpo.kl, config.grpo.aggregation, config.sampling.top_p) == (0.5, "sequence_mean", 0.9)
+    config = load_config("qwen3-4b", ["preset=modern"])
+    assert (config.preset, config.grpo.aggregation, config.sampling.top_p) == ("modern", "token_mean", 1.0)
 
 
 @pytest.mark.parametrize("name", sorted(set(profiles()) - {"tiny"}))

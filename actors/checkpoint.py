@@ -1,0 +1,79 @@
+"""What a learner leaves on disk: its own checkpoint, to go on from, and the policy in HF format, both whole or not at all."""
+
+import json
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from conf.schema import Config
+
+# What a checkpoint of the base model holds beside weights and config: the tokenizer and generation settings.
+COMPANION_SUFFIXES = {".json", ".txt", ".jinja", ".model"}
+
+
+def write_folder(path: Path, rank: int, write: Callable[[Path], None]) -> None:
+    """Runs `write` on a folder beside `path` on all ranks, then renames it to `path`, in place of what was there."""
+    partial = path.with_name(f"{path.name}.partial")
+    if rank == 0:
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+    torch.distributed.barrier()
+    write(partial)
+    torch.distributed.barrier()
+    if rank == 0:
+        if path.exists():
+            shutil.rmtree(path)
+        partial.rename(path)
+    torch.distributed.barrier()
+
+
+def layout(config: Config) -> dict[str, Any]:
+    """The settings that decide how a checkpoint is cut into files, by the name a user knows them by."""
+    learner = config.learner
+    return {
+        "learner.ranks": learner.ranks,
+        "learner.zero_stage": learner.zero_stage,
+        "learner.offload": learner.offload,
+        "model.dtype": config.model.dtype,
+        "lora.rank": config.lora.rank,
+    }
+
+
+def save_engine(engine: Any, config: Config, rank: int, folder: Path) -> None:
+    """Engine, optimizer and random state. What LoRA freezes is in the model already and is left out."""
+    engine.save_checkpoint(str(folder), tag="engine", exclude_frozen_parameters=config.lora.rank > 0)
+    torch.save(torch.get_rng_state(), folder / f"rng-{rank}.pt")
+    if rank == 0:
+        (folder / "layout.json").write_text(json.dumps(layout(config)))
+
+
+def load_engine(engine: Any, config: Config, rank: int, folder: Path) -> None:
+    """Raises:
+    FileNotFoundError: the folder holds no checkpoint.
+    ValueError: it was written under settings that cut it otherwise; DeepSpeed cannot put it together for this run's.
+    """
+    path = folder / "layout.json"
+    if not path.is_file():
+        raise FileNotFoundError(f"no checkpoint of the learner in {folder}")
+    written, now = json.loads(path.read_text()), layout(config)
+    if other := [f"{name}={written[name]} (now {now[name]})" for name in now if written[name] != now[name]]:
+        raise ValueError(f"the checkpoint {folder} can be gone on from only as it was written, with {', '.join(other)}")
+    engine.load_checkpoint(str(folder), load_module_strict=not config.lora.rank)
+    torch.set_rng_state(torch.load(folder / f"rng-{rank}.pt"))
+
+
+def write_hf(folder: Path, model_path: str, hf_config: Any, weights: Mapping[str, Tensor]) -> None:
+    """A HF model folder with the tokenizer of the folder or hub id `model_path`."""
+    from huggingface_hub import snapshot_download
+    from safetensors.torch import save_file
+
+    base = Path(model_path if Path(model_path).is_dir() else snapshot_download(model_path))
+    for file in base.iterdir():
+        if file.suffix in COMPANION_SUFFIXES and not file.name.endswith(".index.json"):
+            shutil.copy(file, folder)
+    hf_config.save_pretrained(folder)
+    save_file(dict(weights), folder / "model.safetensors", metadata={"format": "pt"})
