@@ -1,18 +1,19 @@
 """The end of a round: what changed, in the terminal and in MLflow."""
 
-from collections import Counter
 from typing import Any
 
 from pipeline.curriculum import kept_questions, true_answers
 from pipeline.display import Example, RoundSummary, round_summary
 from pipeline.plots import accuracy_by_round, time_split
+from pipeline.report.page import REPORT, write_report
 from pipeline.run import Run
+from pipeline.runs import round_seconds
 
 EXAMPLES = 5
 
 
 def close_round(run: Run, round_: int, tracked: Any) -> None:
-    """Prints the round's table, logs the round's figures, and marks the round as finished."""
+    """Prints the round's table, logs the round's figures, marks the round as finished, and writes the report."""
     summary = summarise(run, round_)
     tracked.log_figure(time_split(summary.seconds), "time_split")
     tracked.log_step({f"seconds_{part}": spent for part, spent in summary.seconds.items()}, round_)
@@ -30,6 +31,7 @@ def close_round(run: Run, round_: int, tracked: Any) -> None:
     run.tracker.log_figure(accuracy_by_round(rows), "accuracy_by_round")
     run.state.record(round_, "summary", done=True)
     round_summary(summary)
+    run.tracker.log_file(write_report(run.state.folder))  # last: the round is finished, whatever becomes of its picture
 
 
 def summarise(run: Run, round_: int) -> RoundSummary:
@@ -50,12 +52,13 @@ def summarise(run: Run, round_: int) -> RoundSummary:
         p_hat_first=p_hats[0] if p_hats else None,
         p_hat_last=p_hats[-1] if p_hats else None,
         examples=examples(run, round_),
-        seconds=seconds(run, round_),
+        seconds=round_seconds(run.state.data, round_),
         paths={
             "curriculum": str(folder / "curriculum.parquet"),
             "Challenger": run.policy_path("challenger", round_),
             "Solver": run.policy_path("solver", round_),
             "manifest": str(run.state.path),
+            "report": str(run.state.folder / REPORT),
         },
         next_command=next_command(run, round_),
     )
@@ -71,17 +74,6 @@ def examples(run: Run, round_: int) -> list[Example]:
     picked = [kept[index * len(kept) // EXAMPLES] for index in range(min(EXAMPLES, len(kept)))]
     truths = true_answers(run, [row["question"] for row in picked]) or [None] * len(picked)
     return [Example(row["question"], row["p_hat"], row["majority"], truth) for row, truth in zip(picked, truths, strict=True)]
-
-
-def seconds(run: Run, round_: int) -> dict[str, float]:
-    """Wall-clock seconds of the round by part; round 1 counts the evaluation of the base model, too."""
-    spent: Counter[str] = Counter()
-    for role in ("challenger", "solver"):
-        for step in run.state.stage(round_, role).get("metrics", []):
-            spent.update({name.removeprefix("seconds_"): value for name, value in step.items() if name.startswith("seconds_")})
-    for number, stage in [(round_, "curriculum"), (round_, "evaluation")] + [(0, "evaluation")] * (round_ == 1):
-        spent.update(run.state.stage(number, stage).get("seconds", {}))
-    return dict(spent)
 
 
 def next_command(run: Run, round_: int) -> str:

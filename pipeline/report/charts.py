@@ -1,43 +1,30 @@
 """The charts of a report, one function each: from what `data.py` read to panels of `svg.py`."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from statistics import fmean, quantiles
 
-from markupsafe import Markup
-
 from pipeline.display import duration
-from pipeline.report.data import WAYS, Accuracy, Round
+from pipeline.report.data import WAYS, Round
+from pipeline.report.figures import (
+    Figure,
+    Points,
+    Series,
+    apart,
+    from_to,
+    histograms,
+    over_steps,
+    percent,
+    places,
+    round_ticks,
+    spread,
+)
 from pipeline.report.intervals import wilson
 from pipeline.report.svg import WIDTH, Panel, ticks
 
 WAY_COLOURS = {"sampled": "1", "greedy": "2", "majority": "3"}
+ROLES = ("challenger", "solver")
 ROLE_COLOURS = {"challenger": "2", "solver": "1"}
-MOST_ROWS = 8  # of a histogram by step; longer phases show steps that are evenly spread
-
-
-@dataclass(frozen=True)
-class Figure:
-    title: str
-    svg: Markup
-    note: str = ""
-
-
-def percent(value: float) -> str:
-    return f"{100 * value:.0f}%"
-
-
-def round_ticks(numbers: Sequence[int]) -> list[tuple[float, str]]:
-    step = -(-len(numbers) // 8) or 1
-    return [(number, "base" if number == 0 else str(number)) for number in numbers if number % step == 0]
-
-
-def spread(items: Sequence, most: int = MOST_ROWS) -> list:
-    """At most `most` items, evenly spread, with the first and the last."""
-    if len(items) <= most:
-        return list(items)
-    return [items[round(index * (len(items) - 1) / (most - 1))] for index in range(most)]
 
 
 def accuracy(name: str, rounds: Sequence[Round]) -> Figure:
@@ -60,62 +47,7 @@ def accuracy(name: str, rounds: Sequence[Round]) -> Figure:
     ends = {way: points[-1][1][way].mean for way in ways}
     for way, place in apart({way: panel.py(value) for way, value in ends.items()}, 13).items():
         panel.text(WIDTH - 42, place + 4, f"{100 * ends[way]:.1f}", f"value ink-{WAY_COLOURS[way]}", "start")
-    return Figure(name.replace("_", ", "), panel.svg())
-
-
-def apart(places: Mapping[str, float], gap: float) -> dict[str, float]:
-    """Moves labels that would overlap away from each other, keeping their order."""
-    moved: dict[str, float] = {}
-    last = float("-inf")
-    for key, place in sorted(places.items(), key=lambda entry: entry[1]):
-        last = moved[key] = max(place, last + gap)
-    shift = sum(moved.values()) / max(1, len(moved)) - sum(places.values()) / max(1, len(places))
-    return {key: place - shift for key, place in moved.items()}
-
-
-def histograms(
-    rows: Sequence[tuple[str, Sequence[float]]], bins: Sequence[float], *, describe: str, label: str, at: Sequence[tuple[float, str]],
-    colour: str, marked: tuple[float, float] | None = None, centre: float | None = None,
-) -> Markup:  # fmt: skip
-    """One histogram a row, all on one scale, with the mean of each as a number and a mark. `bins` are the bins' edges."""
-    row, top = 37, 8
-    height = top + row * len(rows) + 36
-    panel = Panel((bins[0], bins[-1]), (0, 1), describe=describe, height=height, left=66, right=44, top=top)
-    floor = top + row * len(rows)
-    if marked:
-        panel.add(
-            '<rect class="marked" x="{}" y="{}" width="{}" height="{}"/>',
-            f"{panel.px(marked[0]):.1f}", top - 4, f"{panel.px(marked[1]) - panel.px(marked[0]):.1f}", floor - top + 4,
-        )  # fmt: skip
-    if centre is not None:
-        panel.add('<path class="axis dash" d="M{} {}V{}"/>', f"{panel.px(centre):.1f}", top - 4, floor)
-    counts = [histogram(values, bins) for _, values in rows]
-    peak = max((count / max(1, len(values)) for (_, values), row_counts in zip(rows, counts, strict=True) for count in row_counts),
-               default=1.0) or 1.0  # fmt: skip
-    for index, ((name, values), row_counts) in enumerate(zip(rows, counts, strict=True)):
-        base = top + row * (index + 1)
-        opacity = 0.45 + 0.55 * (index + 1) / len(rows)
-        panel.text(60, base - 3, name, anchor="end")
-        for left, right, count in zip(bins, bins[1:], row_counts, strict=False):
-            if count:
-                size = (row - 7) * count / len(values) / peak
-                hint = f"{name}: {count} of {len(values)} questions, {left:.2g} to {right:.2g}"
-                panel.box(panel.px(left) + 0.6, base - size, panel.px(right) - panel.px(left) - 1.2, size, colour, hint, opacity)
-        panel.add('<path class="grid" d="M66 {}H{}"/>', base, WIDTH - 44)
-        if len(values):
-            middle = fmean(values)
-            panel.add('<path class="mean" d="M{} {}l4 6h-8z"/>', f"{panel.px(middle):.1f}", base + 0.5)
-            panel.text(WIDTH - 4, base - 3, f"{middle:.2f}", "value", "end")
-    panel.text(WIDTH - 4, height - 22, "mean", anchor="end")
-    panel.x_axis(label, at)
-    return panel.svg()
-
-
-def histogram(values: Sequence[float], bins: Sequence[float]) -> list[int]:
-    """How many values lie in each bin; its right edge belongs to the next one, the last to the last."""
-    width = (bins[-1] - bins[0]) / (len(bins) - 1)
-    places = Counter(min(len(bins) - 2, int((value - bins[0]) / width)) for value in values)
-    return [places[index] for index in range(len(bins) - 1)]
+    return Figure(name, panel.svg())
 
 
 def p_hats(round_: Round, samples: int, delta: float) -> Figure:
@@ -137,7 +69,7 @@ def p_hats(round_: Round, samples: int, delta: float) -> Figure:
 
 
 def difficulties(rounds: Sequence[Round]) -> Figure | None:
-    """The difficulty of the questions that each round's curriculum is chosen from; the first row is the untrained Challenger's."""
+    """The difficulty of the questions that each round's curriculum is chosen from, after those of the first step."""
     first = [("first step", round_.steps[0].difficulties) for round_ in rounds if round_.number == 1 and round_.steps]
     written = [
         (f"round {round_.number}", [row["difficulty"] for row in round_.curriculum if row["difficulty"] is not None])
@@ -161,99 +93,43 @@ def difficulties(rounds: Sequence[Round]) -> Figure | None:
     )  # fmt: skip
 
 
-Series = tuple[str, list[list[tuple[float, float]]]]  # colour, and pieces of a line: one for each phase
-
-
-def over_steps(title: str, rounds: Sequence[Round], series: Sequence[Series], *, describe: str, shares: bool = False,
-               band: Sequence[tuple[list, list, str]] = (), note: str = "") -> Figure | None:  # fmt: skip
-    """Curves over all steps of the run, in the order in which they were made; see `places` for x."""
-    values = [y for _, pieces in series for piece in pieces for _, y in piece]
-    if not values:
-        return None
-    values += [y for low, high, _ in band for _, y in (*low, *high)]
-    end = sum(len(steps) for round_ in rounds for steps in round_.metrics.values())
-    low, high = (0.0, 1.0) if shares else (min(0.0, *values), max(*values, 1e-9))
-    room = 0 if shares else 0.06 * (high - low)
-    panel = Panel((0.5, end + 0.5), (low - (room if low < 0 else 0), high + room), describe=describe, left=46)
-    at = 0
-    starts = []
-    for index, round_ in enumerate(rounds):
-        length = sum(len(steps) for steps in round_.metrics.values())
-        if length and index % 2:
-            panel.add(
-                '<rect class="stripe" x="{}" y="{}" width="{}" height="{}"/>', f"{panel.px(at + 0.5):.1f}", panel.top,
-                f"{panel.px(at + length) - panel.px(at):.1f}", panel.height - panel.top - panel.bottom,
-            )  # fmt: skip
-        if length:
-            starts.append((at + (length + 1) / 2, str(round_.number)))
-        at += length
-    scale = ticks(low, high, 4)
-    panel.y_axis([(value, percent(value) if shares else f"{value:g}") for value in scale])
-    panel.x_axis("round", spread(starts, 10))
-    for low_curve, high_curve, colour in band:
-        panel.band(low_curve, high_curve, colour)
-    for colour, pieces in series:
-        for piece in pieces:
-            panel.line(piece, colour, dots=end <= 40)
-    return Figure(title, panel.svg(), note)
-
-
-def places(rounds: Sequence[Round], role: str) -> list[list[int]]:
-    """For each round, the place of each of the role's steps among all steps of the run; a Challenger's come before the Solver's."""
-    found, at = [], 0
-    for round_ in rounds:
-        before = 0 if role == "challenger" else len(round_.metrics["challenger"])
-        found.append([at + before + index + 1 for index in range(len(round_.metrics[role]))])
-        at += sum(len(steps) for steps in round_.metrics.values())
-    return found
-
-
-def metric(key: str, title: str, rounds: Sequence[Round], *, shares: bool = False, note: str = "") -> Figure | None:
-    """A metric of both roles, where steps have it."""
-    series = []
-    for role, colour in ROLE_COLOURS.items():
-        pieces = [
+def metric(key: str, title: str, rounds: Sequence[Round], *, roles: Sequence[str] = ROLES, shares: bool = False) -> Figure | None:
+    """A metric of the roles' steps, where they have it."""
+    series: list[Series] = []
+    for role, xs_by_round in places(rounds, roles).items():
+        pieces: list[Points] = [
             [(x, step[key]) for x, step in zip(xs, round_.metrics[role], strict=True) if key in step]
-            for xs, round_ in zip(places(rounds, role), rounds, strict=True)
+            for xs, round_ in zip(xs_by_round, rounds, strict=True)
         ]
-        series.append((colour, [piece for piece in pieces if piece]))
-    told = "; ".join(
-        f"{role} from {pieces[0][0][1]:.3g} to {pieces[-1][-1][1]:.3g}"
-        for role, (_, pieces) in zip(ROLE_COLOURS, series, strict=True)
-        if pieces
-    )
-    return over_steps(title, rounds, series, describe=f"{title}: {told}.", shares=shares, note=note)
+        series.append((ROLE_COLOURS[role], [piece for piece in pieces if piece]))
+    return over_steps(title, rounds, roles, series, describe=f"{title}: {from_to(roles, series)}.", shares=shares)
 
 
 def challenger_parts(title: str, rounds: Sequence[Round], parts: Mapping[str, str], note: str = "") -> Figure | None:
     """Means over the Challenger's steps of parts of its reward, `parts` by name and colour."""
-    xs = places(rounds, "challenger")
-    series = [
+    xs = places(rounds, ["challenger"])["challenger"]
+    series: list[Series] = [
         (colour, [[(x, step.parts[part]) for x, step in zip(at, round_.steps, strict=True)]
                   for at, round_ in zip(xs, rounds, strict=True) if round_.steps])
         for part, colour in parts.items()
     ]  # fmt: skip
-    told = "; ".join(
-        f"{part} from {pieces[0][0][1]:.3g} to {pieces[-1][-1][1]:.3g}"
-        for part, (_, pieces) in zip(parts, series, strict=True)
-        if pieces
-    )
-    return over_steps(title, rounds, series, describe=f"{title}: {told}.", note=note)
+    return over_steps(title, rounds, ["challenger"], series, describe=f"{title}: {from_to(parts, series)}.", note=note)
 
 
 def difficulty_by_step(rounds: Sequence[Round]) -> Figure | None:
     """Mean difficulty of the Challenger's questions at each step, with the middle half of them."""
-    xs = places(rounds, "challenger")
-    line, bands = [], []
+    xs = places(rounds, ["challenger"])["challenger"]
+    line: list[Points] = []
+    bands = []
     for at, round_ in zip(xs, rounds, strict=True):
         found = [(x, step.difficulties) for x, step in zip(at, round_.steps, strict=True) if len(step.difficulties) > 1]
         if found:
             quarters = [(x, quantiles(values, n=4)) for x, values in found]
             line.append([(x, fmean(values)) for x, values in found])
             bands.append(([(x, q[0]) for x, q in quarters], [(x, q[2]) for x, q in quarters], "4"))
-    told = f"from {line[0][0][1]:.2g} to {line[-1][-1][1]:.2g}" if line else ""
     return over_steps(
-        "Difficulty at each Challenger step", rounds, [("4", line)], describe=f"Mean difficulty of the questions {told}.", band=bands,
+        "Difficulty at each Challenger step", rounds, ["challenger"], [("4", line)], band=bands,
+        describe=f"Mean difficulty of the questions: {from_to(['mean'], [('4', line)])}.",
         note="mean, and the middle half of the questions",
     )  # fmt: skip
 
@@ -263,11 +139,15 @@ def funnel(round_: Round) -> Figure:
     gates = [(name.replace("_", "-"), round_.funnel[name]) for name in ("written", "well_formed", "answered", "kept")]
     total = max(1, gates[0][1])
     told = ", ".join(f"{count} {name}" for name, count in gates)
-    panel = Panel((0, total), (0, 1), describe=f"Curriculum of round {round_.number}: {told}.", height=112, left=82, right=78, bottom=4)
+    panel = Panel(
+        (0, total), (0, 1), describe=f"Curriculum of round {round_.number}: {told}.", height=112, left=82, right=78, bottom=4
+    )
     for index, (name, count) in enumerate(gates):
         y = 8 + 26 * index
         panel.text(76, y + 14, name, anchor="end")
-        panel.box(82, y, panel.px(count) - 82, 18, "2" if name == "kept" else "6", f"{count} {name}", 1 if name == "kept" else 0.55)
+        panel.box(
+            82, y, panel.px(count) - 82, 18, "2" if name == "kept" else "6", f"{count} {name}", 1 if name == "kept" else 0.55
+        )
         panel.text(WIDTH - 4, y + 14, f"{count:,}  {percent(count / total)}", "value", "end")
     return Figure(f"Round {round_.number}", panel.svg())
 
@@ -284,9 +164,11 @@ def labels(rounds: Sequence[Round]) -> Figure | None:
         right = sum(row["right"] is True for row in kept)
         none = sum(row["truth"] is None for row in kept)
         parts.append((round_.number, len(kept), right, none, len(kept) - right - none))
-    told = "; ".join(f"round {n}: {percent(right / total)} right, {percent(wrong / total)} wrong, {percent(none / total)} without a "
-                     "right answer" for n, total, right, none, wrong in parts)  # fmt: skip
-    panel = Panel((0, 1), (0, 1), describe=f"Kept questions. {told}.", height=panel_height, left=60, right=14, bottom=30)
+    told = "; ".join(
+        f"round {n}: {percent(right / total)} right, {percent(wrong / total)} wrong, {percent(none / total)} without an answer"
+        for n, total, right, none, wrong in parts
+    )
+    panel = Panel((0, 1), (0, 1), describe=f"Kept questions. {told}.", height=panel_height, left=60, right=20, bottom=30)
     for index, (number, total, right, none, wrong) in enumerate(parts):
         y, at = 8 + 40 * index, 0.0
         low, high = wilson(right, total)
@@ -304,27 +186,30 @@ def labels(rounds: Sequence[Round]) -> Figure | None:
 
 def label_accuracy_by_vote(rounds: Sequence[Round], samples: int) -> Figure | None:
     """How often a majority of each size is right, over all well-posed questions of the curriculum: what a vote is worth."""
-    lines: list[tuple[str, list[list[tuple[float, float]]]]] = []
-    shown = [round_ for round_ in rounds if any(row["right"] is not None for row in round_.curriculum)]
-    for index, round_ in enumerate(spread(shown, 4)):
+    lines: dict[str, Points] = {}
+    names: dict[str, int] = {}
+    for index, round_ in enumerate(spread([round_ for round_ in rounds if round_.curriculum], 4), start=1):
         votes: dict[int, list[bool]] = {}
         for row in round_.curriculum:
             if row["right"] is not None:
                 votes.setdefault(row["count"], []).append(row["right"])
         points = [(count / samples, fmean(found)) for count, found in sorted(votes.items()) if len(found) >= 5]
-        lines.append((str(index + 1), [points] if points else []))
-    if not any(pieces for _, pieces in lines):
+        if points:
+            lines[str(index)], names[str(index)] = points, round_.number
+    if not lines:
         return None
-    panel = Panel((0, 1), (0, 1), describe="Share of right majorities by p-hat; the diagonal would be a vote that is as right as it is sure.")
+    panel = Panel(
+        (0, 1), (0, 1), right=38, top=20, height=220, describe="Share of right majorities by p-hat, a line for each round."
+    )
     panel.y_axis([(value, percent(value)) for value in (0, 0.25, 0.5, 0.75, 1)])
     panel.x_axis("p̂, share of the answers in the majority", [(value, f"{value:g}") for value in (0, 0.25, 0.5, 0.75, 1)])
     panel.add('<path class="axis dash" d="M{} {}L{} {}"/>', panel.px(0), panel.py(0), panel.px(1), panel.py(1))
-    for (colour, pieces), round_ in zip(lines, spread(shown, 4), strict=True):
-        for piece in pieces:
-            panel.line(piece, colour)
-            panel.text(panel.px(piece[-1][0]) + (8 if piece[-1][0] < 1 else 6), panel.py(piece[-1][1]) + 4, str(round_.number),
-                       f"value ink-{colour}")  # fmt: skip
-    return Figure("Right majorities by p̂", panel.svg(), "well-posed questions; a line for each round, its number at the end")
+    for colour, points in lines.items():
+        panel.line(points, colour)
+    ends = {colour: panel.py(points[-1][1]) for colour, points in lines.items()}
+    for colour, place in apart(ends, 13).items():
+        panel.text(WIDTH - 34, place + 4, f"r. {names[colour]}", f"value ink-{colour}", "start")
+    return Figure("Right majorities by p̂", panel.svg(), "well-posed questions; a line for each round")
 
 
 def times(rounds: Sequence[Round]) -> Figure | None:
@@ -332,7 +217,10 @@ def times(rounds: Sequence[Round]) -> Figure | None:
     shown = spread([round_ for round_ in rounds if round_.seconds and round_.number], 12)
     if not shown:
         return None
-    parts = sorted({part for round_ in shown for part in round_.seconds}, key=lambda part: -sum(r.seconds.get(part, 0) for r in shown))
+    spent_on: Counter[str] = Counter()
+    for round_ in shown:
+        spent_on.update(round_.seconds)
+    parts = [part for part, _ in spent_on.most_common()]
     longest = max(sum(round_.seconds.values()) for round_ in shown)
     told = "; ".join(f"round {r.number} {duration(sum(r.seconds.values()))}" for r in shown)
     height = 16 + 34 * len(shown) + 18 * -(-len(parts) // 2)
@@ -347,14 +235,7 @@ def times(rounds: Sequence[Round]) -> Figure | None:
         panel.text(WIDTH - 4, y + 16, duration(at), "value", "end")
     for index, part in enumerate(parts):
         x, y = 60 + 140 * (index % 2), 20 + 34 * len(shown) + 18 * (index // 2)
-        share = sum(r.seconds.get(part, 0) for r in shown) / max(1e-9, sum(sum(r.seconds.values()) for r in shown))
+        share = spent_on[part] / max(1e-9, spent_on.total())
         panel.box(x, y - 8, 10, 10, str(min(index + 1, 6)), part)
         panel.text(x + 15, y + 1, f"{part} {percent(share)}", anchor="start")
     return Figure("Time by part", panel.svg())
-
-
-def gain(before: Accuracy, after: Accuracy, interval: Callable[[Sequence[float]], tuple[float, float]]) -> tuple[float, float, float]:
-    """The difference of two accuracies on the same questions, with the interval of the paired differences."""
-    differences = [b - a for a, b in zip(before.scores, after.scores, strict=True)]
-    low, high = interval(differences)
-    return after.mean - before.mean, low, high

@@ -163,6 +163,12 @@ def accuracy(way: str, scores: list[float]) -> Accuracy:
     return Accuracy(fmean(scores), *bounds, tuple(scores))
 
 
+def gain(before: Accuracy, after: Accuracy) -> tuple[float, float, float]:
+    """The difference of two accuracies on the same questions, with the bootstrap interval of the paired differences."""
+    differences = [b - a for a, b in zip(before.scores, after.scores, strict=True)]
+    return (after.mean - before.mean, *bootstrap(differences))
+
+
 def known(values: Iterable[int | None]) -> list[int]:
     return [value for value in values if value is not None]
 

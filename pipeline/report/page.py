@@ -17,10 +17,10 @@ from markupsafe import Markup
 from conf.schema import Config
 from pipeline.display import duration
 from pipeline.report import charts
-from pipeline.report.data import WAYS, Accuracy, Round, RunData, read_run, votes
-from pipeline.report.intervals import bootstrap
+from pipeline.report.data import WAYS, Accuracy, Round, RunData, gain, read_run, votes
 from pipeline.state import write_atomically
 
+REPORT = "report.html"
 HERE = Path(__file__).parent
 CURVES = (  # of both roles: metric, title, whether it is a share
     ("reward_mean", "Reward", True),
@@ -29,15 +29,15 @@ CURVES = (  # of both roles: metric, title, whether it is a share
     ("entropy", "Entropy, nats", False),
     ("kl", "KL to the phase's start", False),
     ("grad_norm", "Gradient norm", False),
-    ("clip_fraction", "Clipped tokens", False),
-    ("mismatch_mean", "Log-probability mismatch of vLLM and learner", False),
+    ("truncated", "Responses cut off", True),
+    ("mismatch_mean", "Mismatch of vLLM and learner", False),
     ("zero_variance_groups", "Groups with equal rewards", False),
 )
 
 
 def write_report(folder: Path) -> Path:
     """Writes report.html into a run's folder, from what the run has finished so far; returns its path."""
-    path = folder / "report.html"
+    path = folder / REPORT
     write_atomically(path, render(read_run(folder)))
     return path
 
@@ -83,7 +83,7 @@ def content(run: RunData) -> dict[str, Any]:
         "labels": present(charts.labels(begun), charts.label_accuracy_by_vote(begun, m)) if run.has_oracle else [],
         "gallery": [(round_.number, examples(round_)) for round_ in begun if round_.curriculum],
         "clusters": list(clusters(begun)),
-        "diversity": present(charts.metric("distinct_clusters", "Distinct clusters in a batch", begun)),
+        "diversity": present(charts.metric("distinct_clusters", "Distinct clusters in a batch", begun, roles=["challenger"])),
         "curves": present(*(charts.metric(key, title, begun, shares=shares) for key, title, shares in CURVES)),
         "time": present(charts.times(begun)),
     }
@@ -129,7 +129,7 @@ def tiles(run: RunData) -> Iterator[tuple[str, str]]:
         for way, last in ways.items():
             first = measured[0].accuracy[name][way]
             if len(measured) > 1:
-                change, low, high = charts.gain(first, last, bootstrap)
+                change, low, high = gain(first, last)
                 of_it = f"{change * 100:+.1f} ({100 * low:+.1f} to {100 * high:+.1f}) from the base"
             else:
                 of_it = "base" if measured[0].number == 0 else f"round {measured[0].number}"
@@ -160,7 +160,7 @@ def accuracy_table(
             if any(cells):
                 first, last = cells[0], cells[-1]
                 paired = first and last and len(cells) > 1 and len(first.scores) == len(last.scores)
-                yield name, way, cells, charts.gain(first, last, bootstrap) if paired and first and last else None
+                yield name, way, cells, gain(first, last) if paired and first and last else None
 
 
 def examples(round_: Round) -> list[dict[str, Any]]:
@@ -179,12 +179,12 @@ def state(row: dict[str, Any]) -> str:
 
 
 def clusters(begun: list[Round]) -> Iterator[tuple[str, int, list[list[dict[str, Any]]]]]:
-    """(step, number of all clusters, clusters of more than one question) of each round's last Challenger step."""
+    """(step, number of all clusters, clusters of more than one question) of the step of each round with the largest cluster."""
     for round_ in begun:
-        if round_.steps:
-            last = round_.steps[-1]
-            shared = [group for group in last.clusters if len(group) > 1]
-            yield f"Round {round_.number}, step {last.number}", len(last.clusters), shared
+        if steps := [step for step in round_.steps if step.clusters]:
+            worst = max(steps, key=lambda step: (len(step.clusters[0]), step.number))
+            shared = [group for group in worst.clusters if len(group) > 1]
+            yield f"Round {round_.number}, step {worst.number}", len(worst.clusters), shared
 
 
 def settings(config: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
