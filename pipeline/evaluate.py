@@ -29,7 +29,8 @@ def evaluate(run: Run, round_: int) -> None:
             write_table(run.state.round_folder(round_) / "evaluation" / f"{name}.parquet", rows, EVALUATION)
             accuracies |= accuracy_by_band(name, rows)
             progress.update(number)
-        tracked.log_step({f"{name}_{way}": value for name, ways in accuracies.items() for way, value in ways.items()}, round_)
+        for record in (tracked, run.tracker.round(round_), run.tracker):
+            record.log_step(as_metrics(accuracies), round_)
     run.state.record(round_, "evaluation", done=True, accuracies=accuracies, seconds=run.clock.take())
 
 
@@ -68,3 +69,12 @@ def accuracy_by_band(name: str, rows: list[dict[str, Any]]) -> Accuracies:
         }
         for group, members in by_band(name, rows).items()
     }
+
+
+def as_metrics(accuracies: Accuracies) -> dict[str, float]:
+    """Accuracies under the names that they have in the tracking store.
+
+    >>> as_metrics({"heldout": {"greedy": 0.5}})
+    {'heldout_greedy': 0.5}
+    """
+    return {f"{name}_{way}": value for name, ways in accuracies.items() for way, value in ways.items()}

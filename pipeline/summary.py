@@ -4,7 +4,9 @@ from typing import Any
 
 from pipeline.curriculum import kept_questions, true_answers
 from pipeline.display import Example, RoundSummary, round_summary
+from pipeline.evaluate import as_metrics
 from pipeline.plots import accuracy_by_round, time_split
+from pipeline.registry import register_solver
 from pipeline.report.page import REPORT, write_report
 from pipeline.run import Run
 from pipeline.runs import round_seconds
@@ -17,12 +19,15 @@ def close_round(run: Run, round_: int, tracked: Any) -> None:
     summary = summarise(run, round_)
     tracked.log_figure(time_split(summary.seconds), "time_split")
     tracked.log_step({f"seconds_{part}": spent for part, spent in summary.seconds.items()}, round_)
+    curriculum = {"kept_share": summary.questions_kept / max(1, summary.questions_written)}
     if summary.label_accuracy is not None:
-        run.tracker.log_step({"label_accuracy": summary.label_accuracy}, round_)
-    for number in (round_ - 1, round_):
-        run.tracker.log_step(
-            {f"{name}_{way}": value for name, ways in accuracies(run, number).items() for way, value in ways.items()}, number
-        )
+        curriculum["label_accuracy"] = summary.label_accuracy
+    for record in (tracked, run.tracker):
+        record.log_step(curriculum, round_)
+    measured = as_metrics(accuracies(run, round_))
+    by = next(iter(measured), "")
+    register_solver(run.config, tracked, round_, run.policy_path("solver", round_), measured | curriculum, by)
+    run.tracker.describe(description(run, round_))
     rows = [
         {"round": number, "benchmark": name, **ways}
         for number in range(round_ + 1)
@@ -32,6 +37,20 @@ def close_round(run: Run, round_: int, tracked: Any) -> None:
     run.state.record(round_, "summary", done=True)
     round_summary(summary)
     run.tracker.log_file(write_report(run.state.folder))  # last: the round is finished, whatever becomes of its picture
+
+
+def description(run: Run, last: int) -> str:
+    """The run in a table of Markdown, for its page in MLflow."""
+    names = list(accuracies(run, last))
+    lines = ["| | " + " | ".join(names) + " | right labels |", "|---" * (len(names) + 2) + "|"]
+    for number in range(last + 1):
+        cells = [next(iter(accuracies(run, number).get(name, {}).values()), None) for name in names]
+        cells.append(run.state.stage(number, "curriculum").get("label_accuracy"))
+        shown = ("" if cell is None else f"{100 * cell:.1f}" for cell in cells)
+        lines.append(f"| {f'round {number}' if number else 'base'} | " + " | ".join(shown) + " |")
+    way = next((way for ways in accuracies(run, last).values() for way in ways), "held-out")
+    told = f"Accuracy ({way}) and share of right pseudo-labels, in percent; more in the artifact `report.html`."
+    return "\n".join([told, "", *lines])
 
 
 def summarise(run: Run, round_: int) -> RoundSummary:
