@@ -56,9 +56,10 @@ def check(port: int, tracking_uri: str) -> None:
             sys.exit(f"--port: {port} cannot be used on {HOST} ({error}); choose another one")
 
 
-def page(port: int, experiment_id: str, level: str, **view: str) -> str:
-    """The address of the experiment's page with the runs of one level (run, round or phase), from all times."""
-    query = {"searchFilter": f"tags.level = '{level}'", "startTime": "ALL", "workflowType": "machine_learning", **view}
+def page(port: int, experiment_id: str, level: str, **order: str) -> str:
+    """The address of the charts of all runs of one level (run, round or phase). The bare address opens on chats and traces."""
+    query = {"searchFilter": f"tags.level = '{level}'", "startTime": "ALL", "compareRunsMode": "CHART", **order}
+    query["workflowType"] = "machine_learning"
     return f"http://{HOST}:{port}/#/experiments/{experiment_id}/runs?{urlencode(query, quote_via=quote)}"
 
 
@@ -74,11 +75,9 @@ def serve(port: int, tracking_uri: str, experiment_id: str) -> None:
     server = subprocess.Popen(command, env=environment, start_new_session=True)
     try:
         _wait_until_ready(server, port)
-        say("dashboard (Ctrl-C stops it)")
-        say(f"  charts of all runs: {page(port, experiment_id, 'run', compareRunsMode='CHART')}")
-        say(
-            f"  the best rounds:    {page(port, experiment_id, 'round', orderByKey='metrics.`heldout_sampled`', orderByAsc='false')}"
-        )
+        say(f"dashboard: {page(port, experiment_id, 'run')} (Ctrl-C stops it)")
+        best = page(port, experiment_id, "round", orderByKey="metrics.`heldout_sampled`", orderByAsc="false")
+        say(f"the best rounds: {best}")
         server.wait()
     except KeyboardInterrupt:
         say("dashboard stopped")

@@ -54,8 +54,6 @@ What to look at, and what to search for:
 - the report of a run: its artifact `report.html`
 - the Solvers with their accuracies: *Models*; the alias `best` is the best round of a run
 """
-# What the dashboard makes of the experiment: a description, and pages about training where it would open on chats and traces.
-EXPERIMENT_TAGS = {NOTE: DESCRIPTION, "mlflow.experimentKind": "custom_model_development"}
 QUANTILES = (0.1, 0.5, 0.9)
 MOST_PARAMS = 100  # MLflow takes at most this many parameters in one call
 
@@ -92,7 +90,7 @@ def _experiment(client: MlflowClient, artifacts: Path | None) -> str:
     experiment = client.get_experiment_by_name(EXPERIMENT)
     if experiment is None:
         location = None if artifacts is None else str(artifacts)
-        return str(client.create_experiment(EXPERIMENT, location, tags=EXPERIMENT_TAGS))
+        return str(client.create_experiment(EXPERIMENT, location, tags={NOTE: DESCRIPTION}))
     if artifacts is not None and experiment.artifact_location != str(artifacts):
         raise ValueError(
             f"tracking_uri: the store in {artifacts.parent} was made elsewhere and keeps its artifacts in "
@@ -100,9 +98,8 @@ def _experiment(client: MlflowClient, artifacts: Path | None) -> str:
         )
     if experiment.lifecycle_stage == "deleted":  # in the dashboard; MLflow refuses to log to it or to reuse its name
         client.restore_experiment(experiment.experiment_id)
-    for key, value in EXPERIMENT_TAGS.items():
-        if experiment.tags.get(key) != value:  # made by an older version of this file
-            client.set_experiment_tag(experiment.experiment_id, key, value)
+    if experiment.tags.get(NOTE) != DESCRIPTION:  # of an older version of this file
+        client.set_experiment_tag(experiment.experiment_id, NOTE, DESCRIPTION)
     return str(experiment.experiment_id)
 
 
