@@ -57,7 +57,8 @@ def register_solver(config: Config, tracked: TrackedRun, round_: int, path: str,
         return
     tags = {"run": config.name, "round": str(round_), "seed": str(config.seed), "base": config.model.path}
     tags |= {key: f"{value:.4f}" for key, value in metrics.items()}
-    client.create_model_version(name, path, tracked.run_id, tags=tags, description=f"The Solver after round {round_}.")
+    told = f"After round {round_}" + (f": {by} {metrics[by]:.3f}." if by else ".")
+    client.create_model_version(name, path, tracked.run_id, tags=tags, description=told)
     versions = [version for version in client.search_model_versions(f"name = '{name}'") if by in version.tags]
     if versions:
         client.set_registered_model_alias(name, BEST, max(versions, key=lambda version: float(version.tags[by])).version)
