@@ -10,7 +10,7 @@ OPTIONS = --iter $(ITER) --profile $(PROFILE) $(if $(NAME),--name $(NAME)) $(if 
 
 LOOK = $(if $(NAME),--name $(NAME)) $(if $(RUNS),--runs-dir $(RUNS))
 
-.PHONY: help setup round submit report status watch best test lint bench base dashboard clean lock
+.PHONY: help setup round submit report status watch best docs test lint bench base dashboard clean lock
 
 help:  ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -41,6 +41,9 @@ watch: setup  ## a run as it goes, until Ctrl-C
 
 best: setup  ## the best rounds of all runs (METRIC=heldout_sampled)
 	@$(PY) -m jobs.best $(if $(METRIC),--metric $(METRIC))
+
+docs: setup  ## write docs/settings.md anew from the schema
+	@$(PY) -m jobs.docs
 
 test: setup  ## all tests that this machine can run
 	@$(PY) -m pytest -q
