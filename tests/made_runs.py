@@ -63,7 +63,7 @@ def votes(index: int, text: str | None) -> dict[str, Any]:
     answers = [["3", "3", "4", None], ["3", "3", "3", "3"], ["1", "2", "3", "<b>4</b>"]][index % 3] if text else []
     count = [2, 4, 1][index % 3] if text else 0
     return {"question": printable(text), "answers": answers, "majority": answers[0] if text else None, "count": count,
-            "total": len(answers), "p_hat": count / 4}  # fmt: skip
+            "total": len(answers), "p_hat": count / 4, "invalid": 0.25 * (index % 2)}  # fmt: skip
 
 
 def printable(text: str | None) -> str | None:

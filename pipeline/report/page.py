@@ -102,6 +102,7 @@ def content(run: RunData) -> dict[str, Any]:
         "progress": progress(begun),
         "written": datetime.fromtimestamp(run.written, UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "samples": ", ".join(sorted({str(benchmark["samples"]) for benchmark in config["evaluation"]["benchmarks"].values()})),
+        "scorers": config["reward"].get("scorers", []),  # older runs had no choice
         "settings": list(settings(config)),
     }
 
