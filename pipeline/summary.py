@@ -42,15 +42,14 @@ def close_round(run: Run, round_: int, tracked: Any) -> None:
 def description(run: Run, last: int) -> str:
     """The run in a table of Markdown, for its page in MLflow."""
     names = list(accuracies(run, last))
-    lines = ["| | " + " | ".join(names) + " | right labels |", "|---" * (len(names) + 2) + "|"]
+    way = next((way for ways in accuracies(run, last).values() for way in ways), "")
+    rows = [["", *names, "right labels"], ["---"] * (len(names) + 2)]
     for number in range(last + 1):
-        cells = [next(iter(accuracies(run, number).get(name, {}).values()), None) for name in names]
+        cells = [accuracies(run, number).get(name, {}).get(way) for name in names]
         cells.append(run.state.stage(number, "curriculum").get("label_accuracy"))
-        shown = ("" if cell is None else f"{100 * cell:.1f}" for cell in cells)
-        lines.append(f"| {f'round {number}' if number else 'base'} | " + " | ".join(shown) + " |")
-    way = next((way for ways in accuracies(run, last).values() for way in ways), "held-out")
-    told = f"Accuracy ({way}) and share of right pseudo-labels, in percent; more in the artifact `report.html`."
-    return "\n".join([told, "", *lines])
+        rows.append([f"round {number}" if number else "base", *("" if cell is None else f"{100 * cell:.1f}" for cell in cells)])
+    told = f"Accuracy ({way or 'no benchmark'}) and share of right pseudo-labels, in percent; more in the artifact `report.html`."
+    return "\n".join([told, "", *("| " + " | ".join(row) + " |" for row in rows)])
 
 
 def summarise(run: Run, round_: int) -> RoundSummary:

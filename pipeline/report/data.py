@@ -44,6 +44,7 @@ class Round:
     """Everything known of a round. Empty lists and dicts stand for what has not happened yet."""
 
     number: int
+    finished: bool
     metrics: dict[str, list[dict[str, float]]]  # by role, one entry a step
     steps: list[Step]
     funnel: dict[str, Any]
@@ -98,6 +99,7 @@ def read_round(folder: Path, manifest: dict[str, Any], oracle: Oracle, number: i
     evaluated = stage_of(manifest, number, "evaluation").get("done")
     return Round(
         number=number,
+        finished=bool(evaluated),
         metrics=metrics,
         steps=[read_step(step, read_table(path), weight, oracle) for step, path in enumerate(tables, start=1)],
         funnel=funnel,

@@ -116,7 +116,7 @@ def progress(begun: list[Round]) -> str:
     if not begun:
         return "No round has begun."
     last = begun[-1]
-    if last.accuracy:
+    if last.finished:
         return f"{last.number} round{'s' if last.number > 1 else ''} finished."
     steps = {role: len(metrics) for role, metrics in last.metrics.items()}
     return f"Unfinished: round {last.number}, {steps['challenger']} Challenger and {steps['solver']} Solver steps made."

@@ -82,6 +82,14 @@ def test_a_run_is_reported_as_far_as_it_got(tmp_path: Path, until: str, oracle: 
     assert ("Steps of work" in page.text) == (oracle is not None)
 
 
+def test_a_run_without_benchmarks(tmp_path: Path) -> None:
+    config = made_config(tmp_path)
+    config.evaluation.benchmarks = {}
+    page = page_of(write_run(config, 1))
+    assert "1 round finished" in page.text
+    assert "the run has no benchmarks" in page.text
+
+
 def test_a_run_that_has_only_begun(tmp_path: Path) -> None:
     page = page_of(write_run(made_config(tmp_path), 0))
     assert "No round has begun" in page.text
