@@ -8,7 +8,9 @@ PY := .venv/bin/python
 EXTRA ?= $(if $(wildcard .venv/.installed-gpu),gpu,cpu)
 OPTIONS = --iter $(ITER) --profile $(PROFILE) $(if $(NAME),--name $(NAME)) $(if $(SEED),--seed $(SEED)) $(if $(SET),--set $(SET))
 
-.PHONY: help setup round submit test lint bench base dashboard clean lock
+LOOK = $(if $(NAME),--name $(NAME)) $(if $(RUNS),--runs-dir $(RUNS))
+
+.PHONY: help setup round submit report status watch best docs test lint bench base dashboard clean lock
 
 help:  ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -27,6 +29,21 @@ round: setup  ## run what is missing up to round ITER (PROFILE NAME SEED SET="se
 
 submit: setup  ## the same on a Ray cluster: RAY_ADDRESS=http://head:8265
 	@$(PY) -m jobs.submit $(OPTIONS)
+
+report: setup  ## one HTML page about a run (NAME, else the latest; RUNS=folder)
+	@$(PY) -m jobs.report $(LOOK)
+
+status: setup  ## how far each run is (NAME for one)
+	@$(PY) -m jobs.status $(LOOK)
+
+watch: setup  ## a run as it goes, until Ctrl-C
+	@$(PY) -m jobs.watch $(LOOK)
+
+best: setup  ## the best rounds of all runs (METRIC=heldout_sampled)
+	@$(PY) -m jobs.best $(if $(METRIC),--metric $(METRIC))
+
+docs: setup  ## write docs/settings.md anew from the schema
+	@$(PY) -m jobs.docs
 
 test: setup  ## all tests that this machine can run
 	@$(PY) -m pytest -q

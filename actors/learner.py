@@ -209,7 +209,7 @@ class Learner:
         return found
 
     def _buckets(self) -> Iterator[list[Named]]:
-        """Whole parameters by HF name, LoRA merged, some at a time; under ZeRO-3 gathered, and gone once the next are asked for."""
+        """Whole parameters by HF name, LoRA merged, some at a time; under ZeRO-3 gathered until the next are asked for."""
         from deepspeed.runtime.zero import GatheredParameters
 
         policy = self.engine.module

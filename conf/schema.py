@@ -150,7 +150,9 @@ class EvaluationConfig:
         default_factory=dict, metadata={"help": "held-out sets by name, each with `path` and `samples`"}
     )
     oracle: str | None = setting(
-        None, "module whose true_answer(question) knows right answers, for reports alone; none where there is no such thing"
+        None,
+        "module whose true_answer(question) -> str | None knows right answers and whose difficulty(question) -> int | None, "
+        "which it need not have, measures questions; for reports alone, null where there is no such thing",
     )
 
 

@@ -16,6 +16,7 @@ import urllib.request
 from importlib.metadata import PackageNotFoundError, version
 from types import FrameType
 from urllib.error import URLError
+from urllib.parse import quote, urlencode
 
 from conf.schema import Config
 from pipeline.display import say
@@ -32,11 +33,11 @@ def main() -> None:
     parser.add_argument("--tracking-uri", default=Config.tracking_uri, help="sqlite:///<file> (default: %(default)s)")
     arguments = parser.parse_args()
     check(arguments.port, arguments.tracking_uri)
-    try:
-        open_store(arguments.tracking_uri)  # makes it if need be, with its artifacts beside it, so that runs can start later
+    try:  # makes the store if need be, with its artifacts beside it, so that runs can start later
+        _, experiment_id = open_store(arguments.tracking_uri)
     except ValueError as error:
         sys.exit(str(error))
-    serve(arguments.port, arguments.tracking_uri)
+    serve(arguments.port, arguments.tracking_uri, experiment_id)
 
 
 def check(port: int, tracking_uri: str) -> None:
@@ -55,7 +56,14 @@ def check(port: int, tracking_uri: str) -> None:
             sys.exit(f"--port: {port} cannot be used on {HOST} ({error}); choose another one")
 
 
-def serve(port: int, tracking_uri: str) -> None:
+def page(port: int, experiment_id: str, level: str, **order: str) -> str:
+    """The address of the charts of all runs of one level (run, round or phase). The bare address opens on chats and traces."""
+    query = {"searchFilter": f"tags.level = '{level}'", "startTime": "ALL", "compareRunsMode": "CHART", **order}
+    query["workflowType"] = "machine_learning"
+    return f"http://{HOST}:{port}/#/experiments/{experiment_id}/runs?{urlencode(query, quote_via=quote)}"
+
+
+def serve(port: int, tracking_uri: str, experiment_id: str) -> None:
     """Run the server until Ctrl-C or SIGTERM, then stop it with every process it started."""
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
@@ -67,7 +75,9 @@ def serve(port: int, tracking_uri: str) -> None:
     server = subprocess.Popen(command, env=environment, start_new_session=True)
     try:
         _wait_until_ready(server, port)
-        say(f"dashboard: http://{HOST}:{port} (Ctrl-C stops it)")
+        say(f"dashboard: {page(port, experiment_id, 'run')} (Ctrl-C stops it)")
+        best = page(port, experiment_id, "round", orderByKey="metrics.`heldout_sampled`", orderByAsc="false")
+        say(f"the best rounds: {best}")
         server.wait()
     except KeyboardInterrupt:
         say("dashboard stopped")

@@ -1,6 +1,7 @@
 """Held-out problems, read from a file of the user's."""
 
 import json
+from collections import defaultdict
 from typing import Any
 
 import pyarrow.parquet as pq
@@ -25,3 +26,17 @@ def read_benchmark(name: str, path: str) -> list[dict[str, Any]]:
     if not rows or not all(isinstance(row, dict) and {"question", "answer"} <= row.keys() for row in rows):
         raise ConfigError(f"{setting}={path}: needs rows with the columns `question` and `answer`.")
     return [row | {"question": str(row["question"]), "answer": str(row["answer"])} for row in rows]
+
+
+def by_band(name: str, rows: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    """The rows of a benchmark under its name, and those of each of its bands under `name_band`.
+
+    A band called "transfer" is reported on its own and left out of the benchmark.
+    """
+    groups: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for row in rows:
+        if row["band"] != "transfer":
+            groups[name].append(row)
+        if row["band"]:
+            groups[f"{name}_{row['band']}"].append(row)
+    return groups

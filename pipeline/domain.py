@@ -16,6 +16,7 @@ from random import Random
 from pipeline import domain_text as words
 from pipeline.domain_text import FORMS, TRANSFER_FORM, Line, Move, Operand, Problem, Ref, apply, chain, effort, run, value_of
 
+MAX_CHARS = 2000  # a longer text is none of the domain's; the patterns below take time that is quadratic in the length
 BANDS: Mapping[str, tuple[int, int]] = {"easy": (1, 3), "medium": (4, 6), "hard": (8, 12)}  # difficulty, both ends included
 
 
@@ -110,6 +111,8 @@ def parse(question: str) -> Problem | None:
     bare numbers may go below zero. At least one step has to be worked.
     """
     text = question.strip()
+    if len(text) > MAX_CHARS:
+        return None
     problem = read_expression(text)
     sentences = re.findall(r"[^.?]+[.?]", text)
     if problem is None and len(sentences) >= 2 and " ".join(s.strip() for s in sentences) == text:

@@ -1,12 +1,11 @@
 """Held-out accuracy of a Solver: sampled (mean@k), greedy, and by the majority of the k samples."""
 
-from collections import defaultdict
 from typing import Any
 
 import ray
 
 from pipeline.answers import draw_answers, draw_votes
-from pipeline.benchmarks import read_benchmark
+from pipeline.benchmarks import by_band, read_benchmark
 from pipeline.display import PhaseProgress
 from pipeline.run import Run
 from pipeline.state import EVALUATION, write_table
@@ -30,7 +29,8 @@ def evaluate(run: Run, round_: int) -> None:
             write_table(run.state.round_folder(round_) / "evaluation" / f"{name}.parquet", rows, EVALUATION)
             accuracies |= accuracy_by_band(name, rows)
             progress.update(number)
-        tracked.log_step({f"{name}_{way}": value for name, ways in accuracies.items() for way, value in ways.items()}, round_)
+        for record in (tracked, run.tracker.round(round_), run.tracker):
+            record.log_step(as_metrics(accuracies), round_)
     run.state.record(round_, "evaluation", done=True, accuracies=accuracies, seconds=run.clock.take())
 
 
@@ -59,21 +59,21 @@ def evaluate_benchmark(run: Run, solver: Any, name: str, problems: list[dict[str
 
 
 def accuracy_by_band(name: str, rows: list[dict[str, Any]]) -> Accuracies:
-    """Mean accuracies over a benchmark and over each of its bands (`name_band`).
-
-    A band called "transfer" is reported on its own and left out of the benchmark's mean.
-    """
-    groups: dict[str, list[dict[str, Any]]] = defaultdict(list)
-    for row in rows:
-        if row["band"] != "transfer":
-            groups[name].append(row)
-        if row["band"]:
-            groups[f"{name}_{row['band']}"].append(row)
+    """Mean accuracies over a benchmark and over each of its bands (`name_band`)."""
     return {
         group: {
             way: sum(row[way] for row in members) / len(members)
             for way in ("sampled", "greedy", "majority")
             if members[0][way] is not None
         }
-        for group, members in groups.items()
+        for group, members in by_band(name, rows).items()
     }
+
+
+def as_metrics(accuracies: Accuracies) -> dict[str, float]:
+    """Accuracies under the names that they have in the tracking store.
+
+    >>> as_metrics({"heldout": {"greedy": 0.5}})
+    {'heldout_greedy': 0.5}
+    """
+    return {f"{name}_{way}": value for name, ways in accuracies.items() for way, value in ways.items()}

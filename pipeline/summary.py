@@ -1,27 +1,33 @@
 """The end of a round: what changed, in the terminal and in MLflow."""
 
-from collections import Counter
 from typing import Any
 
 from pipeline.curriculum import kept_questions, true_answers
 from pipeline.display import Example, RoundSummary, round_summary
+from pipeline.evaluate import as_metrics
 from pipeline.plots import accuracy_by_round, time_split
+from pipeline.registry import register_solver
+from pipeline.report.page import REPORT, write_report
 from pipeline.run import Run
+from pipeline.runs import round_seconds
 
 EXAMPLES = 5
 
 
 def close_round(run: Run, round_: int, tracked: Any) -> None:
-    """Prints the round's table, logs the round's figures, and marks the round as finished."""
+    """Prints the round's table, logs the round's figures, marks the round as finished, and writes the report."""
     summary = summarise(run, round_)
     tracked.log_figure(time_split(summary.seconds), "time_split")
     tracked.log_step({f"seconds_{part}": spent for part, spent in summary.seconds.items()}, round_)
+    curriculum = {"kept_share": summary.questions_kept / max(1, summary.questions_written)}
     if summary.label_accuracy is not None:
-        run.tracker.log_step({"label_accuracy": summary.label_accuracy}, round_)
-    for number in (round_ - 1, round_):
-        run.tracker.log_step(
-            {f"{name}_{way}": value for name, ways in accuracies(run, number).items() for way, value in ways.items()}, number
-        )
+        curriculum["label_accuracy"] = summary.label_accuracy
+    for record in (tracked, run.tracker):
+        record.log_step(curriculum, round_)
+    measured = as_metrics(accuracies(run, round_))
+    by = next(iter(measured), "")
+    register_solver(run.config, tracked, round_, run.policy_path("solver", round_), measured | curriculum, by)
+    run.tracker.describe(description(run, round_))
     rows = [
         {"round": number, "benchmark": name, **ways}
         for number in range(round_ + 1)
@@ -30,6 +36,20 @@ def close_round(run: Run, round_: int, tracked: Any) -> None:
     run.tracker.log_figure(accuracy_by_round(rows), "accuracy_by_round")
     run.state.record(round_, "summary", done=True)
     round_summary(summary)
+    run.tracker.log_file(write_report(run.state.folder))  # last: the round is finished, whatever becomes of its picture
+
+
+def description(run: Run, last: int) -> str:
+    """The run in a table of Markdown, for its page in MLflow."""
+    names = list(accuracies(run, last))
+    way = next((way for ways in accuracies(run, last).values() for way in ways), "")
+    rows = [["", *names, "right labels"], ["---"] * (len(names) + 2)]
+    for number in range(last + 1):
+        cells = [accuracies(run, number).get(name, {}).get(way) for name in names]
+        cells.append(run.state.stage(number, "curriculum").get("label_accuracy"))
+        rows.append([f"round {number}" if number else "base", *("" if cell is None else f"{100 * cell:.1f}" for cell in cells)])
+    told = f"Accuracy ({way or 'no benchmark'}) and share of right pseudo-labels, in percent; more in the artifact `report.html`."
+    return "\n".join([told, "", *("| " + " | ".join(row) + " |" for row in rows)])
 
 
 def summarise(run: Run, round_: int) -> RoundSummary:
@@ -50,12 +70,13 @@ def summarise(run: Run, round_: int) -> RoundSummary:
         p_hat_first=p_hats[0] if p_hats else None,
         p_hat_last=p_hats[-1] if p_hats else None,
         examples=examples(run, round_),
-        seconds=seconds(run, round_),
+        seconds=round_seconds(run.state.data, round_),
         paths={
             "curriculum": str(folder / "curriculum.parquet"),
             "Challenger": run.policy_path("challenger", round_),
             "Solver": run.policy_path("solver", round_),
             "manifest": str(run.state.path),
+            "report": str(run.state.folder / REPORT),
         },
         next_command=next_command(run, round_),
     )
@@ -71,17 +92,6 @@ def examples(run: Run, round_: int) -> list[Example]:
     picked = [kept[index * len(kept) // EXAMPLES] for index in range(min(EXAMPLES, len(kept)))]
     truths = true_answers(run, [row["question"] for row in picked]) or [None] * len(picked)
     return [Example(row["question"], row["p_hat"], row["majority"], truth) for row, truth in zip(picked, truths, strict=True)]
-
-
-def seconds(run: Run, round_: int) -> dict[str, float]:
-    """Wall-clock seconds of the round by part; round 1 counts the evaluation of the base model, too."""
-    spent: Counter[str] = Counter()
-    for role in ("challenger", "solver"):
-        for step in run.state.stage(round_, role).get("metrics", []):
-            spent.update({name.removeprefix("seconds_"): value for name, value in step.items() if name.startswith("seconds_")})
-    for number, stage in [(round_, "curriculum"), (round_, "evaluation")] + [(0, "evaluation")] * (round_ == 1):
-        spent.update(run.state.stage(number, stage).get("seconds", {}))
-    return dict(spent)
 
 
 def next_command(run: Run, round_: int) -> str:

@@ -39,11 +39,21 @@ from mlflow.tracking import MlflowClient
 logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)  # the making of a new store's tables is not news
 
 EXPERIMENT = "r-zero"
-DESCRIPTION = (
-    "A Challenger and a Solver grow from one base model, with no task and no label from outside. A run holds its rounds, a round "
-    "its phases: **challenger** (learns to pose questions at the edge of the Solver's ability), **curriculum** (questions and "
-    "majority answers), **solver** (learns from them), **evaluation** (held-out accuracy). Both roles use the same metric names."
-)
+NOTE = "mlflow.note.content"  # the tag that the dashboard shows as a description
+DESCRIPTION = """\
+A **Challenger** and a **Solver** grow from one base model, with no task and no label from outside. A run holds its rounds, a
+round its phases: *challenger* (learns to pose questions at the edge of the Solver's ability), *curriculum* (questions and
+majority answers), *solver* (learns from them), *evaluation* (held-out accuracy). Both roles use the same metric names.
+
+What to look at, and what to search for:
+
+- how far the rounds got: `tags.level = 'run'`, chart `heldout_sampled` and `label_accuracy` (the step is the round)
+- the best round: `tags.level = 'round'`, sorted by `heldout_sampled`
+- do both roles learn: `tags.role = 'challenger'` or `tags.role = 'solver'`, chart `reward_mean`, `p_hat_mean`, `entropy`, `kl`
+- is there variety left: `tags.role = 'challenger'`, chart `distinct_clusters`, `response_length`
+- the report of a run: its artifact `report.html`
+- the Solvers with their accuracies: *Models*; the alias `best` is the best round of a run
+"""
 QUANTILES = (0.1, 0.5, 0.9)
 MOST_PARAMS = 100  # MLflow takes at most this many parameters in one call
 
@@ -80,7 +90,7 @@ def _experiment(client: MlflowClient, artifacts: Path | None) -> str:
     experiment = client.get_experiment_by_name(EXPERIMENT)
     if experiment is None:
         location = None if artifacts is None else str(artifacts)
-        return str(client.create_experiment(EXPERIMENT, location, tags={"mlflow.note.content": DESCRIPTION}))
+        return str(client.create_experiment(EXPERIMENT, location, tags={NOTE: DESCRIPTION}))
     if artifacts is not None and experiment.artifact_location != str(artifacts):
         raise ValueError(
             f"tracking_uri: the store in {artifacts.parent} was made elsewhere and keeps its artifacts in "
@@ -88,6 +98,8 @@ def _experiment(client: MlflowClient, artifacts: Path | None) -> str:
         )
     if experiment.lifecycle_stage == "deleted":  # in the dashboard; MLflow refuses to log to it or to reuse its name
         client.restore_experiment(experiment.experiment_id)
+    if experiment.tags.get(NOTE) != DESCRIPTION:  # of an older version of this file
+        client.set_experiment_tag(experiment.experiment_id, NOTE, DESCRIPTION)
     return str(experiment.experiment_id)
 
 
@@ -177,11 +189,14 @@ class Tracker(TrackedRun):
         client, self._experiment_id = open_store(config.tracking_uri)
         if parent_id is None or not _exists(client, parent_id):
             tags = {"model": config.model.path, "profile": config.profile, "seed": str(config.seed)}
+            tags |= {"level": "run", "run": config.name}
             commit = _git_commit()
             if commit:
                 tags["mlflow.source.git.commit"] = commit
             parent_id = client.create_run(self._experiment_id, tags=tags, run_name=config.name).info.run_id
         super().__init__(client, parent_id)
+        self._name = config.name
+        self._tags = {"run": config.name, "seed": str(config.seed), "profile": config.profile}
 
     @property
     def parent_id(self) -> str:
@@ -189,11 +204,13 @@ class Tracker(TrackedRun):
 
     def round(self, number: int) -> TrackedRun:
         """The run of a round, nested in the parent."""
-        return self._nested(self.run_id, f"round-{number}")
+        name = f"{self._name} round {number}" if number else f"{self._name} base"
+        return self._nested(self.run_id, f"round-{number}", name, {"level": "round", "round": str(number)})
 
     def phase(self, round_: int, role: str) -> TrackedRun:
         """The run of a phase ("challenger", "curriculum", "solver" or "evaluation"), nested in its round."""
-        return self._nested(self.round(round_).run_id, role)
+        name = f"{self._name} round {round_} {role}" if round_ else f"{self._name} base {role}"
+        return self._nested(self.round(round_).run_id, role, name, {"level": "phase", "round": str(round_), "role": role})
 
     def log_config(self, config: Config) -> None:
         """Record the settings: all of them as config.yaml, and each as a parameter, named as on the command line.
@@ -211,14 +228,18 @@ class Tracker(TrackedRun):
             if known.get(key, value) != value:
                 self.client.set_tag(self.run_id, f"changed.{key}", value)
 
-    def _nested(self, parent_id: str, name: str) -> TrackedRun:
-        """The run `name` under `parent_id`: found by its tags, or made."""
-        wanted = f"tags.`mlflow.parentRunId` = '{parent_id}' and tags.part = '{name}'"
+    def describe(self, markdown: str) -> None:
+        """Puts a text on the page of the run."""
+        self.client.set_tag(self.run_id, NOTE, markdown)
+
+    def _nested(self, parent_id: str, part: str, name: str, tags: Mapping[str, str]) -> TrackedRun:
+        """The run of a part of `parent_id`: found by its tags, or made under a name that tells it from other runs' parts."""
+        wanted = f"tags.`mlflow.parentRunId` = '{parent_id}' and tags.part = '{part}'"
         found = self.client.search_runs([self._experiment_id], wanted, max_results=1)
         if found:
             return TrackedRun(self.client, found[0].info.run_id)
-        tags = {"mlflow.parentRunId": parent_id, "part": name}
-        return TrackedRun(self.client, self.client.create_run(self._experiment_id, tags=tags, run_name=name).info.run_id)
+        made = {"mlflow.parentRunId": parent_id, "part": part, **self._tags, **tags}
+        return TrackedRun(self.client, self.client.create_run(self._experiment_id, tags=made, run_name=name).info.run_id)
 
 
 def _exists(client: MlflowClient, run_id: str) -> bool:

@@ -40,6 +40,8 @@ ILL_POSED = [
     "Start with 10. Add 7.",
     "Start with 10. Add 7.  What do you get? What do you get?",
     "Prove that there are infinitely many primes.",
+    "Compute 1" + " + 1" * 5000 + ".",  # longer than any problem of the domain
+    "long " * 50_000,
 ]
 
 

@@ -42,13 +42,23 @@ def test_runs_are_nested_and_described(tracker: Tracker, config: Config) -> None
     phase = tracker.phase(1, "challenger")
     round_ = tracker.round(1)
     parent, middle, leaf = (tracker.client.get_run(run.run_id) for run in (tracker, round_, phase))
-    assert (parent.info.run_name, middle.info.run_name, leaf.info.run_name) == ("tiny", "round-1", "challenger")
+    names = (parent.info.run_name, middle.info.run_name, leaf.info.run_name)
+    assert names == ("tiny", "tiny round 1", "tiny round 1 challenger")
+    assert [run.data.tags["level"] for run in (parent, middle, leaf)] == ["run", "round", "phase"]
+    assert (leaf.data.tags["round"], leaf.data.tags["role"], leaf.data.tags["run"]) == ("1", "challenger", "tiny")
     assert middle.data.tags["mlflow.parentRunId"] == tracker.parent_id
     assert leaf.data.tags["mlflow.parentRunId"] == round_.run_id
     assert (parent.data.tags["model"], parent.data.tags["profile"], parent.data.tags["seed"]) == ("assets/tiny-base", "tiny", "0")
     experiment = tracker.client.get_experiment_by_name(EXPERIMENT)
     assert experiment is not None
     assert "Challenger" in experiment.tags["mlflow.note.content"]
+
+
+def test_an_older_description_of_the_experiment_is_replaced(config: Config) -> None:
+    client, experiment_id = open_store(config.tracking_uri)
+    client.set_experiment_tag(experiment_id, "mlflow.note.content", "old")
+    open_store(config.tracking_uri)
+    assert "What to look at" in client.get_experiment(experiment_id).tags["mlflow.note.content"]
 
 
 def test_a_resumed_run_continues_the_same_runs(tracker: Tracker, config: Config) -> None:

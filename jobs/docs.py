@@ -1,0 +1,60 @@
+"""Writes docs/settings.md from conf/schema.py: `make docs`. A test fails where the file and the schema differ."""
+
+import sys
+from dataclasses import Field, fields
+from itertools import groupby
+
+from omegaconf import OmegaConf
+
+from conf.load import ROOT, profiles, settings, shown, valid
+from conf.schema import BenchmarkConfig, Config
+from pipeline.state import FREE_SETTINGS
+
+PATH = ROOT / "docs" / "settings.md"
+HEAD = """\
+# Settings
+
+<!-- Made by `make docs` from conf/schema.py: change the help texts there. -->
+
+Every setting of a run, with the default of the schema; the profile `tiny` adds a held-out set and the oracle to it. Give others
+as `make round SET="challenger.steps=8 reward.lambda=0.5"`, or in a YAML file of your own with `PROFILE=path/to/file.yaml`; `SET`
+wins over the profile. A name that does not exist, or a value that is not valid, stops the run before anything starts. The
+profiles in `conf/`: {profiles}.
+
+A run goes on only under the settings that it was started with. Those marked † change where and how fast a run goes, not what
+comes out of it, and may differ when it goes on.
+"""
+
+
+def settings_page() -> str:
+    """The page in Markdown."""
+    default = OmegaConf.structured(Config)
+    rows = [(shown(name), written(OmegaConf.select(default, name)), field) for name, field in settings()]
+    rows += [(f"evaluation.benchmarks.NAME.{field.name}", str(field.default), field) for field in fields(BenchmarkConfig)]
+    parts = [HEAD.format(profiles=", ".join(f"`{name}`" for name in profiles()))]
+    for section, members in groupby(rows, lambda row: row[0].partition(".")[0] if "." in row[0] else ""):
+        parts.append(f"## {section or 'The run'}\n")
+        parts.append("| setting | default | valid | meaning |\n|---|---|---|---|")
+        parts.append("\n".join(line(*row) for row in members) + "\n")
+    return "\n".join(parts)
+
+
+def written(value: object) -> str:
+    """A value as it is written in YAML."""
+    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def line(name: str, default: str, field: Field) -> str:
+    free = " †" if name.startswith(FREE_SETTINGS) else ""
+    cells = (f"`{name}`{free}", f"`{default}`" if default else "", valid(field).removeprefix("valid: "), field.metadata["help"])
+    return "| " + " | ".join(cell.replace("|", "\\|").replace("<", "&lt;") for cell in cells) + " |"
+
+
+def main() -> int:
+    PATH.write_text(settings_page())
+    print(PATH.relative_to(ROOT))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

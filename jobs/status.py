@@ -1,0 +1,110 @@
+"""How far the runs are: `make status`, and `make status NAME=tiny` for one. Starts nothing and disturbs nothing."""
+
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Group, RenderableType
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from conf.load import ConfigError
+from jobs.report import options
+from pipeline.display import WAYS, console, duration, printable
+from pipeline.progress import Progress, read_progress
+from pipeline.runs import find_run, run_folders
+
+BARS = "▁▂▃▄▅▆▇█"
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Exit status: 0 shown, 2 there is no such run."""
+    chosen = options("jobs.status", "Show how far each run is, or one of them in detail.").parse_args(arguments)
+    try:
+        first = find_run(chosen.runs_dir, chosen.name)
+    except ConfigError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    console.print(one_run(read_progress(first)) if chosen.name else all_runs(run_folders(chosen.runs_dir)))
+    return 0
+
+
+def all_runs(folders: Sequence[Path]) -> RenderableType:
+    """A line for each run, the one that was written to last first; a dot says that a process works on it."""
+    table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    for name in ("run", "profile", "round", "phase", "reward", "p-hat", "accuracy, %", "time"):
+        number = name in ("round", "reward", "p-hat", "time")
+        table.add_column(name, justify="right" if number else "left", no_wrap=name != "profile")
+    for progress in map(read_progress, folders):
+        table.add_row(
+            Text.assemble(("● " if progress.working else "  ", "green"), printable(progress.name, 20)),
+            printable(progress.profile, 16),
+            str(progress.round),
+            phase(progress),
+            f"{progress.rewards[-1]:.2f}" if progress.rewards else "-",
+            f"{progress.p_hats[-1]:.2f}" if progress.p_hats else "-",
+            " ".join(f"{100 * next(iter(ways.values())):.0f}" for _, ways in progress.accuracy[-6:]) or "-",
+            duration(progress.seconds),
+        )
+    return table
+
+
+def one_run(progress: Progress) -> RenderableType:
+    """A run in some ten lines: where it is, its last steps, its accuracies."""
+    head = Text.assemble((printable(progress.name, 40), "bold"), f"  {printable(progress.profile, 20)}  ", state(progress))
+    grid = Table.grid(padding=(0, 2, 0, 0))
+    grid.add_column(style="dim", min_width=8)
+    grid.add_column()
+    grid.add_row("where", f"{f'round {progress.round}' if progress.round else 'base'}, {phase(progress)}")
+    if progress.total and progress.stage:
+        grid.add_row("", ProgressBar(total=progress.total, completed=progress.done, width=40))
+    if progress.stage_left is not None:
+        whole = f", {duration(progress.round_left)} in the round" if progress.round_left is not None else ""
+        grid.add_row("left", f"about {duration(progress.stage_left)} in this phase{whole}")
+    for name, values in (("reward", progress.rewards), ("p-hat", progress.p_hats)):
+        if values:
+            grid.add_row(name, f"{sparkline(values)}  {values[-1]:.2f}")
+    grid.add_row("time", f"{duration(progress.seconds)} of work, last written {age(progress)}")
+    parts: list[RenderableType] = [head, grid]
+    if progress.accuracy:
+        table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
+        table.add_column("accuracy, %")
+        for number, _ in progress.accuracy:
+            table.add_column("base" if number == 0 else f"round {number}", justify="right")
+        for way in (way for way in WAYS if any(way in ways for _, ways in progress.accuracy)):
+            table.add_row(way, *(f"{100 * ways[way]:.1f}" if way in ways else "-" for _, ways in progress.accuracy))
+        parts += ["", table]
+    return Group(*parts)
+
+
+def phase(progress: Progress) -> str:
+    return "finished" if progress.stage is None else f"{progress.stage} {progress.done}/{progress.total}"
+
+
+def state(progress: Progress) -> Text:
+    return Text("running", "green") if progress.working else Text("stopped" if progress.stage else "idle", "dim")
+
+
+def age(progress: Progress) -> str:
+    """How long ago something was written, in the largest unit that fits."""
+    passed = max(0.0, time.time() - progress.written)
+    for unit, length in (("day", 86400), ("hour", 3600), ("minute", 60)):
+        if passed >= length:
+            return f"{passed / length:.0f} {unit}{'s' if round(passed / length) != 1 else ''} ago"
+    return f"{passed:.0f} s ago"
+
+
+def sparkline(values: Sequence[float], width: int = 30) -> str:
+    """The last values as bars from 0 to 1, what rewards and shares lie between.
+
+    >>> sparkline([0, 0.5, 1])
+    '▁▅█'
+    """
+    return "".join(BARS[min(7, max(0, int(value * 8)))] for value in values[-width:])
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,42 @@
+"""The documentation does not go stale: the reference of settings, the links, the commands."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from conf.load import ROOT, settings, shown
+from jobs.docs import PATH, settings_page
+
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def test_the_reference_of_settings_is_that_of_the_schema() -> None:
+    assert PATH.read_text() == settings_page(), "run `make docs`"
+
+
+def anchors(page: Path) -> set[str]:
+    """The anchors that GitHub gives to a page's headings."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
+        if not target.startswith(("http://", "https://")):
+            path, _, anchor = target.partition("#")
+            file = (page.parent / path) if path else page
+            assert file.exists(), target
+            assert not anchor or anchor in anchors(file), target
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_commands_and_settings_that_are_named_exist(page: Path) -> None:
+    text = page.read_text()
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    assert set(re.findall(r"^ *make ([a-z]+)", text, re.MULTILINE)) | set(re.findall(r"`make ([a-z]+)", text)) <= targets
+    known = {shown(name) for name, _ in settings()}
+    sections = {name.partition(".")[0] for name in known if "." in name}
+    named = {name for name in re.findall(r"[\s\"`]([a-z]+\.[a-z_.]+)=", text) if name.partition(".")[0] in sections}
+    assert {name for name in named if not name.startswith("evaluation.benchmarks.")} <= known

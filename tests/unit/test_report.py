@@ -1,0 +1,143 @@
+"""The report: what it says, that it holds for a run in any state, and that what a model wrote stays text."""
+
+import re
+from collections import Counter
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from jobs.report import main
+from pipeline.report.data import read_run
+from pipeline.report.figures import apart, histogram
+from pipeline.report.intervals import bootstrap, wilson
+from pipeline.report.page import render
+from pipeline.report.svg import ticks
+from tests.made_runs import HOSTILE, made_config, write_run
+
+TAGS = """html head meta title style body header main footer h1 h2 h3 p a nav div b i span code small ul li ol dl dt dd table tr
+th td details summary article blockquote figure figcaption svg path text rect circle"""
+ATTRIBUTES = """lang charset name content http-equiv class id href aria-label style viewbox role x y d cx cy r rx width height
+fill-opacity text-anchor dir open"""
+
+
+class Page(HTMLParser):
+    """Every tag and attribute of a page, and its text."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.tags: Counter[str] = Counter()
+        self.attributes: set[str] = set()
+        self.links: set[str] = set()
+        self.ids: set[str] = set()
+        self.text = ""
+        self.feed(page)
+        self.close()
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        self.tags[tag] += 1
+        self.attributes |= {name for name, _ in attributes}
+        self.links |= {value or "" for name, value in attributes if name in ("href", "src")}
+        self.ids |= {value or "" for name, value in attributes if name == "id"}
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def page_of(folder: Path) -> Page:
+    return Page(render(read_run(folder)))
+
+
+def test_what_a_model_wrote_stays_text(tmp_path: Path) -> None:
+    folder = write_run(made_config(tmp_path), 2, questions=HOSTILE)
+    text = render(read_run(folder))
+    page = Page(text)
+    assert set(page.tags) <= set(TAGS.split())
+    assert page.attributes <= set(ATTRIBUTES.split())
+    assert page.tags["h1"] == page.tags["main"] == page.tags["style"] == 1
+    assert "<script>alert(1)</script>" in page.text  # shown, and as text
+    assert "{{ 7 * 7 }}" in page.text
+    assert "<b>4</b>" in page.text  # an answer
+    assert not re.search("[\u202e\u2066\x00\x1b\ud800]", text)
+    assert "long " * 400 not in text
+
+
+def test_the_page_needs_no_network_and_its_links_lead_somewhere(tmp_path: Path) -> None:
+    folder = write_run(made_config(tmp_path), 2)
+    text = render(read_run(folder))
+    page = Page(text)
+    assert page.links == {f"#{name}" for name in page.ids}
+    assert "url(" not in text
+    assert "@import" not in text
+    assert "default-src 'none'" in text
+
+
+@pytest.mark.parametrize("until", ["challenger", "curriculum", "solver", "evaluation"])
+@pytest.mark.parametrize("oracle", ["pipeline.domain", None])
+def test_a_run_is_reported_as_far_as_it_got(tmp_path: Path, until: str, oracle: str | None) -> None:
+    page = page_of(write_run(made_config(tmp_path, oracle=oracle), 2, until=until))
+    assert ("2 rounds finished" in page.text) == (until == "evaluation")
+    assert ("Unfinished: round 2, 2 Challenger and" in page.text) == (until != "evaluation")
+    assert ("majority is right" in page.text) == (oracle is not None)
+    assert ("Steps of work" in page.text) == (oracle is not None)
+
+
+def test_a_run_without_benchmarks(tmp_path: Path) -> None:
+    config = made_config(tmp_path)
+    config.evaluation.benchmarks = {}
+    page = page_of(write_run(config, 1))
+    assert "1 round finished" in page.text
+    assert "the run has no benchmarks" in page.text
+
+
+def test_a_run_that_has_only_begun(tmp_path: Path) -> None:
+    page = page_of(write_run(made_config(tmp_path), 0))
+    assert "No round has begun" in page.text
+    assert "No Challenger step is finished yet" in page.text
+
+
+def test_figures_are_those_of_the_files(tmp_path: Path) -> None:
+    run = read_run(write_run(made_config(tmp_path), 1))
+    base, first = run.rounds
+    assert base.accuracy["heldout"]["sampled"].mean == pytest.approx(0.25)  # 0, 1/4, 1/2; the transfer question is on its own
+    assert first.accuracy["heldout"]["greedy"].scores == (1.0, 1.0, 0.0)
+    assert base.accuracy["heldout_transfer"]["sampled"].scores == (0.75,)
+    rows = {row["question"]: row for row in first.curriculum}
+    assert (rows["Compute 2 + 1."]["truth"], rows["Compute 2 + 1."]["right"]) == ("3", True)
+    assert (rows["Compute 5 + 1."]["truth"], rows["Compute 5 + 1."]["right"]) == ("6", False)
+    assert rows[None]["right"] is None
+    parts = first.steps[0].parts
+    assert parts["reward"] == pytest.approx(0.4)
+    assert parts["repetition"] == pytest.approx(2 / 9)  # clusters of two in a batch of nine
+    assert parts["uncertainty"] == pytest.approx((3 * 1 + 3 * 0 + 2 * 0.5) / 8)
+    assert [len(cluster) for cluster in first.steps[0].clusters] == [2, 2, 2, 2]
+    assert first.seconds == {"sampling": 2 * 2 * 2 + 3 + 1 + 1, "learning": 4}
+
+
+def test_intervals() -> None:
+    assert wilson(0, 0) == (0.0, 1.0)
+    low, high = wilson(50, 100)
+    assert (round(low, 3), round(high, 3)) == (0.404, 0.596)  # Newcombe (1998) and any textbook
+    scores = [0.0, 1.0] * 50
+    assert bootstrap(scores) == bootstrap(scores)
+    low, high = bootstrap(scores)
+    assert low == pytest.approx(0.402, abs=0.015)
+    assert high == pytest.approx(0.598, abs=0.015)
+
+
+def test_places_on_a_chart() -> None:
+    assert histogram([0.0, 0.1, 0.9, 1.0], [0, 0.5, 1.0]) == [2, 2]
+    assert ticks(0, 0.0085, 4) == [0, 0.0025, 0.005, 0.0075]
+    assert ticks(3, 3) == [3]
+    assert apart({"a": 10, "b": 11, "c": 60}, 13)["b"] - apart({"a": 10, "b": 11, "c": 60}, 13)["a"] == 13
+
+
+def test_the_command_takes_the_run_that_was_written_last(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("older", "newer"):
+        write_run(made_config(tmp_path, name), 1)
+    assert main(["--runs-dir", str(tmp_path)]) == 0
+    assert (tmp_path / "newer" / "report.html").stat().st_size > 10_000
+    assert main(["--runs-dir", str(tmp_path), "--name", "absent"]) == 2
+    assert "valid: newer, older" in capsys.readouterr().err
+    assert main(["--runs-dir", str(tmp_path / "nowhere")]) == 2
+    assert "holds no run yet" in capsys.readouterr().err
