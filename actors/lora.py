@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from conf.schema import LoraConfig
 
 if TYPE_CHECKING:
-    from peft.tuners.lora import LoraLayer
+    pass
 
 ADAPTER = "default"
 
@@ -29,11 +29,12 @@ def add_adapter(policy: nn.Module, config: LoraConfig) -> None:
     layers = {name.rpartition(".")[2] for name, module in policy.named_modules() if isinstance(module, nn.Linear)}
     if missing := set(config.targets) - layers:
         raise ValueError(f"lora.targets={sorted(missing)}: the model has no such layers; valid: {', '.join(sorted(layers))}")
-    settings = peft.LoraConfig(r=config.rank, lora_alpha=config.alpha, target_modules=list(config.targets))
+    alpha: Any = config.alpha  # a float will do, whatever the annotation says
+    settings = peft.LoraConfig(r=config.rank, lora_alpha=alpha, target_modules=list(config.targets))
     peft.inject_adapter_in_model(settings, policy, ADAPTER)
 
 
-def adapted_layers(policy: nn.Module) -> "dict[str, LoraLayer]":
+def adapted_layers(policy: nn.Module) -> dict[str, Any]:
     """The layers with an adapter by the name of the HF parameter that they adapt; none where LoRA is off."""
     found = {}
     for name, module in policy.named_modules():
@@ -51,7 +52,7 @@ def base_parameters(policy: nn.Module) -> list[tuple[str, Any]]:
     return [(name.replace(".base_layer.", "."), p) for name, p in policy.named_parameters() if ".lora_" not in name]
 
 
-def merged(named: Iterable[tuple[str, Tensor]], layers: "dict[str, LoraLayer]") -> Iterator[tuple[str, Tensor]]:
+def merged(named: Iterable[tuple[str, Tensor]], layers: dict[str, Any]) -> Iterator[tuple[str, Tensor]]:
     """Base parameters with their layers' adapters added, in fp32 before they are rounded to the parameter's own precision."""
     for name, tensor in named:
         layer = layers.get(name)

@@ -64,6 +64,7 @@ class AnswerSandbox:
 
     def __init__(self, workers: int = 2, timeout_s: float = 2.0, memory_mb: int = 1024) -> None:
         self._counts: Counter[str] = Counter()
+        self._judge = _Judge(self._counts)
         self._workers = [_Worker(timeout_s, memory_mb) for _ in range(workers)]
 
     def __enter__(self) -> Self:
@@ -81,8 +82,7 @@ class AnswerSandbox:
         return self.equivalents([(a, b)])[0]
 
     def equivalents(self, pairs: Sequence[tuple[str, str]]) -> list[bool | None]:
-        judge = _Judge(self._counts)
-        verdicts = self._run([compare(a, b, judge) for a, b in pairs])
+        verdicts = self._run([compare(a, b, self._judge) for a, b in pairs])
         self._counts["undecided"] += verdicts.count(None)
         return verdicts
 
@@ -92,16 +92,16 @@ class AnswerSandbox:
 
     def votes(self, questions: Sequence[Sequence[str | None]]) -> list[Vote]:
         """One vote for the answers to each question."""
-        judge = _Judge(self._counts)
-        votes = self._run([majority(answers, judge) for answers in questions])
+        votes = self._run([majority(answers, self._judge) for answers in questions])
         self._counts["undecided"] += sum(vote.undecided for vote in votes)
         return votes
 
     def stats(self) -> dict[str, float]:
         """Counts since the last call: undecided pairs, pairs put to `verify` (both ways round is one), answers probed,
-        children killed at the deadline, and children that died (out of memory, a crash)."""
+        children killed at the deadline, and children that died (out of memory, a crash). What was found out is forgotten."""
         counts = {name: float(self._counts[name]) for name in ("undecided", "verify_calls", "probes", "killed", "died")}
         self._counts.clear()
+        self._judge = _Judge(self._counts)
         return counts
 
     def _run(self, tasks: list[_Task[T]]) -> list[T]:
@@ -139,7 +139,7 @@ class AnswerSandbox:
 
 
 class _Judge:
-    """Asks the pool whether two answers are equivalent, and remembers what it said for the length of one batch.
+    """Asks the pool whether two answers are equivalent, and remembers what it said, from one `stats` to the next.
 
     An answer that cannot be worked with by itself is found out once, by comparing it with a number, not once beside every
     other answer: beforehand where it looks heavy, else after its first comparison that came to nothing.

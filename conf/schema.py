@@ -34,10 +34,10 @@ class SamplingConfig:
 class RoleConfig:
     """What one GRPO phase of a role does."""
 
-    steps: int = setting(15, "GRPO updates in the phase", low=0)
+    steps: int = setting(30, "GRPO updates in the phase", low=0)
     batch: int = setting(160, "responses sampled per step (a multiple of `group`)", low=1)
     group: int = setting(5, "responses per prompt, the group of GRPO's baseline", low=2)
-    lr: float = setting(2e-4, "AdamW learning rate", low=0)
+    lr: float = setting(1e-4, "AdamW learning rate", low=0)
 
 
 @dataclass

@@ -174,10 +174,14 @@ def trl_seconds(config: Config, model_path: str, batch: TrainingBatch, micro_bat
             disable_tqdm=True,
         )
         model = AutoModelForCausalLM.from_pretrained(model_path, dtype=getattr(torch, config.model.dtype))
+
+        def rewards(completions: list[Any], **_: Any) -> list[float | None]:
+            return [float(i % GROUP) for i in range(len(completions))]
+
         trainer = trl.GRPOTrainer(
             model=model,
             processing_class=AutoTokenizer.from_pretrained(model_path),
-            reward_funcs=lambda completions, **_: [float(i % GROUP) for i in range(len(completions))],
+            reward_funcs=rewards,
             args=arguments,
             train_dataset=datasets.Dataset.from_dict({"prompt": ["a"] * (count // GROUP * steps)}),
             rollout_func=rollout,

@@ -76,6 +76,7 @@ def run(config: Config, last: int) -> int:
 
     inputs = check_inputs(config)
     with RunState(config) as state:
+        state.refuse_other_files(inputs.fingerprints())
         if state.finished_rounds() >= last:
             say(f"run {config.name} has finished round {last} already, there is nothing to do; next: make round ITER={last + 1}")
             return 0

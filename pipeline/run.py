@@ -1,10 +1,13 @@
 """A run and its parts: what every phase needs, opened in one place and closed in one place."""
 
+import hashlib
+import os
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
 import ray
@@ -145,6 +148,32 @@ class Inputs:
     base_path: str
     prompts: Prompts
     scorers: list[Scorer]
+
+    def fingerprints(self) -> dict[str, str]:
+        """By setting, a hash of what results hang on; of large weight files their names, sizes and both ends."""
+        return {"model.path": fingerprint(Path(self.base_path)), "prompts": hashed(repr(self.prompts).encode())}
+
+
+END_BYTES = 1 << 20
+
+
+def fingerprint(folder: Path) -> str:
+    """A hash of a model folder: its weight files' names, sizes and ends, its configuration and its tokenizer."""
+    parts = []
+    for path in sorted(folder.iterdir()):
+        if path.suffix in (".safetensors", ".json", ".txt", ".model", ".jinja"):
+            with path.open("rb") as file:
+                size = file.seek(0, os.SEEK_END)
+                ends = []
+                for start in (0, max(0, size - END_BYTES)):
+                    file.seek(start)
+                    ends.append(file.read(END_BYTES))
+            parts.append(f"{path.name} {size} {hashed(b''.join(ends))}")
+    return hashed("\n".join(parts).encode())
+
+
+def hashed(content: bytes) -> str:
+    return hashlib.blake2b(content, digest_size=16).hexdigest()
 
 
 def check_inputs(config: Config) -> Inputs:

@@ -181,6 +181,17 @@ class RunState:
         """The last round that was closed, 0 for none."""
         return max((int(number) for number in self.data["rounds"] if self.stage(int(number), "summary").get("done")), default=0)
 
+    def refuse_other_files(self, fingerprints: dict[str, str]) -> None:
+        """Remembers by setting what a run starts from, and raises ConfigError where it has changed since."""
+        before = self.data.setdefault("fingerprints", fingerprints)
+        for setting, value in fingerprints.items():
+            if before.get(setting) != value:
+                raise ConfigError(
+                    f"{setting}: what it names has changed since run '{self.data['name']}' was started from it. Bring it back, "
+                    "or give the new run another name: NAME=..."
+                )
+        self.save()
+
     def track(self, tracking_id: str) -> None:
         """Remembers the MLflow run, so that a resumed run goes on in it."""
         if self.data["tracking_id"] != tracking_id:

@@ -7,6 +7,7 @@ import pytest
 
 from conf.load import ConfigError
 from conf.schema import Config
+from pipeline.run import fingerprint
 from pipeline.state import CURRICULUM, RunState, read_table, write_table
 
 
@@ -56,3 +57,22 @@ def test_tables_keep_their_schema(tmp_path: Path) -> None:
     row = {"question": None, "answers": [], "majority": None, "count": 0, "total": 0, "p_hat": 0.0, "invalid": 0.0, "kept": False}
     write_table(tmp_path / "t.parquet", [row], CURRICULUM)
     assert read_table(tmp_path / "t.parquet") == [row]
+
+
+def test_a_run_does_not_go_on_from_another_base_model_or_other_prompts(tmp_path: Path) -> None:
+    model = tmp_path / "model"
+    model.mkdir()
+    (model / "config.json").write_text("{}")
+    weights = bytearray(5 << 20)
+    (model / "model.safetensors").write_bytes(weights)
+    first = {"model.path": fingerprint(model), "prompts": "p"}
+    with RunState(config(tmp_path)) as state:
+        state.refuse_other_files(first)
+    with RunState(config(tmp_path)) as state:
+        state.refuse_other_files({"model.path": fingerprint(model), "prompts": "p"})
+        with pytest.raises(ConfigError, match="prompts: what it names has changed since run 'a' was started"):
+            state.refuse_other_files(first | {"prompts": "q"})
+        weights[-1] = 1
+        (model / "model.safetensors").write_bytes(weights)
+        with pytest.raises(ConfigError, match=r"model\.path: what it names has changed"):
+            state.refuse_other_files({"model.path": fingerprint(model), "prompts": "p"})
