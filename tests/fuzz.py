@@ -24,8 +24,8 @@ LATEX = r"""
 """
 FRAGMENTS = (*LATEX.split(), "\u202e", "\u0000", "\ufeff", "\u2212", "\t", "\n", " ")
 HONEST = (("x^2-1", "(x-1)(x+1)", True), ("x^2-1", "x^2+1", False))
-TIMEOUT_S = 0.5
-SLOW_S = 0.2  # for a reader without a parser; all of them are linear in practice, and texts are short
+TIMEOUT_S = 2.0
+SLOW_S = 0.2  # for a reader without a parser, on a text of at most a few thousand characters
 
 
 def grow(rng: random.Random) -> str:
@@ -49,10 +49,10 @@ def grow(rng: random.Random) -> str:
 
 
 def timed(name: str, function: Callable[[str], object], text: str) -> object:
-    started = time.perf_counter()
+    started = time.process_time()
     result = function(text)
-    seconds = time.perf_counter() - started
-    assert seconds < SLOW_S, f"{name} took {seconds:.2f} s"
+    seconds = time.process_time() - started
+    assert seconds < SLOW_S, f"{name} took {seconds:.2f} s of CPU time"
     return result
 
 
@@ -70,7 +70,7 @@ def check_sandbox(sandbox: AnswerSandbox, pairs: Sequence[tuple[str, str]]) -> N
     started = time.monotonic()
     verdicts = sandbox.equivalents([*pairs, *[(b, a) for a, b in pairs], *honest])
     seconds = time.monotonic() - started
-    assert verdicts[-len(HONEST) :] == [equal for _, _, equal in HONEST], "an honest pair was judged wrong"
+    assert verdicts[-len(HONEST) :] == [equal for _, _, equal in HONEST], "an honest pair was not judged right"
     assert seconds < 10 + 2 * len(pairs) * TIMEOUT_S * 3, f"{len(pairs)} pairs took {seconds:.1f} s"
     for one, other, pair in zip(verdicts, verdicts[len(pairs) :], pairs, strict=False):
         assert one is other or None in (one, other), f"not symmetric: {pair!r}"
