@@ -46,7 +46,7 @@ class RewardConfig:
     threshold: float = setting(0.5, "BLEU distance under which questions cluster (tau)", low=0, high=1)
     scorers: list[str] = setting(
         ["triangular", "repetition"],
-        "what makes the Challenger's reward, in order: triangular | band | variance | repetition | memory | validity, "
+        "what makes the Challenger's reward, in order: triangular | band | variance | repetition | memory | validity | official, "
         "or one's own as path/to/file.py:function",
     )
     samples: int = setting(10, "Solver answers per question that the vote is taken over (m)", low=2)
@@ -171,6 +171,11 @@ class Config:
     seed: int = setting(0, "seed from which every sample's and shuffle's seed derives", low=0)
     prompts: str = setting("conf/prompts/tiny.yaml", "file with the Challenger's and the Solver's prompts")
     tracking_uri: str = setting("sqlite:///mlruns/mlflow.db", "MLflow tracking store: a sqlite:/// path or an http(s) server")
+    policies: str = setting(
+        "separate",
+        "whether the roles are trained apart, or are one model that each phase takes further",
+        choices=("separate", "shared"),
+    )
     model: ModelConfig = field(default_factory=ModelConfig)
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
     challenger: RoleConfig = field(default_factory=lambda: RoleConfig(steps=5, batch=128, group=4, lr=5e-4))

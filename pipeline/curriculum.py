@@ -34,7 +34,7 @@ def write_curriculum(run: Run, round_: int) -> None:
         run.tracker.phase(round_, "curriculum") as tracked,
         PhaseProgress(round=round_, name="curriculum", total=parts, done=done) as progress,
     ):
-        policies = run.finished_policy("challenger", round_), run.finished_policy("solver", round_ - 1)
+        policies = run.finished_policy("challenger", round_), run.answering(round_)
         for part, file in enumerate(files):
             if not file.exists():
                 write_table(file, write_part(run, round_, part, min(size, total - part * size), *policies), CURRICULUM)

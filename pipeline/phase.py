@@ -59,7 +59,7 @@ def grpo_phase(run: Run, round_: int, task: Task) -> None:
     checkpoint = stage.get("checkpoint")
     with run.clock.part("start-up"):
         run.learner.begin_phase(
-            run.policy_path(task.role, round_ - 1),
+            run.policy_path(*run.start_of(task.role, round_)),
             settings.lr,
             resume_from=str(run.state.folder / checkpoint) if checkpoint else None,
         )

@@ -6,6 +6,7 @@ own is a function in a file, named as `path/to/file.py:function`; docs/rewards.m
 """
 
 import importlib.util
+import math
 import traceback
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -88,12 +89,23 @@ def invalid_share(verdicts: Sequence[str | None]) -> float:
     return sum(verdict is not None and canonical(verdict).text == "invalid" for verdict in verdicts) / max(1, len(verdicts))
 
 
+def official(batch: QuestionBatch, rewards: list[float]) -> list[float]:
+    """What the paper's public code does: min(p, 1 - p) - r_rep, not clipped at 0, and -1 for a malformed response."""
+    sizes, weight, size = Counter(batch.clusters), batch.config.lambda_, len(batch.clusters)
+    return [
+        min(vote.share, 1 - vote.share) - weight * sizes[cluster] / size if question is not None else -1.0
+        for question, vote, cluster in zip(batch.questions, batch.votes, batch.clusters, strict=True)
+    ]
+
+
 def rejected(invalid: float) -> bool:
     """Whether the share of verdicts that call a question ill-posed is a majority."""
     return invalid > 0.5
 
 
-SCORERS: dict[str, Scorer] = {scorer.__name__: scorer for scorer in (triangular, band, variance, repetition, memory, validity)}
+SCORERS: dict[str, Scorer] = {
+    scorer.__name__: scorer for scorer in (triangular, band, variance, repetition, memory, validity, official)
+}
 
 
 def find_scorer(name: str) -> Scorer:
@@ -122,10 +134,10 @@ def find_scorer(name: str) -> Scorer:
 
 
 def score(batch: QuestionBatch, scorers: Sequence[Scorer]) -> list[float]:
-    """The reward of each question after all scorers, [B]; 0 for a malformed response, whatever they say of it.
+    """The reward of each question after all scorers, [B]; a malformed response is never worth more than 0.
 
     Raises:
-        ScorerError: a scorer failed, or returned something else than one number in [0, 1] for each question.
+        ScorerError: a scorer failed, or returned something else than one finite number for each question.
     """
     rewards = [0.0] * len(batch.questions)
     for scorer in scorers:
@@ -136,11 +148,11 @@ def score(batch: QuestionBatch, scorers: Sequence[Scorer]) -> list[float]:
             place = traceback.extract_tb(error.__traceback__)[-1]
             where = f"{place.filename}, line {place.lineno}"
             raise ScorerError(f"scorer {name}: {type(error).__name__}: {error} ({where})") from error
-        wrong = [f"a reward of {reward}" for reward in rewards if not 0 <= reward <= 1]
+        wrong = [f"a reward of {reward}" for reward in rewards if not math.isfinite(reward)]
         if wrong or len(rewards) != len(batch.questions):
             what = (wrong or [f"{len(rewards)} rewards"])[0]
-            raise ScorerError(f"scorer {name} returned {what}; valid: {len(batch.questions)} numbers from 0 to 1")
-    return [0.0 if question is None else reward for question, reward in zip(batch.questions, rewards, strict=True)]
+            raise ScorerError(f"scorer {name} returned {what}; valid: {len(batch.questions)} finite numbers")
+    return [min(0.0, reward) if question is None else reward for question, reward in zip(batch.questions, rewards, strict=True)]
 
 
 def question_clusters(questions: Sequence[str | None], threshold: float = 0.5) -> list[int]:

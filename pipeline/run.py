@@ -107,6 +107,16 @@ class Run:
             counts.update(fleet.take_counts())
         return dict(counts)
 
+    def start_of(self, role: Role, round_: int) -> tuple[Role, int]:
+        """Whose weights, and of which round's end, a role's phase starts from: its own last ones, or the one model's."""
+        if self.config.policies == "separate":
+            return role, round_ - 1
+        return ("solver", round_ - 1) if role == "challenger" else ("challenger", round_)
+
+    def answering(self, round_: int) -> Policy:
+        """The policy that answers and labels a round's curriculum: the Solver as the round began, or the one model as it is."""
+        return self.finished_policy(*self.start_of("solver", round_))
+
     def finished_policy(self, role: Role, round_: int) -> Policy:
         """A role's weights at the end of a round, in memory, for the rollout workers."""
         with self.clock.part("transfer"):

@@ -16,6 +16,7 @@ from pipeline.rewards import (
     band,
     find_scorer,
     memory,
+    official,
     question_clusters,
     repetition,
     score,
@@ -140,6 +141,15 @@ def test_memory_takes_off_the_similarity_to_earlier_questions_which_repetition_d
     assert score(make_batch([SAME, OTHER], [5, 5]), [triangular, memory]) == [1.0, 1.0]
 
 
+def test_the_public_codes_reward_is_half_as_high_not_clipped_and_minus_one_for_a_malformed_response() -> None:
+    batch = make_batch([SAME, SAME, OTHER, None], [4, 8, 2, 0], m=8)
+    assert score(batch, [official]) == pytest.approx([0.5 - 0.5, 0.0 - 0.5, 0.25 - 0.25, -1.0])
+
+
+def test_a_malformed_response_is_worth_nothing_whatever_a_scorer_says() -> None:
+    assert score(make_batch([None, "a"], [0, 5]), [lambda batch, rewards: [0.7, 0.7]]) == [0.0, 0.7]
+
+
 def test_a_scorer_of_ones_own_is_a_function_in_a_file(tmp_path: Path) -> None:
     file = tmp_path / "mine.py"
     file.write_text("def short(batch, rewards):\n    return [r / max(1, len(q) - 2) for q, r in zip(batch.questions, rewards)]\n")
@@ -152,7 +162,7 @@ def test_a_scorer_of_ones_own_is_a_function_in_a_file(tmp_path: Path) -> None:
     [
         ("def f(): pass", "g", "has no function g"),
         ("1 +", "f", "fails when it is run: SyntaxError"),
-        (None, "f", "no such scorer; valid: triangular, band, variance, repetition, memory, validity, or path/to"),
+        (None, "f", "no such scorer; valid: triangular, band, variance, repetition, memory, validity, official, or path/to"),
     ],
 )
 def test_a_scorer_that_cannot_be_had_is_named(tmp_path: Path, text: str | None, function: str, said: str) -> None:
@@ -166,7 +176,7 @@ def test_a_scorer_that_cannot_be_had_is_named(tmp_path: Path, text: str | None, 
 @pytest.mark.parametrize(
     ("scorer", "said"),
     [
-        (lambda batch, rewards: [2.0], "returned a reward of 2.0; valid: 1 numbers from 0 to 1"),
+        (lambda batch, rewards: [float("inf")], "returned a reward of inf; valid: 1 finite numbers"),
         (lambda batch, rewards: [float("nan")], "returned a reward of nan"),
         (lambda batch, rewards: [], "returned 0 rewards"),
         (lambda batch, rewards: batch.nothing, r"AttributeError.*test_rewards.py, line \d+"),
