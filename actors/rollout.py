@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import ray
 
-from actors.engine_weights import keep_cpu_weights_loadable, load_into_engine
 from conf.schema import Config, SamplingConfig
 from pipeline.types import Request, Sample
 
@@ -30,6 +29,8 @@ def engine_environment(config: Config) -> dict[str, str]:
         "VLLM_NO_USAGE_STATS": "1",
         "DO_NOT_TRACK": "1",
         "VLLM_LOGGING_LEVEL": "WARNING",
+        # Lets functions and arrays of ours reach the processes of an engine that is split over several GPUs.
+        "VLLM_ALLOW_INSECURE_SERIALIZATION": "1",
     }
     if config.resources.device == "cpu":
         environment |= {
@@ -49,9 +50,11 @@ class RolloutWorker:
     """Draws samples with vLLM. Made by `RolloutFleet`, one per engine."""
 
     def __init__(self, config: Config, model_path: str) -> None:
-        # Imported here: vLLM takes seconds to import and belongs to this process alone.
+        # Imported here: vLLM and torch take seconds to import, and the driver needs neither to start an engine.
         from transformers import AutoTokenizer
         from vllm import LLM
+
+        from actors.engine_weights import keep_cpu_weights_loadable
 
         if config.resources.device == "cpu":
             keep_cpu_weights_loadable()
@@ -59,6 +62,9 @@ class RolloutWorker:
             engine: dict[str, Any] = {"kv_cache_memory_bytes": config.rollout.kv_cache_mb << 20, "enable_chunked_prefill": False}
         else:
             engine = {"gpu_memory_utilization": config.rollout.gpu_memory_utilization}
+            if config.rollout.tensor_parallel > 1:
+                # One process a GPU, children of this one: they see the GPUs that Ray gave this actor, all of one node.
+                engine |= {"tensor_parallel_size": config.rollout.tensor_parallel, "distributed_executor_backend": "mp"}
         dtype: Any = config.model.dtype
         self.llm = LLM(
             model=model_path,
@@ -83,6 +89,8 @@ class RolloutWorker:
         Returns:
             The engine's parameters that do not hold what was sent; see `load_into_engine`.
         """
+        from actors.engine_weights import load_into_engine
+
         self.version = "none"
         wrong = load_into_engine(self.llm, map(ray.get, weights))
         self.version = version
@@ -177,5 +185,5 @@ def end_of_sequence_ids(llm: Any, tokenizer: Any) -> list[int]:
 def rollout_actor(config: Config) -> Any:
     """The Ray actor class with the resources and environment of one engine."""
     environment = engine_environment(config)
-    gpus = config.resources.rollout_gpus if config.resources.device == "cuda" else 0
+    gpus = config.resources.rollout_gpus * config.rollout.tensor_parallel if config.resources.device == "cuda" else 0
     return ray.remote(num_cpus=0 if gpus else 1, num_gpus=gpus, runtime_env={"env_vars": environment})(RolloutWorker)

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from actors.weights import Policy
 from pipeline.batches import Batches, sample_row
 from pipeline.display import PhaseProgress, say
 from pipeline.errors import MismatchError
@@ -15,7 +14,7 @@ from pipeline.plots import p_hat_histogram, training_curves
 from pipeline.run import Run
 from pipeline.seeds import derive_seed
 from pipeline.state import QUESTIONS, SAMPLES, remove_tree, write_table
-from pipeline.types import Request, Role, Sample, policy_version
+from pipeline.types import Policy, Request, Role, Sample, policy_version
 
 
 @dataclass(frozen=True)
@@ -156,7 +155,7 @@ def step_metrics(
         "truncated": sum(sample.truncated for sample in samples) / len(samples),
         "rollout_tokens_per_s": counts.get("tokens", 0.0) / counts.get("sampling_seconds", math.nan),
         "prefix_cache_hit_rate": counts.get("cached_tokens", 0.0) / counts.get("prompt_tokens", math.nan),
-        "seconds_per_swap": counts.get("swap_seconds", 0.0) / counts.get("swaps", math.nan),
+        "swap_seconds": counts.get("swap_seconds", 0.0) / counts.get("swaps", math.nan),
         "engines_replaced": counts.get("replaced", 0.0),
         **scores.metrics,
         **{name: value for name, value in update.items() if name != "seconds"},
