@@ -6,14 +6,11 @@ policy, and so the next phase, whose reference is the merged policy. Only the le
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torch import Tensor, nn
 
 from conf.schema import LoraConfig
-
-if TYPE_CHECKING:
-    from peft.tuners.lora import LoraLayer
 
 ADAPTER = "default"
 
@@ -33,8 +30,8 @@ def add_adapter(policy: nn.Module, config: LoraConfig) -> None:
     peft.inject_adapter_in_model(settings, policy, ADAPTER)
 
 
-def adapted_layers(policy: nn.Module) -> "dict[str, LoraLayer]":
-    """The layers with an adapter by the name of the HF parameter that they adapt; none where LoRA is off."""
+def adapted_layers(policy: nn.Module) -> dict[str, Any]:
+    """The layers with an adapter (peft's `LoraLayer`) by the name of the HF parameter adapted; none where LoRA is off."""
     found = {}
     for name, module in policy.named_modules():
         if hasattr(module, "base_layer") and hasattr(module, "lora_A"):
@@ -51,7 +48,7 @@ def base_parameters(policy: nn.Module) -> list[tuple[str, Any]]:
     return [(name.replace(".base_layer.", "."), p) for name, p in policy.named_parameters() if ".lora_" not in name]
 
 
-def merged(named: Iterable[tuple[str, Tensor]], layers: "dict[str, LoraLayer]") -> Iterator[tuple[str, Tensor]]:
+def merged(named: Iterable[tuple[str, Tensor]], layers: dict[str, Any]) -> Iterator[tuple[str, Tensor]]:
     """Base parameters with their layers' adapters added, in fp32 before they are rounded to the parameter's own precision."""
     for name, tensor in named:
         layer = layers.get(name)
