@@ -4,7 +4,8 @@ All three take the same samples from the same model with the same settings (KL t
 run: (a) a plain loop of transformers and torch over padded batches, (b) TRL's `GRPOTrainer` from the samples' arrival on. A
 micro-batch has the same number of tokens everywhere, padding included. Lengths are drawn as reasoning models' are spread: most
 answers are short, some run into the limit. "compute" is the forward and backward passes of our own update and nothing else.
-On CPU all have one thread, as a learner's rank has. With --device cuda it is bfloat16 on Qwen3's shapes with random weights, and the share of the GPU's peak that is reached (MFU).
+On CPU all have one thread, as a learner's rank has. With --device cuda it is bfloat16 on Qwen3's shapes with random weights, and
+the share of the GPU's peak that is reached (MFU).
 """
 
 import argparse
