@@ -6,14 +6,11 @@ policy, and so the next phase, whose reference is the merged policy. Only the le
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torch import Tensor, nn
 
 from conf.schema import LoraConfig
-
-if TYPE_CHECKING:
-    pass
 
 ADAPTER = "default"
 
@@ -29,13 +26,12 @@ def add_adapter(policy: nn.Module, config: LoraConfig) -> None:
     layers = {name.rpartition(".")[2] for name, module in policy.named_modules() if isinstance(module, nn.Linear)}
     if missing := set(config.targets) - layers:
         raise ValueError(f"lora.targets={sorted(missing)}: the model has no such layers; valid: {', '.join(sorted(layers))}")
-    alpha: Any = config.alpha  # a float will do, whatever the annotation says
-    settings = peft.LoraConfig(r=config.rank, lora_alpha=alpha, target_modules=list(config.targets))
+    settings = peft.LoraConfig(r=config.rank, lora_alpha=config.alpha, target_modules=list(config.targets))
     peft.inject_adapter_in_model(settings, policy, ADAPTER)
 
 
 def adapted_layers(policy: nn.Module) -> dict[str, Any]:
-    """The layers with an adapter by the name of the HF parameter that they adapt; none where LoRA is off."""
+    """The layers with an adapter (peft's `LoraLayer`) by the name of the HF parameter adapted; none where LoRA is off."""
     found = {}
     for name, module in policy.named_modules():
         if hasattr(module, "base_layer") and hasattr(module, "lora_A"):

@@ -107,7 +107,7 @@ class LoraConfig:
     """Low-rank adapters in place of full fine-tuning; merged into the policy wherever it leaves the learner."""
 
     rank: int = setting(0, "rank of the adapters; 0 trains all weights", low=0)
-    alpha: float = setting(32.0, "an adapter is scaled by alpha / rank", low=0)
+    alpha: int = setting(32, "an adapter is scaled by alpha / rank", low=0)
     targets: list[str] = setting(
         ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"],
         "names of the linear layers that get an adapter",

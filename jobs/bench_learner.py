@@ -4,7 +4,8 @@ All three take the same samples from the same model with the same settings (KL t
 run: (a) a plain loop of transformers and torch over padded batches, (b) TRL's `GRPOTrainer` from the samples' arrival on. A
 micro-batch has the same number of tokens everywhere, padding included. Lengths are drawn as reasoning models' are spread: most
 answers are short, some run into the limit. "compute" is the forward and backward passes of our own update and nothing else.
-With --device cuda it is bfloat16 on Qwen3's shapes with random weights, and the share of the GPU's peak that is reached (MFU).
+On CPU all have one thread, as a learner's rank has. With --device cuda it is bfloat16 on Qwen3's shapes with random weights, and
+the share of the GPU's peak that is reached (MFU).
 """
 
 import argparse
@@ -126,6 +127,7 @@ class PlainLoop:
 
 def trl_seconds(config: Config, model_path: str, batch: TrainingBatch, micro_batch: int, steps: int) -> list[float]:
     """Seconds of each of `steps` updates by TRL's GRPOTrainer, from the samples' arrival to the end of the optimizer's step."""
+    torch.set_num_threads(1)
     import datasets
     import trl
     from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
@@ -134,18 +136,19 @@ def trl_seconds(config: Config, model_path: str, batch: TrainingBatch, micro_bat
     times: list[float] = []
 
     def rollout(prompts: list[str], trainer: Any) -> dict[str, Any]:
-        times.append(time.perf_counter())
+        times.append(now())
         return {
             "prompt_ids": [list(sample.prompt_ids) for sample in batch.samples],
             "completion_ids": [list(sample.token_ids) for sample in batch.samples],
             "logprobs": [list(sample.logprobs) for sample in batch.samples],
         }
 
+    def reward(completions: list[str], **_: Any) -> list[float | None]:
+        return [float(i % GROUP) for i in range(len(completions))]
+
     class Watch(TrainerCallback):
         def on_step_end(self, *_: Any, **__: Any) -> None:
-            if config.resources.device == "cuda":
-                torch.cuda.synchronize()
-            times[-1] = time.perf_counter() - times[-1]
+            times[-1] = now() - times[-1]
 
     with tempfile.TemporaryDirectory() as folder:
         arguments = trl.GRPOConfig(
@@ -172,16 +175,13 @@ def trl_seconds(config: Config, model_path: str, batch: TrainingBatch, micro_bat
             save_strategy="no",
             logging_strategy="no",
             disable_tqdm=True,
+            log_level="error",
         )
         model = AutoModelForCausalLM.from_pretrained(model_path, dtype=getattr(torch, config.model.dtype))
-
-        def rewards(completions: list[Any], **_: Any) -> list[float | None]:
-            return [float(i % GROUP) for i in range(len(completions))]
-
         trainer = trl.GRPOTrainer(
             model=model,
             processing_class=AutoTokenizer.from_pretrained(model_path),
-            reward_funcs=rewards,
+            reward_funcs=reward,
             args=arguments,
             train_dataset=datasets.Dataset.from_dict({"prompt": ["a"] * (count // GROUP * steps)}),
             rollout_func=rollout,
@@ -191,16 +191,20 @@ def trl_seconds(config: Config, model_path: str, batch: TrainingBatch, micro_bat
     return times
 
 
-def seconds_of(action: Callable[[], None], times: int) -> list[float]:
-    """Wall-clock seconds of each call, after one that does not count."""
-    found = []
-    for _ in range(times + 1):
-        started = time.perf_counter()
-        action()
-        if torch.cuda.is_available():
-            torch.cuda.synchronize()
-        found.append(time.perf_counter() - started)
-    return found[1:]
+def now() -> float:
+    """On a GPU the wall clock. On CPU the time that this process computed: with one thread the same, less what others took."""
+    if not torch.cuda.is_available():
+        return time.process_time()
+    torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+def seconds_of(action: Callable[[], None]) -> float:
+    """Seconds of a second call; the first warms up."""
+    action()
+    started = now()
+    action()
+    return now() - started
 
 
 def bench_update(name: str, config: Config, model_path: str, batch: TrainingBatch, repeats: int = 3) -> dict[str, float]:
@@ -214,9 +218,9 @@ def bench_update(name: str, config: Config, model_path: str, batch: TrainingBatc
     found: dict[str, list[float]] = {"ours": [], "compute": [], "plain": [], "trl": trl}
     ours, plain = Ours(config, model_path), PlainLoop(config, model_path, micro_batch)
     for _ in range(repeats):  # in turn, so that what else the machine does falls on all of them
-        found["ours"] += seconds_of(lambda: ours.update(batch), 1)
-        found["compute"] += seconds_of(lambda: ours.compute(batch), 1)
-        found["plain"] += seconds_of(lambda: plain.update(batch), 1)
+        found["ours"].append(seconds_of(lambda: ours.update(batch)))
+        found["compute"].append(seconds_of(lambda: ours.compute(batch)))
+        found["plain"].append(seconds_of(lambda: plain.update(batch)))
     seconds = {part: statistics.median(values) for part, values in found.items()}
     tokens = sum(whole)
     print(f"\n{name}: {len(whole)} sequences, {tokens} tokens, mean {tokens / len(whole):.0f}, longest {max(whole)}")
@@ -276,6 +280,7 @@ def main() -> None:
             bench_cuda(name)
         return
     os.environ |= {"DS_ACCELERATOR": "cpu", "TRL_EXPERIMENTAL_SILENCE": "1", "HF_HUB_OFFLINE": "1"}
+    torch.set_num_threads(1)
     path = ROOT / "assets" / "tiny-base"
     config = Config()
     batch = draw_batch(160, 48, config.sampling.max_tokens, json.loads((path / "config.json").read_text())["vocab_size"])

@@ -9,13 +9,12 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.rnn import pad_sequence
-from torch.utils.checkpoint import checkpoint
 
 from pipeline.types import Sample
 
@@ -24,8 +23,8 @@ if TYPE_CHECKING:
 
 ATTENTION = "packed"
 
-# Logits that exist at once, in elements: 64 Mi are 256 MiB in fp32.
-CHUNK_LOGITS = 1 << 26
+# Logits that exist at once, in elements: 32 Mi are 128 MiB in fp32, and the backward pass has three such tensors.
+CHUNK_LOGITS = 1 << 25
 
 # Sequences attend in blocks padded to their longest; a sequence shorter than this share of it starts a new block.
 BLOCK_SHARE = 0.75
@@ -172,11 +171,49 @@ def register_packed_attention() -> None:
     AttentionInterface.register(ATTENTION, packed_attention)
 
 
-class LogprobHead(nn.Module):
-    """A language model's output layer that gives log-probabilities of given tokens and never holds all logits.
+class ChunkedLogprobs(torch.autograd.Function):
+    """log softmax(h W^T / temperature) at the targets. Logits of `size` positions exist at once, in the backward pass again."""
 
-    The logits of some positions at a time are made, reduced to one number each, and made again in the backward pass.
-    """
+    @staticmethod
+    def forward(
+        ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor, temperature: float, size: int
+    ) -> tuple[Tensor, Tensor]:
+        ctx.save_for_backward(hidden, weight, targets)
+        ctx.temperature, ctx.size = temperature, size
+        logprobs, entropies = [], []
+        for part, wanted in zip(hidden.split(size), targets.split(size), strict=True):
+            everything = all_logprobs(part, weight, temperature)
+            logprobs.append(everything.gather(-1, wanted[:, None])[:, 0])
+            entropies.append(-torch.linalg.vecdot(everything.exp(), everything))
+        entropy = torch.cat(entropies)
+        ctx.mark_non_differentiable(entropy)
+        return torch.cat(logprobs), entropy
+
+    @staticmethod
+    def backward(ctx: Any, slopes: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
+        hidden, weight, targets = ctx.saved_tensors
+        of_hidden, of_weight = [], None
+        for part, wanted, slope in zip(*(x.split(ctx.size) for x in (hidden, targets, slopes)), strict=True):
+            everything = all_logprobs(part, weight, ctx.temperature)
+            of_logits = torch.zeros_like(everything).scatter_(1, wanted[:, None], slope[:, None])
+            of_logits = torch.ops.aten._log_softmax_backward_data(of_logits, everything, -1, torch.float32)
+            of_logits = of_logits.div_(ctx.temperature).to(part.dtype)
+            of_hidden.append(of_logits @ weight)
+            if ctx.needs_input_grad[1]:  # frozen where adapters are trained
+                product = of_logits.T @ part
+                of_weight = (
+                    product.float() if of_weight is None else of_weight.add_(product)
+                )  # in bf16 sums of chunks would round
+        return torch.cat(of_hidden), None if of_weight is None else of_weight.to(weight.dtype), None, None, None
+
+
+def all_logprobs(hidden: Tensor, weight: Tensor, temperature: float) -> Tensor:
+    """hidden [R, h], weight [V, h] -> [R, V], float32."""
+    return functional.linear(hidden, weight).float().div_(temperature).log_softmax(dim=-1)
+
+
+class LogprobHead(nn.Module):
+    """A language model's output layer that gives log-probabilities of given tokens and never holds all logits."""
 
     def __init__(self, weight: nn.Parameter, temperature: float) -> None:
         super().__init__()
@@ -186,19 +223,7 @@ class LogprobHead(nn.Module):
     def forward(self, hidden: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         """hidden [R, h], targets [R] -> log-probabilities of the targets [R] and entropies [R] (no gradient), float32."""
         size = max(1, CHUNK_LOGITS // self.weight.shape[0])
-        chunks = [
-            checkpoint(self._chunk, part, wanted, use_reentrant=False, preserve_rng_state=False)
-            for part, wanted in zip(hidden.split(size), targets.split(size), strict=True)
-        ]
-        logprobs, entropies = zip(*chunks, strict=True)
-        return torch.cat(logprobs), torch.cat(entropies)
-
-    def _chunk(self, hidden: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        logits = functional.linear(hidden, self.weight).float() / self.temperature
-        everything = logits.log_softmax(dim=-1)
-        with torch.no_grad():
-            entropy = -(everything.exp() * everything).sum(dim=-1)
-        return everything.gather(-1, targets[:, None])[:, 0], entropy
+        return ChunkedLogprobs.apply(hidden, self.weight, targets, self.temperature, size)
 
 
 class Policy(nn.Module):

@@ -134,8 +134,8 @@ def test_memory_of_the_logits_does_not_grow_with_the_tokens() -> None:
     """At a vocabulary of 150,000, forward and backward, as peaks of new processes."""
     whole, chunked, chunked_twice = (in_new_process(logprob_peak, *case) for case in [(False, 1024), (True, 1024), (True, 2048)])
     logits = 1024 * 150_000 * 4
-    assert whole > 3 * logits
-    assert chunked < whole / 2
+    assert whole > 2 * logits
+    assert chunked < logits
     assert chunked_twice - chunked < 0.1 * logits
 
 
