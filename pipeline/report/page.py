@@ -138,12 +138,12 @@ def tiles(run: RunData) -> Iterator[tuple[str, str]]:
     steps = [step for round_ in run.rounds for step in round_.steps]
     if steps:
         first_mean, last_mean = (sum(step.p_hats) / max(1, len(step.p_hats)) for step in (steps[0], steps[-1]))
-        yield f"{first_mean:.2f} → {last_mean:.2f}", "mean p̂, from the first Challenger step to the last"
+        yield f"{first_mean:.2f}→{last_mean:.2f}", "mean p̂, from the first Challenger step to the last"
     funnels = [round_.funnel for round_ in run.rounds if round_.funnel.get("done")]
     if funnels:
         yield f"{funnels[-1]['kept'] / max(1, funnels[-1]['written']):.0%}", "of the last curriculum's questions kept"
         if funnels[-1]["label_accuracy"] is not None:
-            shares = " → ".join(f"{funnel['label_accuracy']:.0%}" for funnel in (funnels[0], funnels[-1])[-len(funnels) :])
+            shares = "→".join(f"{funnel['label_accuracy']:.0%}" for funnel in (funnels[0], funnels[-1])[-len(funnels) :])
             yield shares, "of the kept pseudo-labels right" + (", first and last round" if len(funnels) > 1 else "")
     total = sum(sum(round_.seconds.values()) for round_ in run.rounds if round_.number)
     if total:
