@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -125,6 +126,16 @@ def test_a_round_leaves_what_the_next_one_needs(undisturbed: tuple[Path, str]) -
     questions = pq.read_table(folder / "small" / "round-1" / "challenger" / "questions-0001.parquet")
     assert questions.schema.metadata[b"rzero.table"] == b"questions"
     assert questions.num_rows == 16
+
+
+def test_a_round_ends_with_a_report_and_a_registered_solver(undisturbed: tuple[Path, str]) -> None:
+    folder, _ = undisturbed
+    report = (folder / "small" / "report.html").read_text()
+    assert "1 round finished" in report
+    assert [path.read_text() for path in folder.glob("artifacts/*/artifacts/report.html")] == [report]
+    with sqlite3.connect(folder / "mlflow.db") as store:
+        versions = store.execute("SELECT name, version, source FROM model_versions").fetchall()
+    assert versions == [("small-solver", 1, str(folder / "small" / manifest(folder)["rounds"]["1"]["solver"]["policy"]))]
 
 
 def test_a_finished_round_is_not_run_again(undisturbed: tuple[Path, str]) -> None:
