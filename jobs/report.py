@@ -18,16 +18,16 @@ def options(program: str, description: str) -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Exit status: 0 written, 2 there is no such run."""
+    """Exit status: 0 written, 2 there is no such run, or its oracle is gone."""
     chosen = options("jobs.report", "Write report.html of a run.").parse_args(arguments)
     try:
         folder = find_run(chosen.runs_dir, chosen.name)
+        from pipeline.report.page import write_report  # late: a wrong name is told at once
+
+        path = write_report(folder)
     except ConfigError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    from pipeline.report.page import write_report  # late: a wrong name is told at once
-
-    path = write_report(folder)
     print(f"{path} ({path.stat().st_size / 1024:,.0f} KB)")
     return 0
 

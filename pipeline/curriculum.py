@@ -1,6 +1,5 @@
 """The curriculum: questions of the trained Challenger that the Solver is unsure of, labelled by the Solver's majority."""
 
-import importlib
 from typing import Any
 
 import ray
@@ -9,6 +8,7 @@ from pipeline.answers import draw_verdicts, draw_votes, in_place
 from pipeline.challenger import well_formed
 from pipeline.display import PhaseProgress
 from pipeline.errors import EmptyCurriculumError
+from pipeline.oracle import load_oracle
 from pipeline.rewards import invalid_share, rejected
 from pipeline.run import Run
 from pipeline.seeds import derive_seed
@@ -102,10 +102,8 @@ def kept_questions(run: Run, round_: int) -> list[dict[str, Any]]:
 
 def true_answers(run: Run, questions: list[str]) -> list[str | None] | None:
     """Right answers from the domain's oracle, for reports alone; None where there is no oracle."""
-    if run.config.evaluation.oracle is None:
-        return None
-    oracle = importlib.import_module(run.config.evaluation.oracle)
-    return [oracle.true_answer(question) for question in questions]
+    oracle = load_oracle(run.config.evaluation.oracle)
+    return None if oracle is None else [oracle.true_answer(question) for question in questions]
 
 
 def label_accuracy(run: Run, kept: list[dict[str, Any]]) -> float | None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from conf.load import ConfigError, resolve
 from conf.schema import Config
 from pipeline.benchmarks import read_benchmark
+from pipeline.oracle import load_oracle
 from pipeline.prompts import Prompts, load_prompts
 from pipeline.rewards import Scorer, find_scorer
 
@@ -75,13 +76,14 @@ def hashed(content: bytes) -> str:
 
 
 def check_inputs(config: Config) -> Inputs:
-    """Finds the base model, the prompts, the scorers and the benchmarks.
+    """Finds the base model, the prompts, the scorers, the benchmarks and the oracle.
 
     Raises:
         ConfigError: one of them is missing or not what it should be.
     """
     for name, benchmark in config.evaluation.benchmarks.items():
         read_benchmark(name, benchmark.path)
+    load_oracle(config.evaluation.oracle)
     try:
         prompts = load_prompts(resolve(config.prompts))
     except ValueError as error:

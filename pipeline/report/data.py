@@ -1,14 +1,14 @@
 """What a report shows, read from the files of a run: no Ray, no model. An unfinished run gives what there is of it."""
 
-import importlib
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 from pipeline.benchmarks import by_band
+from pipeline.oracle import Oracle, load_oracle
 from pipeline.report.intervals import bootstrap, wilson
 from pipeline.rewards import uncertainty
 from pipeline.runs import read_manifest, round_numbers, round_seconds, stage_of
@@ -62,31 +62,24 @@ class RunData:
     has_oracle: bool
 
 
-@dataclass(frozen=True)
-class Oracle:
-    """What a domain knows of its questions; each part may be missing and then gives None."""
-
-    true_answer: Callable[[str], str | None]
-    difficulty: Callable[[str], int | None]
-
-    @classmethod
-    def load(cls, module: str | None) -> "Oracle":
-        """The oracle of the setting `evaluation.oracle`."""
-        loaded = importlib.import_module(module) if module else None
-        nothing = lambda question: None  # noqa: E731
-        return cls(getattr(loaded, "true_answer", nothing), getattr(loaded, "difficulty", nothing))
+NO_ORACLE = Oracle(lambda question: None, lambda question: None)
 
 
 def read_run(folder: Path) -> RunData:
-    """Reads all rounds of a run."""
+    """Reads all rounds of a run.
+
+    Raises:
+        ConfigError: its oracle is not to be had any more.
+    """
     manifest = read_manifest(folder)
-    oracle = Oracle.load(manifest["config"]["evaluation"]["oracle"])
+    known = load_oracle(manifest["config"]["evaluation"]["oracle"])
+    oracle = known or NO_ORACLE
     return RunData(
         name=manifest["name"],
         config=manifest["config"],
         rounds=[read_round(folder, manifest, oracle, number) for number in round_numbers(manifest)],
         written=(folder / "manifest.json").stat().st_mtime,
-        has_oracle=bool(manifest["config"]["evaluation"]["oracle"]),
+        has_oracle=known is not None,
     )
 
 

@@ -141,3 +141,31 @@ def test_the_command_takes_the_run_that_was_written_last(tmp_path: Path, capsys:
     assert "valid: newer, older" in capsys.readouterr().err
     assert main(["--runs-dir", str(tmp_path / "nowhere")]) == 2
     assert "holds no run yet" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        ("raise OSError('no file')", "OSError: no file"),
+        ("answer = 1", "has no function true_answer"),
+        (None, "ModuleNotFoundError"),
+    ],
+)
+def test_an_oracle_that_cannot_be_used_is_told(tmp_path: Path, monkeypatch, capsys, code: str | None, said: str) -> None:
+    name = f"oracle_{abs(hash(said))}"
+    if code:
+        (tmp_path / f"{name}.py").write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)
+    write_run(made_config(tmp_path, oracle=name), 1)
+    assert main(["--runs-dir", str(tmp_path)]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: evaluation.oracle={name}: ")
+    assert said in error
+
+
+def test_an_oracle_need_not_measure_difficulty(tmp_path: Path, monkeypatch) -> None:
+    (tmp_path / "half_an_oracle.py").write_text("def true_answer(question):\n    return '3'")
+    monkeypatch.syspath_prepend(tmp_path)
+    page = page_of(write_run(made_config(tmp_path, oracle="half_an_oracle"), 1))
+    assert "majority is right" in page.text
+    assert "Steps of work" not in page.text
