@@ -23,6 +23,7 @@ from pipeline.report.intervals import wilson
 from pipeline.report.svg import WIDTH, Panel, ticks
 
 WAY_COLOURS = {"sampled": "1", "greedy": "2", "majority": "3"}
+PALETTE = 8  # colours in style.css
 ROLES = ("challenger", "solver")
 ROLE_COLOURS = {"challenger": "2", "solver": "1"}
 
@@ -230,12 +231,14 @@ def times(rounds: Sequence[Round]) -> Figure | None:
         panel.text(54, y + 16, f"round {round_.number}", anchor="end")
         for colour, part in enumerate(parts, start=1):
             spent = round_.seconds.get(part, 0.0)
-            panel.box(panel.px(at), y, panel.px(at + spent) - panel.px(at), 24, str(min(colour, 6)), f"{part}: {duration(spent)}")
+            panel.box(
+                panel.px(at), y, panel.px(at + spent) - panel.px(at), 24, str(min(colour, PALETTE)), f"{part}: {duration(spent)}"
+            )
             at += spent
         panel.text(WIDTH - 4, y + 16, duration(at), "value", "end")
     for index, part in enumerate(parts):
         x, y = 60 + 140 * (index % 2), 20 + 34 * len(shown) + 18 * (index // 2)
         share = spent_on[part] / max(1e-9, spent_on.total())
-        panel.box(x, y - 8, 10, 10, str(min(index + 1, 6)), part)
+        panel.box(x, y - 8, 10, 10, str(min(index + 1, PALETTE)), part)
         panel.text(x + 15, y + 1, f"{part} {percent(share)}", anchor="start")
     return Figure("Time by part", panel.svg())

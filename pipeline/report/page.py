@@ -23,7 +23,7 @@ from pipeline.state import write_atomically
 REPORT = "report.html"
 HERE = Path(__file__).parent
 CURVES = (  # of both roles: metric, title, whether it is a share
-    ("reward_mean", "Reward", True),
+    ("reward_mean", "Reward", False),
     ("well_formed", "Well-formed responses", True),
     ("response_length", "Response length, tokens", False),
     ("entropy", "Entropy, nats", False),

@@ -105,11 +105,13 @@ def test_looking_does_not_hold_the_lock(tmp_path: Path) -> None:
 
 def test_status_of_all_runs_and_of_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_run(made_config(tmp_path, "first"), 2)
-    write_run(made_config(tmp_path, "second"), 1, until="curriculum")
+    second = made_config(tmp_path, "second")
+    second.solver.steps = 15
+    write_run(second, 1, until="curriculum")
     assert main(["--runs-dir", str(tmp_path)]) == 0
-    first, second = (line for line in capsys.readouterr().out.splitlines() if "tiny" in line)
-    assert second.split() == ["first", "tiny", "2", "finished", "0.50", "0.55", "25", "50", "75", "0:33"]
-    assert first.split() == ["second", "tiny", "1", "solver", "0/15", "0.50", "0.60", "25", "0:10"]
+    newest, oldest = (line for line in capsys.readouterr().out.splitlines() if "tiny" in line)
+    assert oldest.split() == ["first", "tiny", "2", "finished", "0.50", "0.55", "25", "50", "75", "0:33"]
+    assert newest.split() == ["second", "tiny", "1", "solver", "0/15", "0.50", "0.60", "25", "0:10"]
     assert main(["--runs-dir", str(tmp_path), "--name", "first"]) == 0
     assert "round 2, finished" in capsys.readouterr().out
     assert main(["--runs-dir", str(tmp_path), "--name", "third"]) == 2
