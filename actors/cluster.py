@@ -27,6 +27,8 @@ def loopback_environment(token_path: Path) -> dict[str, str]:
         "RAY_USAGE_STATS_ENABLED": "0",
         # Workers would run at nice 15 and starve beside anything else.
         "RAY_worker_niceness": "0",
+        # Workers started in advance would not have an actor's environment: four seconds of work for nothing.
+        "RAY_prestart_worker_first_driver": "false",
     }
 
 
@@ -84,7 +86,7 @@ def ray_cluster(config: Config) -> Iterator[None]:
     ray.init(
         address="local",
         # Logical slots, not cores: the actors of one run take turns rather than compete.
-        num_cpus=max(os.cpu_count() or 1, config.rollout.engines + config.learner.ranks + 2),
+        num_cpus=max(os.cpu_count() or 1, 2 * config.rollout.engines + config.learner.ranks + 2),
         include_dashboard=False,
         object_store_memory=(1 << 30) if config.resources.device == "cpu" else None,
         # What the actors leave in their temporary folder goes with this one.

@@ -3,16 +3,16 @@
 import time
 from collections import defaultdict, deque
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import ray
 from ray.exceptions import RayActorError
 
 from actors.rollout import Drawn, rollout_actor
-from actors.weights import Policy
 from conf.schema import Config, SamplingConfig
 from pipeline.errors import MismatchError, RolloutError
-from pipeline.types import Request, Sample
+from pipeline.types import Policy, Request, Role, Sample
 
 MOST_DEATHS_IN_A_ROW = 3
 START_TIMEOUT_S = 1800  # reading a large model and capturing its graphs takes minutes; longer than this is a hang
@@ -188,3 +188,15 @@ class RolloutFleet:
     def shutdown(self) -> None:
         for worker in self._workers:
             ray.kill(worker)
+
+
+@contextmanager
+def rollout_fleets(config: Config, model_path: str) -> Iterator[dict[Role, RolloutFleet]]:
+    """The fleet of each role, by `rollout.fleets` one and the same or two; they start in the background."""
+    fleet = RolloutFleet(config, model_path)
+    other = RolloutFleet(config, model_path) if config.rollout.fleets == "per_role" else fleet
+    try:
+        yield {"challenger": fleet, "solver": other}
+    finally:
+        for each in {fleet, other}:
+            each.shutdown()

@@ -33,6 +33,7 @@ class LearnerGroup:
     def __init__(self, config: Config) -> None:
         self.config = config
         self._ranks: list[Any] = []
+        self._joined = False
         self._skipped_in_a_row = 0
 
     def begin_phase(self, model_path: str, lr: float, resume_from: str | None = None) -> None:
@@ -42,8 +43,9 @@ class LearnerGroup:
             lr: AdamW's learning rate, constant over the phase.
             resume_from: a folder written by `save` in this phase: weights, optimizer and random state are taken from there.
         """
-        if not self._ranks:
-            self._start()
+        self.launch()
+        if not self._joined:
+            self._join()
         self._skipped_in_a_row = 0
         self._call("begin_phase", self.config, model_path, lr, resume_from)
 
@@ -109,7 +111,10 @@ class LearnerGroup:
             ray.kill(actor)
         self._ranks = []
 
-    def _start(self) -> None:
+    def launch(self) -> None:
+        """Starts the ranks' processes in the background, unless there are any; `begin_phase` waits for them."""
+        if self._ranks:
+            return
         resources, world_size = self.config.resources, self.config.learner.ranks
         environment = {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}
         if resources.device == "cpu":
@@ -117,11 +122,16 @@ class LearnerGroup:
         actor = ray.remote(Learner).options(
             num_cpus=0, num_gpus=resources.learner_gpus, max_concurrency=1, runtime_env={"env_vars": environment}
         )
+        self._joined = False
         self._ranks = [actor.remote(rank, world_size, resources.device) for rank in range(world_size)]
+
+    def _join(self) -> None:
+        """Makes one world of the ranks."""
         nodes = self._call("node_ip", timeout=START_TIMEOUT)
         host = "127.0.0.1" if len(set(nodes)) == 1 else nodes[0]
         port = self._call("listen", host)[0]
         self._call("join", host, port, timeout=START_TIMEOUT)
+        self._joined = True
 
     def _call(self, method: str, *arguments: Any, timeout: float = math.inf) -> list[Any]:
         """Calls all ranks and returns their answers; where one fails, the group ends and the error names it.

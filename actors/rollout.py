@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import ray
 
-from actors.engine_weights import keep_cpu_weights_loadable, load_into_engine
 from conf.schema import Config, SamplingConfig
 from pipeline.types import Request, Sample
 
@@ -49,9 +48,11 @@ class RolloutWorker:
     """Draws samples with vLLM. Made by `RolloutFleet`, one per engine."""
 
     def __init__(self, config: Config, model_path: str) -> None:
-        # Imported here: vLLM takes seconds to import and belongs to this process alone.
+        # Imported here: vLLM and torch take seconds to import, and the driver needs neither to start an engine.
         from transformers import AutoTokenizer
         from vllm import LLM
+
+        from actors.engine_weights import keep_cpu_weights_loadable
 
         if config.resources.device == "cpu":
             keep_cpu_weights_loadable()
@@ -83,6 +84,8 @@ class RolloutWorker:
         Returns:
             The engine's parameters that do not hold what was sent; see `load_into_engine`.
         """
+        from actors.engine_weights import load_into_engine
+
         self.version = "none"
         wrong = load_into_engine(self.llm, map(ray.get, weights))
         self.version = version

@@ -32,14 +32,6 @@ class Bucket:
     checksums: dict[str, int]
 
 
-@dataclass(frozen=True, slots=True)
-class Policy:
-    """Named weights: `version` as made by `pipeline.types.policy_version`, `weights` references to `Bucket`s."""
-
-    version: str
-    weights: Sequence[ray.ObjectRef]
-
-
 def checksum(tensor: torch.Tensor) -> int:
     """The sum of a tensor's bits, taken as 64-bit words, modulo 2^64: a change of any one word changes it.
 

@@ -5,7 +5,7 @@ import signal
 import sys
 from collections.abc import Sequence
 
-from actors.cluster import prepare_environment
+from actors.cluster import prepare_environment, ray_cluster
 from conf.load import ConfigError, help_text, load_config, profiles
 from conf.schema import Config
 from pipeline.errors import RunError
@@ -67,11 +67,10 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def run(config: Config, last: int) -> int:
-    # Imported late: a wrong setting is told at once, not after torch has loaded.
+    # Imported late: a wrong setting is told at once.
     prepare_environment()
     from pipeline.display import say
-    from pipeline.round import run_rounds
-    from pipeline.run import check_inputs, open_run
+    from pipeline.inputs import check_inputs
     from pipeline.state import RunState
 
     inputs = check_inputs(config)
@@ -80,8 +79,16 @@ def run(config: Config, last: int) -> int:
         if state.finished_rounds() >= last:
             say(f"run {config.name} has finished round {last} already, there is nothing to do; next: make round ITER={last + 1}")
             return 0
-        with open_run(config, inputs, state) as opened:
-            run_rounds(opened, last)
+        say(f"run {config.name}: starting Ray and the rollout workers")
+        from actors.fleet import rollout_fleets
+
+        with ray_cluster(config), rollout_fleets(config, inputs.base_path) as fleets:
+            # While the engines start, which takes longest, this process imports all the rest.
+            from pipeline.round import run_rounds
+            from pipeline.run import open_run
+
+            with open_run(config, inputs, state, fleets) as opened:
+                run_rounds(opened, last)
     return 0
 
 

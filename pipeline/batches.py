@@ -10,10 +10,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Self
 
-from actors.weights import Policy
 from pipeline.run import Run
 from pipeline.state import SAMPLES, read_table, write_table
-from pipeline.types import Request, Role, Sample
+from pipeline.types import Policy, Request, Role, Sample
 
 Group = list[Sample]
 

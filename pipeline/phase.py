@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from actors.weights import Policy
 from pipeline.batches import Batches, sample_row
 from pipeline.display import PhaseProgress, say
 from pipeline.errors import MismatchError
@@ -15,7 +14,7 @@ from pipeline.plots import p_hat_histogram, training_curves
 from pipeline.run import Run
 from pipeline.seeds import derive_seed
 from pipeline.state import QUESTIONS, SAMPLES, remove_tree, write_table
-from pipeline.types import Request, Role, Sample, policy_version
+from pipeline.types import Policy, Request, Role, Sample, policy_version
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,9 @@ All are frozen; each sample names the policy version that made it, so nothing do
 log-probability belongs to.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 Role = Literal["challenger", "solver"]
 
@@ -17,6 +18,14 @@ def policy_version(role: Role, round_: int, step: int) -> str:
     'challenger-r1-s3'
     """
     return f"{role}-r{round_}-s{step}"
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """Named weights: `version` as made by `policy_version`, `weights` references to `actors.weights.Bucket`s."""
+
+    version: str
+    weights: Sequence[Any]
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,10 +14,10 @@ from transformers import AutoModelForCausalLM
 from actors.cluster import ROOT
 from actors.fleet import RolloutFleet
 from actors.rollout import RolloutWorker
-from actors.weights import Policy, publish
+from actors.weights import publish
 from conf.schema import Config, RolloutConfig, SamplingConfig
 from pipeline.errors import MismatchError
-from pipeline.types import Request, Sample
+from pipeline.types import Policy, Request, Sample
 
 BASE = str(ROOT / "assets" / "tiny-base")
 SAMPLING = SamplingConfig(max_tokens=24)

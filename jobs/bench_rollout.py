@@ -1,0 +1,197 @@
+"""Speed of sampling and of weight transfer, as ratios against named peers in the same run: `python -m jobs.bench_rollout`."""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from actors.cluster import prepare_environment, ray_cluster
+from conf.load import ROOT, load_config
+
+PROMPTS, SEEDS, MAX_TOKENS = 64, 8, 96
+REPEATS = 3
+# A Qwen3 of about 500 MB in fp32.
+BIG: dict[str, Any] = {
+    "hidden_size": 768,
+    "intermediate_size": 3072,
+    "num_hidden_layers": 14,
+    "num_attention_heads": 12,
+    "num_key_value_heads": 6,
+    "head_dim": 64,
+    "tie_word_embeddings": False,
+}
+
+
+def requests() -> list[Any]:
+    """The Solver's prompts for held-out problems, with several seeds each."""
+    from transformers import AutoTokenizer
+
+    from pipeline.benchmarks import read_benchmark
+    from pipeline.codec import PromptCodec
+    from pipeline.prompts import load_prompts
+    from pipeline.types import Request
+
+    config = load_config()
+    tokenizer = AutoTokenizer.from_pretrained(ROOT / config.model.path)
+    codec = PromptCodec(config, load_prompts(ROOT / config.prompts), tokenizer)
+    problems = read_benchmark("heldout", config.evaluation.benchmarks["heldout"].path)[:PROMPTS]
+    return [Request(codec.solver(row["question"]), tuple(range(SEEDS))) for row in problems]
+
+
+def best(action: Callable[[], int]) -> float:
+    """Highest rate of what `action` counts, a second, over some repeats after one that is not counted."""
+    action()
+    rates = []
+    for _ in range(REPEATS):
+        started = time.perf_counter()
+        count = action()
+        rates.append(count / (time.perf_counter() - started))
+    return max(rates)
+
+
+def bare_vllm() -> float:
+    """Tokens/s of `vllm.LLM.generate`, with the engine settings and sampling parameters of a rollout worker."""
+    from vllm import SamplingParams, TokensPrompt
+
+    from actors.rollout import RolloutWorker
+
+    worker = RolloutWorker(load_config(), str(ROOT / "assets" / "tiny-base"))
+    asked = [(request, seed) for request in requests() for seed in request.seeds]
+
+    def generate() -> int:
+        outputs = worker.llm.generate(
+            [TokensPrompt(prompt_token_ids=list(request.prompt_ids)) for request, _ in asked],
+            [
+                SamplingParams(
+                    temperature=1.0, top_k=0, max_tokens=MAX_TOKENS, seed=seed, stop_token_ids=worker.stop_ids, logprobs=0,
+                    flat_logprobs=True, detokenize=False,
+                )
+                for _, seed in asked
+            ],
+            use_tqdm=False,
+        )  # fmt: skip
+        return sum(len(output.outputs[0].token_ids) for output in outputs)
+
+    return best(generate)
+
+
+def transformers_generate() -> float:
+    """Tokens/s of transformers' `generate`, all prompts in one padded batch."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    torch.set_num_threads(1)
+    path = ROOT / "assets" / "tiny-base"
+    tokenizer = AutoTokenizer.from_pretrained(path, padding_side="left")
+    model = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32)
+    prompts = [list(request.prompt_ids) for request in requests() for _ in request.seeds]
+    batch = tokenizer.pad({"input_ids": prompts}, return_tensors="pt")
+
+    def generate() -> int:
+        torch.manual_seed(0)
+        ids = model.generate(**batch, do_sample=True, temperature=1.0, top_k=0, top_p=1.0, max_new_tokens=MAX_TOKENS)
+        # Tokens up to the one that ends a response; what follows it is padding.
+        return int((ids[:, batch["input_ids"].shape[1] :] != tokenizer.pad_token_id).sum())
+
+    return best(generate)
+
+
+def in_process(peer: str) -> float:
+    """The rate that a function of this file measures in a process of its own, with a rollout worker's environment."""
+    from actors.rollout import engine_environment
+
+    environment = os.environ | engine_environment(load_config()) | {"HF_HUB_OFFLINE": "1"}
+    command = [sys.executable, "-m", "jobs.bench_rollout", peer]
+    done = subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True, text=True)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def through_the_fleet() -> tuple[float, float]:
+    """Tokens/s through a fleet of one engine, and the seconds it took to start."""
+    import torch
+
+    from actors.fleet import RolloutFleet
+    from actors.weights import in_buckets, publish, read_checkpoint
+    from pipeline.types import Policy
+
+    config = load_config(overrides=[f"sampling.max_tokens={MAX_TOKENS}"])
+    path = str(ROOT / "assets" / "tiny-base")
+    started = time.perf_counter()
+    fleet = RolloutFleet(config, path)
+    fleet.wait_ready()
+    seconds = time.perf_counter() - started
+    policy = Policy("base", publish(in_buckets(read_checkpoint(path, torch.float32))))
+    asked = requests()
+    rate = best(lambda: sum(len(s.token_ids) for group in fleet.sample(asked, policy, config.sampling) for s in group))
+    fleet.shutdown()
+    return rate, seconds
+
+
+def transfer(folder: Path) -> dict[str, float]:
+    """Bytes of a 500 MB model, the seconds each part of its transfer takes, and those of a plain copy of as many bytes."""
+    import ray
+    import torch
+    from transformers import AutoTokenizer, Qwen3Config, Qwen3ForCausalLM
+
+    from actors.fleet import RolloutFleet
+    from actors.weights import in_buckets, publish
+    from pipeline.types import Policy
+
+    tokenizer = AutoTokenizer.from_pretrained(ROOT / "assets" / "tiny-base")
+    tokenizer.save_pretrained(folder)
+    model = Qwen3ForCausalLM(Qwen3Config(**BIG, vocab_size=len(tokenizer)))
+    model.save_pretrained(folder)
+    fleet = RolloutFleet(load_config(overrides=["rollout.kv_cache_mb=64"]), str(folder))
+    fleet.wait_ready()
+    named = list(model.named_parameters())
+    size = sum(tensor.numel() * tensor.element_size() for _, tensor in named)
+    source, target = torch.ones(size // 4), torch.empty(size // 4)
+    rounds = []
+    for number in range(REPEATS + 1):
+        started = time.perf_counter()
+        target.copy_(source)
+        copied = time.perf_counter()
+        policy = Policy(f"v{number}", publish(in_buckets(named)))
+        published = time.perf_counter()
+        fleet.load(policy)
+        loaded = time.perf_counter()
+        rounds.append({"copy": copied - started, "publish": published - copied, "load": loaded - published})
+        del policy
+    fleet.shutdown()
+    ray.shutdown()
+    fastest = min(rounds[1:], key=lambda times: times["publish"] + times["load"])
+    return {"bytes": size, **fastest, "copy": min(times["copy"] for times in rounds[1:])}
+
+
+def main() -> None:
+    prepare_environment()
+    bare, hf = in_process("bare_vllm"), in_process("transformers_generate")
+    started = time.perf_counter()
+    with ray_cluster(load_config()):
+        ray_s = time.perf_counter() - started
+        fleet, engine_s = through_the_fleet()
+        with tempfile.TemporaryDirectory() as folder:
+            moved = transfer(Path(folder))
+    gigabytes, seconds, copy = moved["bytes"] / 1e9, moved["publish"] + moved["load"], moved["copy"]
+    print(f"Sampling, {PROMPTS} x {SEEDS} responses of up to {MAX_TOKENS} tokens, tokens/s (best of {REPEATS})")
+    print(f"  fleet of one engine       {fleet:>8,.0f}")
+    print(f"  vllm.LLM.generate         {bare:>8,.0f}   fleet {fleet / bare:.2f} of it")
+    print(f"  transformers generate     {hf:>8,.0f}   fleet {fleet / hf:.2f} of it")
+    print(f"Transfer of {gigabytes:.2f} GB to one engine, checksums included (best of {REPEATS})")
+    rows = [("out of the sender", moved["publish"]), ("into the engine", moved["load"]), ("together", seconds)]
+    for name, spent in [*rows, ("one plain memory copy", copy)]:
+        print(f"  {name:<24} {spent:>8.3f} s   {gigabytes / spent:.1f} GB/s")
+    print(f"  transfer at {copy / seconds:.2f} of the speed of the copy")
+    print(f"Start-up: Ray {ray_s:.1f} s, an engine {engine_s:.1f} s")
+
+
+if __name__ == "__main__":
+    if len(sys.argv) > 1:
+        print(json.dumps({"bare_vllm": bare_vllm, "transformers_generate": transformers_generate}[sys.argv[1]]()))
+    else:
+        main()

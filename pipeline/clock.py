@@ -1,0 +1,54 @@
+"""Where a run's wall time goes."""
+
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+class Clock:
+    """Wall-clock seconds by part of the work. Parts may nest: the inner one's time is not the outer one's.
+
+    What belongs to no part is "waiting": the driver's own work, and what it waits for without saying so.
+    """
+
+    def __init__(self, **spent: float) -> None:
+        self._seconds: dict[str, float] = defaultdict(float, spent)
+        self._parts = ["waiting"]
+        self._mark = time.monotonic()
+
+    def _charge(self) -> None:
+        now = time.monotonic()
+        self._seconds[self._parts[-1]] += now - self._mark
+        self._mark = now
+
+    @contextmanager
+    def part(self, name: str) -> Iterator[None]:
+        self._charge()
+        self._parts.append(name)
+        try:
+            yield
+        finally:
+            self._charge()
+            self._parts.pop()
+
+    def during(self, name: str, items: Iterable[T]) -> Iterator[T]:
+        """The items; the time in which they are waited for goes to the part `name`, what is done with them does not."""
+        iterator = iter(items)
+        while True:
+            with self.part(name):
+                try:
+                    item = next(iterator)
+                except StopIteration:
+                    return
+            yield item
+
+    def take(self) -> dict[str, float]:
+        """The seconds since the last call, by part: together all the time that went by."""
+        self._charge()
+        taken = dict(self._seconds)
+        self._seconds.clear()
+        return taken

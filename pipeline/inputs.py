@@ -1,0 +1,92 @@
+"""What a run reads from outside, checked before anything is started."""
+
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from conf.load import ConfigError, resolve
+from conf.schema import Config
+from pipeline.benchmarks import read_benchmark
+from pipeline.prompts import Prompts, load_prompts
+from pipeline.rewards import Scorer, find_scorer
+
+
+def find_model(path: str) -> str:
+    """A local folder as it is, or the local snapshot of a hub id, downloaded where needed.
+
+    Raises:
+        ConfigError: there is neither.
+    """
+    folder = resolve(path)
+    if folder.is_dir():
+        if not (folder / "config.json").is_file():
+            raise ConfigError(f"model.path={path}: {folder} has no config.json; valid: a model folder in HF format, or a hub id.")
+        return str(folder.absolute())
+    if path.startswith((".", "/", "~")) or path.count("/") != 1:
+        raise ConfigError(
+            f"model.path={path}: no such folder; valid: a model folder in HF format, or a hub id such as Qwen/Qwen3-4B-Base."
+        )
+    from huggingface_hub import snapshot_download
+
+    try:
+        return snapshot_download(path, allow_patterns=["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja"])
+    except Exception as error:  # the hub client raises many unrelated types; for the user all of them mean one thing
+        reason = str(error).splitlines()[0]
+        raise ConfigError(
+            f"model.path={path}: not a local folder, and it could not be had from the model hub ({reason})."
+        ) from error
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """The base model's folder, the roles' prompts, and what the Challenger's reward is made of."""
+
+    base_path: str
+    prompts: Prompts
+    scorers: list[Scorer]
+
+    def fingerprints(self) -> dict[str, str]:
+        """By setting, a hash of what results hang on; of large weight files their names, sizes and both ends."""
+        return {"model.path": fingerprint(Path(self.base_path)), "prompts": hashed(repr(self.prompts).encode())}
+
+
+END_BYTES = 1 << 20
+
+
+def fingerprint(folder: Path) -> str:
+    """A hash of a model folder: its weight files' names, sizes and ends, its configuration and its tokenizer."""
+    parts = []
+    for path in sorted(folder.iterdir()):
+        if path.suffix in (".safetensors", ".json", ".txt", ".model", ".jinja"):
+            with path.open("rb") as file:
+                size = file.seek(0, os.SEEK_END)
+                ends = []
+                for start in (0, max(0, size - END_BYTES)):
+                    file.seek(start)
+                    ends.append(file.read(END_BYTES))
+            parts.append(f"{path.name} {size} {hashed(b''.join(ends))}")
+    return hashed("\n".join(parts).encode())
+
+
+def hashed(content: bytes) -> str:
+    return hashlib.blake2b(content, digest_size=16).hexdigest()
+
+
+def check_inputs(config: Config) -> Inputs:
+    """Finds the base model, the prompts, the scorers and the benchmarks.
+
+    Raises:
+        ConfigError: one of them is missing or not what it should be.
+    """
+    for name, benchmark in config.evaluation.benchmarks.items():
+        read_benchmark(name, benchmark.path)
+    try:
+        prompts = load_prompts(resolve(config.prompts))
+    except ValueError as error:
+        raise ConfigError(f"prompts={config.prompts}: {error}") from error
+    try:
+        scorers = [find_scorer(name) for name in config.reward.scorers]
+    except ValueError as error:
+        raise ConfigError(f"reward.scorers: {error}.") from error
+    return Inputs(find_model(config.model.path), prompts, scorers)

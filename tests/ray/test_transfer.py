@@ -1,0 +1,128 @@
+"""Weights on their way: every layout and precision arrives as it was sent, and a gather takes little memory."""
+
+import asyncio
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import ray
+import torch
+from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, Qwen3Config, Qwen3ForCausalLM
+
+from actors.cluster import ROOT
+from actors.engine_weights import load_into_engine
+from actors.learner import Learner
+from actors.learner_group import LearnerGroup
+from actors.rollout import RolloutWorker, engine_environment
+from actors.weights import publish
+from conf.schema import Config, ModelConfig, RolloutConfig, SamplingConfig
+from pipeline.types import Request, Sample
+
+SIZES = {
+    "vocab_size": 715,  # the tiny base's, whose tokenizer is used
+    "hidden_size": 64,
+    "intermediate_size": 192,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 32,
+    "max_position_embeddings": 256,
+    "eos_token_id": 2,
+}
+# Architecture, precision, tied embeddings; and how far vLLM's log-probabilities may be from those of transformers.
+CASES = [
+    (Qwen3ForCausalLM, Qwen3Config, torch.float32, True, 1e-4),
+    (Qwen3ForCausalLM, Qwen3Config, torch.bfloat16, False, 0.1),
+    (LlamaForCausalLM, LlamaConfig, torch.float32, False, 1e-4),
+    (LlamaForCausalLM, LlamaConfig, torch.bfloat16, True, 0.1),
+]
+REQUESTS = [Request(tuple(10 + place for place in range(12)), seeds=(0, 1, 2)), Request((50, 60, 70), seeds=(3,))]
+
+
+def random_model(case: tuple[Any, ...], seed: int) -> torch.nn.Module:
+    """Weights large enough for the distribution over tokens to be far from even."""
+    architecture, settings, dtype, tied, _ = case
+    torch.manual_seed(seed)
+    model = architecture(settings(**SIZES, tie_word_embeddings=tied))
+    for parameter in model.parameters():
+        if parameter.ndim == 2:
+            torch.nn.init.normal_(parameter, std=0.1)
+    return model.to(dtype)
+
+
+def written(model: torch.nn.Module, folder: Path) -> str:
+    model.save_pretrained(folder)
+    for file in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(ROOT / "assets" / "tiny-base" / file, folder)
+    return str(folder)
+
+
+@pytest.fixture(scope="module")
+def engines(ray_cluster: None) -> Iterator[Any]:
+    """One process in which engines are made one after another, for importing vLLM takes longest."""
+
+    class Engines:
+        def transfer(self, config: Config, path: str, weights: list[ray.ObjectRef]) -> tuple[list[str], list[Sample]]:
+            """Starts an engine on `path`, gives it `weights`, and draws from it."""
+            worker = RolloutWorker(config, path)
+            wrong = load_into_engine(worker.llm, map(ray.get, weights))
+
+            async def drawn() -> list[Sample]:
+                arriving = worker.sample(REQUESTS, SamplingConfig(max_tokens=8), worker.version)
+                return [sample async for some in arriving for each in some for sample in each.samples]
+
+            return wrong, asyncio.run(drawn())
+
+    actor = ray.remote(num_cpus=0, runtime_env={"env_vars": engine_environment(Config())})(Engines).remote()
+    yield actor
+    ray.kill(actor)
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case[0].__name__}-{case[2]}-{'tied' if case[3] else 'untied'}")
+def test_vllm_and_transformers_agree_after_a_transfer(engines: Any, tmp_path: Path, case: tuple[Any, ...]) -> None:
+    dtype = str(case[2]).removeprefix("torch.")
+    config = Config(model=ModelConfig(dtype=dtype, max_length=128), rollout=RolloutConfig(kv_cache_mb=32, max_num_seqs=16))
+    before, after = random_model(case, 0), random_model(case, 1)
+    weights = publish([list(after.named_parameters())])
+    wrong, samples = ray.get(engines.transfer.remote(config, written(before, tmp_path / "before"), weights))
+    assert wrong == []
+    assert len(samples) == 4
+    for sample in samples:
+        sampled = torch.tensor(sample.logprobs)
+        assert (sampled - logprobs(after, sample)).abs().max() < case[4]
+        assert (sampled - logprobs(before, sample)).abs().max() > 10 * case[4]  # the test can tell the two models apart
+
+
+def logprobs(model: torch.nn.Module, sample: Sample) -> torch.Tensor:
+    ids = torch.tensor([sample.prompt_ids + sample.token_ids])
+    with torch.no_grad():
+        found = model(ids).logits.float().log_softmax(dim=-1)
+    start = len(sample.prompt_ids)
+    return found[0, start - 1 : -1].gather(-1, ids[0, start:, None])[:, 0]
+
+
+def test_a_gather_holds_one_bucket_at_a_time(ray_cluster: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Counting(Learner):
+        def gathered(self, bucket: int) -> tuple[int, int, int]:
+            """Most elements that were whole at any moment of a walk over the buckets, all there are, and the buckets."""
+            import actors.learner
+
+            actors.learner.BUCKET_ELEMENTS = bucket
+            sharded = [p for p in self.engine.module.parameters() if not p.ds_persist]
+            whole = [sum(p.numel() for p in sharded) for _ in self._buckets()]
+            return max(whole), sum(p.ds_numel for p in sharded), len(whole)
+
+    monkeypatch.setattr("actors.learner_group.Learner", Counting)
+    config = Config()
+    config.learner.ranks, config.learner.zero_stage = 2, 3
+    group = LearnerGroup(config)
+    group.begin_phase(str(ROOT / "assets" / "tiny-base"), lr=1e-3)
+    bucket = 200_000
+    largest = max(p.numel() for p in AutoModelForCausalLM.from_pretrained(ROOT / "assets" / "tiny-base").parameters())
+    for most, total, buckets in group._call("gathered", bucket):
+        assert most < bucket + largest <= 2 * bucket
+        assert total > 2 * bucket
+        assert buckets > 2
+    group.shutdown()
