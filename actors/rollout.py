@@ -29,6 +29,8 @@ def engine_environment(config: Config) -> dict[str, str]:
         "VLLM_NO_USAGE_STATS": "1",
         "DO_NOT_TRACK": "1",
         "VLLM_LOGGING_LEVEL": "WARNING",
+        # Lets functions and arrays of ours reach the processes of an engine that is split over several GPUs.
+        "VLLM_ALLOW_INSECURE_SERIALIZATION": "1",
     }
     if config.resources.device == "cpu":
         environment |= {
@@ -60,6 +62,9 @@ class RolloutWorker:
             engine: dict[str, Any] = {"kv_cache_memory_bytes": config.rollout.kv_cache_mb << 20, "enable_chunked_prefill": False}
         else:
             engine = {"gpu_memory_utilization": config.rollout.gpu_memory_utilization}
+            if config.rollout.tensor_parallel > 1:
+                # One process a GPU, children of this one: they see the GPUs that Ray gave this actor, all of one node.
+                engine |= {"tensor_parallel_size": config.rollout.tensor_parallel, "distributed_executor_backend": "mp"}
         dtype: Any = config.model.dtype
         self.llm = LLM(
             model=model_path,
@@ -180,5 +185,5 @@ def end_of_sequence_ids(llm: Any, tokenizer: Any) -> list[int]:
 def rollout_actor(config: Config) -> Any:
     """The Ray actor class with the resources and environment of one engine."""
     environment = engine_environment(config)
-    gpus = config.resources.rollout_gpus if config.resources.device == "cuda" else 0
+    gpus = config.resources.rollout_gpus * config.rollout.tensor_parallel if config.resources.device == "cuda" else 0
     return ray.remote(num_cpus=0 if gpus else 1, num_gpus=gpus, runtime_env={"env_vars": environment})(RolloutWorker)

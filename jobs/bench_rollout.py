@@ -88,7 +88,7 @@ def transformers_generate() -> float:
     torch.set_num_threads(1)
     path = ROOT / "assets" / "tiny-base"
     tokenizer = AutoTokenizer.from_pretrained(path, padding_side="left")
-    model = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32)
+    model: Any = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32)
     prompts = [list(request.prompt_ids) for request in requests() for _ in request.seeds]
     batch = tokenizer.pad({"input_ids": prompts}, return_tensors="pt")
 

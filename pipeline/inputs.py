@@ -1,6 +1,7 @@
 """What a run reads from outside, checked before anything is started."""
 
 import hashlib
+import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -89,4 +90,11 @@ def check_inputs(config: Config) -> Inputs:
         scorers = [find_scorer(name) for name in config.reward.scorers]
     except ValueError as error:
         raise ConfigError(f"reward.scorers: {error}.") from error
-    return Inputs(find_model(config.model.path), prompts, scorers)
+    base_path = find_model(config.model.path)
+    heads = json.loads((Path(base_path) / "config.json").read_text()).get("num_key_value_heads")
+    if heads and heads % config.rollout.tensor_parallel:
+        raise ConfigError(
+            f"rollout.tensor_parallel={config.rollout.tensor_parallel}: does not divide the {heads} key-value heads of "
+            f"{config.model.path}; valid: a number that does."
+        )
+    return Inputs(base_path, prompts, scorers)

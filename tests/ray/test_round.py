@@ -81,9 +81,9 @@ def wait_until(condition, process: subprocess.Popen[str], seconds: float = 300) 
         time.sleep(0.05)  # polls for a state that the loop's condition checks
 
 
-def kill_after(folder: Path, role: str, steps: int) -> None:
+def kill_after(folder: Path, role: str, steps: int, *more: str) -> None:
     """Starts the run and kills its driver with SIGKILL when `role` has finished `steps` steps; waits for its processes to end."""
-    process = start(folder)
+    process = start(folder, *more)
     path = folder / "small" / "manifest.json"
     wait_until(
         lambda: path.exists() and len(manifest(folder)["rounds"].get("1", {}).get(role, {}).get("metrics", [])) >= steps, process
@@ -135,10 +135,10 @@ def test_a_finished_round_is_not_run_again(undisturbed: tuple[Path, str]) -> Non
     assert (folder / "small" / "manifest.json").stat().st_mtime_ns == before
 
 
-def test_a_killed_run_goes_on_to_the_same_results(undisturbed: tuple[Path, str], tmp_path: Path) -> None:
+def test_kills_and_other_fleets_do_not_change_results(undisturbed: tuple[Path, str], tmp_path: Path) -> None:
     kill_after(tmp_path, "challenger", 1)
-    kill_after(tmp_path, "solver", 1)
-    finish(start(tmp_path))
+    kill_after(tmp_path, "solver", 1, "rollout.fleets=per_role")
+    finish(start(tmp_path, "rollout.engines=2"))
     assert results(tmp_path) == results(undisturbed[0])
 
 
@@ -158,6 +158,21 @@ def test_a_round_with_adapters_and_two_updates_a_batch(tmp_path: Path) -> None:
         metrics = manifest(tmp_path)["rounds"]["1"][role]["metrics"]
         assert metrics[0]["kl"] > 0  # from the batch's second update on
         assert metrics[1]["mismatch_max"] < 1e-4  # vLLM sampled with what the first step's adapter was merged to
+
+
+def test_a_batch_sampled_ahead_is_one_update_stale_and_outlives_a_kill(tmp_path: Path) -> None:
+    ahead = ["rollout.ahead=1", "challenger.steps=1", "solver.steps=3", "evaluation.benchmarks.heldout.samples=0"]
+    kill_after(tmp_path, "solver", 1, *ahead)
+    run = tmp_path / "small"
+    waiting = pq.read_table(run / manifest(tmp_path)["rounds"]["1"]["solver"]["ahead"]).drop(["reward"])
+    finish(start(tmp_path, *ahead))
+    batches = [pq.read_table(run / "round-1" / "solver" / f"samples-{step:04d}.parquet") for step in (1, 2, 3)]
+    assert [set(batch["version"].to_pylist()) for batch in batches] == [{"solver-r1-s0"}, {"solver-r1-s0"}, {"solver-r1-s1"}]
+    assert batches[1].drop(["reward"]).equals(waiting)
+    fresh, *stale = (step.get("mismatch_mean", 0.0) for step in manifest(tmp_path)["rounds"]["1"]["solver"]["metrics"])
+    assert fresh < 1e-4
+    assert max(stale) > 1e-3  # corrected for, not refused
+    assert not list(run.rglob("ahead-*"))
 
 
 def test_a_wrong_setting_stops_before_anything_is_made(tmp_path: Path) -> None:

@@ -23,6 +23,8 @@ def test_defaults_and_overrides() -> None:
         ("grpo.aggregation=sum", ["grpo.aggregation=sum", "token_mean | sequence_mean | fixed_length"]),
         ("reward.threshold=1.5", ["reward.threshold=1.5", "at least 0 and at most 1"]),
         ("sampling.max_tokens=999", ["sampling.max_tokens=999", "model.max_length=256"]),
+        ("rollout.tensor_parallel=2", ["rollout.tensor_parallel=2", "resources.device=cpu: 1"]),
+        ("rollout.ahead=2", ["rollout.ahead=2", "at most 1"]),
         ("resources.device=cuda", ["resources.learner_gpus=0", "valid: 1"]),
         ("prompts=nowhere.yaml", ["prompts=nowhere.yaml", "no such file"]),
         ("evaluation.benchmarks.amc.path=amc.jsonl", ["evaluation.benchmarks.amc.path=amc.jsonl", "no such file"]),
@@ -40,6 +42,11 @@ def test_errors_name_setting_value_and_what_is_valid(override: str, said: list[s
         load_config("tiny", [override])
     for words in said:
         assert words in str(caught.value)
+
+
+def test_stale_batches_have_to_be_corrected_for() -> None:
+    with pytest.raises(ConfigError, match=r"rollout\.ahead=1: .*grpo\.importance=token_tis"):
+        load_config("tiny", ["rollout.ahead=1", "grpo.importance=none"])
 
 
 def test_unknown_profile_lists_the_known_ones() -> None:

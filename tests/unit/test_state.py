@@ -43,6 +43,9 @@ def test_settings_that_change_results_are_refused(tmp_path: Path) -> None:
     free.rollout.engines = 2
     with RunState(free):
         pass
+    free.rollout.ahead = 1
+    with pytest.raises(ConfigError, match=r"rollout\.ahead=1: run 'a' was started with rollout\.ahead=0"):
+        RunState(free)
 
 
 def test_a_half_written_file_is_never_read(tmp_path: Path) -> None:
