@@ -155,7 +155,7 @@ def step_metrics(
         "truncated": sum(sample.truncated for sample in samples) / len(samples),
         "rollout_tokens_per_s": counts.get("tokens", 0.0) / counts.get("sampling_seconds", math.nan),
         "prefix_cache_hit_rate": counts.get("cached_tokens", 0.0) / counts.get("prompt_tokens", math.nan),
-        "seconds_per_swap": counts.get("swap_seconds", 0.0) / counts.get("swaps", math.nan),
+        "swap_seconds": counts.get("swap_seconds", 0.0) / counts.get("swaps", math.nan),
         "engines_replaced": counts.get("replaced", 0.0),
         **scores.metrics,
         **{name: value for name, value in update.items() if name != "seconds"},
