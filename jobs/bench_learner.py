@@ -15,6 +15,7 @@ import os
 import statistics
 import tempfile
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -127,10 +128,13 @@ class PlainLoop:
 
 def trl_seconds(config: Config, model_path: str, batch: TrainingBatch, micro_batch: int, steps: int) -> list[float]:
     """Seconds of each of `steps` updates by TRL's GRPOTrainer, from the samples' arrival to the end of the optimizer's step."""
-    torch.set_num_threads(1)
+    warnings.simplefilter("ignore")  # of TRL on which vLLM it was tried with; none takes part here
     import datasets
     import trl
-    from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
+    from transformers import AutoModelForCausalLM, AutoTokenizer, PrinterCallback, TrainerCallback, logging
+
+    logging.disable_progress_bar()
+    torch.set_num_threads(1)
 
     count = len(batch.samples)
     times: list[float] = []
@@ -187,6 +191,7 @@ def trl_seconds(config: Config, model_path: str, batch: TrainingBatch, micro_bat
             rollout_func=rollout,
             callbacks=[Watch()],
         )
+        trainer.remove_callback(PrinterCallback)
         trainer.train()
     return times
 

@@ -99,8 +99,9 @@ def rank_main(rank: int, pipe: Connection, model_path: str, batch: TrainingBatch
 
 
 def bench_memory() -> None:
-    from transformers import Qwen3Config, Qwen3ForCausalLM
+    from transformers import Qwen3Config, Qwen3ForCausalLM, logging
 
+    logging.disable_progress_bar()
     shape = Qwen3Config(
         vocab_size=8192,
         hidden_size=768,
