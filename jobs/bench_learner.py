@@ -90,6 +90,8 @@ class PlainLoop:
             model: Any = AutoModelForCausalLM.from_pretrained(
                 model_path, dtype=getattr(torch, config.model.dtype), attn_implementation="sdpa"
             )
+            if config.learner.gradient_checkpointing:
+                model.gradient_checkpointing_enable({"use_reentrant": False})
             return model.to(self.device).train()
 
         self.device = config.resources.device
@@ -221,11 +223,13 @@ def bench_update(name: str, config: Config, model_path: str, batch: TrainingBatc
     # In a process of its own, and first: it would take part in the world that our learner opens.
     trl = in_new_process(trl_seconds, config, model_path, batch, micro_batch, repeats + 1)[1:]
     found: dict[str, list[float]] = {"ours": [], "compute": [], "plain": [], "trl": trl}
-    ours, plain = Ours(config, model_path), PlainLoop(config, model_path, micro_batch)
-    for _ in range(repeats):  # in turn, so that what else the machine does falls on all of them
+    ours = Ours(config, model_path)
+    for _ in range(repeats):  # in turn, so that what else the machine does falls on both
         found["ours"].append(seconds_of(lambda: ours.update(batch)))
         found["compute"].append(seconds_of(lambda: ours.compute(batch)))
-        found["plain"].append(seconds_of(lambda: plain.update(batch)))
+    ours.learner._release()
+    plain = PlainLoop(config, model_path, micro_batch)
+    found["plain"] = [seconds_of(lambda: plain.update(batch)) for _ in range(repeats)]
     seconds = {part: statistics.median(values) for part, values in found.items()}
     tokens = sum(whole)
     print(f"\n{name}: {len(whole)} sequences, {tokens} tokens, mean {tokens / len(whole):.0f}, longest {max(whole)}")
