@@ -185,6 +185,7 @@ class ChunkedLogprobs(torch.autograd.Function):
             everything = all_logprobs(part, weight, temperature)
             logprobs.append(everything.gather(-1, wanted[:, None])[:, 0])
             entropies.append(-torch.linalg.vecdot(everything.exp(), everything))
+            del everything  # before the next is made
         entropy = torch.cat(entropies)
         ctx.mark_non_differentiable(entropy)
         return torch.cat(logprobs), entropy
@@ -197,13 +198,14 @@ class ChunkedLogprobs(torch.autograd.Function):
             everything = all_logprobs(part, weight, ctx.temperature)
             of_logits = torch.zeros_like(everything).scatter_(1, wanted[:, None], slope[:, None])
             of_logits = torch.ops.aten._log_softmax_backward_data(of_logits, everything, -1, torch.float32)
+            del everything
             of_logits = of_logits.div_(ctx.temperature).to(part.dtype)
             of_hidden.append(of_logits @ weight)
             if ctx.needs_input_grad[1]:  # frozen where adapters are trained
                 product = of_logits.T @ part
-                of_weight = (
-                    product.float() if of_weight is None else of_weight.add_(product)
-                )  # in bf16 sums of chunks would round
+                # In fp32, since in bf16 each addition would round.
+                of_weight = product.float() if of_weight is None else of_weight.add_(product)
+            del of_logits
         return torch.cat(of_hidden), None if of_weight is None else of_weight.to(weight.dtype), None, None, None
 
 
