@@ -420,6 +420,19 @@ def test_lora_trains_the_adapter_and_sends_it_merged(
     assert group.update(make_batch(6))["kl"] == pytest.approx(0, abs=1e-7)
 
 
+def test_lora_in_bfloat16(groups: Groups, model_path: str) -> None:
+    group = groups(1, 1, lora=4)
+    group.config.model.dtype = "bfloat16"
+    group.begin_phase(model_path, LR)
+    batch = make_batch(6)
+    before = group.logprobs(batch.samples)
+    for _ in range(5):
+        assert group.update(batch)["skipped_updates"] == 0
+    rise = [sum(b) - sum(a) for a, b in zip(before, group.logprobs(batch.samples), strict=True)]
+    assert float(np.corrcoef(rise, batch.advantages)[0, 1]) > 0.7
+    assert {tensor.dtype for tensor in weights_of(group).values()} == {torch.bfloat16}
+
+
 def test_lora_on_layers_that_are_not_there(groups: Groups, model_path: str) -> None:
     group = groups(1, lora=2)
     group.config.lora.targets = ["q_proj", "query"]
