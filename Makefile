@@ -53,6 +53,7 @@ lint: setup  ## ruff and mypy
 
 bench: setup  ## speed, as ratios against named peers in the same run
 	@$(PY) -m jobs.bench_reward
+	@$(PY) -m jobs.bench_rollout
 
 base: setup  ## rebuild the tiny base model in assets/
 	@$(PY) -m jobs.base
