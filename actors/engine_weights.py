@@ -6,7 +6,7 @@ This is the only module that touches vLLM's loading of weights; it was run with 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from actors.weights import Bucket, PackedWeights, checksum, unpack
+from actors.weights import Bucket, PackedWeights, all_cores, checksum, unpack
 
 
 def keep_cpu_weights_loadable() -> None:
@@ -40,10 +40,12 @@ def load_into_engine(llm: Any, buckets: Iterable[Bucket]) -> list[str]:
     return disagreements(held, sent, fused[0])
 
 
+@all_cores()
 def _load(worker: Any, arrays: PackedWeights) -> None:
     worker.get_model().load_weights(unpack(arrays))
 
 
+@all_cores()
 def _checksums(worker: Any) -> tuple[dict[str, int], dict[str, list[str]]]:
     """Checksums of a worker's parameters, and which layers its model keeps fused from which."""
     model = worker.get_model()

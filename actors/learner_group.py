@@ -88,7 +88,7 @@ class LearnerGroup:
 
     def weights(self) -> list[ray.ObjectRef]:
         """The policy's weights as `actors.weights.Bucket`s in Ray's store, which rank 0 owns."""
-        return self._call("weights")[0]
+        return self._call("weights", timeout=self.config.rollout.transfer_timeout_s)[0]
 
     def logprobs(self, samples: Sequence[Sample]) -> list[list[float]]:
         """The policy's log-probabilities of each sample's response tokens, at the sampling temperature."""

@@ -57,6 +57,7 @@ class RolloutWorker:
         from actors.engine_weights import keep_cpu_weights_loadable
 
         if config.resources.device == "cpu":
+            know_model_class(model_path)
             keep_cpu_weights_loadable()
             # A seeded request whose prefill is cut in chunks would rewind its generator, which CPU generators cannot do.
             engine: dict[str, Any] = {"kv_cache_memory_bytes": config.rollout.kv_cache_mb << 20, "enable_chunked_prefill": False}
@@ -173,6 +174,18 @@ class RolloutWorker:
     def ready(self) -> bool:
         """Returns once the engine has started."""
         return True
+
+
+def know_model_class(model_path: str) -> None:
+    """Call before an engine starts on CPU: the first time, vLLM would look at a model's class in a process of its own.
+
+    That keeps CUDA out of its parent, but it imports all of vLLM once more, ten seconds for a class that is needed here anyway.
+    """
+    from transformers import AutoConfig
+    from vllm import ModelRegistry
+
+    for name in AutoConfig.from_pretrained(model_path).architectures:
+        ModelRegistry.register_model(name, ModelRegistry.models[name].load_model_cls())
 
 
 def end_of_sequence_ids(llm: Any, tokenizer: Any) -> list[int]:

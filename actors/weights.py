@@ -6,8 +6,10 @@ Each bucket carries the checksums of its tensors, taken from the sender's own me
 """
 
 import json
+import os
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,6 +46,18 @@ def checksum(tensor: torch.Tensor) -> int:
     return int(flat.view(torch.int64).sum()) % (1 << 64)
 
 
+@contextmanager
+def all_cores() -> Iterator[None]:
+    """Lets torch copy and add up on every core: while weights are on their way, hardly anything else computes."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(len(os.sched_getaffinity(0)))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@all_cores()
 def publish(buckets: Iterable[Sequence[Named]]) -> list[ray.ObjectRef]:
     """Puts buckets of tensors into Ray's object store, one after another: each may be gone once the next is asked for."""
     references = []

@@ -126,7 +126,9 @@ class RolloutConfig:
     )
     max_num_seqs: int = setting(256, "sequences an engine decodes at once", low=1)
     chunk: int = setting(512, "requests that an engine is given at a time; small ones spread work over many engines", low=1)
-    transfer_timeout_s: float = setting(300.0, "seconds an engine has to take on new weights before it is replaced", low=0.1)
+    transfer_timeout_s: float = setting(
+        300.0, "seconds an engine has to take on new weights before it is replaced, and the learner to send them", low=0.1
+    )
     kv_cache_mb: int = setting(512, "KV cache of an engine on CPU, MiB", low=16)
     gpu_memory_utilization: float = setting(0.85, "share of a GPU's memory that an engine may take", low=0.05, high=0.98)
 

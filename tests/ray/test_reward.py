@@ -11,6 +11,7 @@ from ray.actor import ActorHandle
 
 from actors.reward import RAY_OPTIONS, RewardActor
 from conf.schema import RewardConfig
+from pipeline.answers import AsTheyCome
 from pipeline.rewards import repetition, triangular
 from pipeline.types import ScoredQuestion, Vote
 
@@ -54,6 +55,13 @@ def test_a_batch_is_scored_as_the_paper_says(actor: ActorHandle) -> None:
     ]
     assert [row.cluster for row in scored] == [0, -1, 0, 1]
     assert [row.reward for row in scored] == [0.5, 0.0, 0.0, 0.75]
+
+
+def test_votes_that_come_one_by_one_are_those_on_the_whole_batch(actor: ActorHandle) -> None:
+    votes = AsTheyCome(actor.vote)
+    for place in reversed(range(len(ANSWERS))):
+        votes.add(place, ANSWERS[place])
+    assert votes.results() == ray.get(actor.vote.remote(ANSWERS))
 
 
 def test_grades_are_1_for_the_label_and_0_for_everything_else(actor: ActorHandle) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+import ray
 import torch
 from transformers import AutoModelForCausalLM
 
@@ -91,6 +92,18 @@ def test_groups_arrive_as_they_are_finished(fleet: RolloutFleet) -> None:
     assert longest == sorted(longest)
     assert longest[0] < longest[-1]
     assert [group for _, group in sorted(arrived)] == fleet.sample(asked, base, SamplingConfig(max_tokens=96))
+
+
+def test_chunks_under_way_in_one_engine_do_not_mix(fleet: RolloutFleet) -> None:
+    base = policy(shaken(0), "base-overlapping")
+    asked = requests(20)
+    alone = fleet.sample(asked, base, SAMPLING)
+    sample = fleet._workers[0].sample.options(num_returns="streaming")
+    calls = [sample.remote(part, SAMPLING, base.version) for part in (asked[:15], asked[15:])]
+    for call, expected in zip(calls, (alone[:15], alone[15:]), strict=True):
+        drawn = {each.place: each.samples for arrived in call for each in ray.get(arrived)}
+        tokens = [[sample.token_ids for sample in drawn[place]] for place in range(len(expected))]
+        assert tokens == [[sample.token_ids for sample in group] for group in expected]
 
 
 # A prompt of 200 tokens fills a block of the prefix cache, which must not survive a change of weights.
