@@ -33,6 +33,7 @@ def logprob_peak(chunked: bool, tokens: int = 1024, vocabulary: int = 150_000, h
     """Bytes by which log-probabilities of `tokens` tokens and their backward pass raise the peak of this process's memory."""
     from pipeline.packing import LogprobHead
 
+    torch.set_num_threads(1)
     weight = torch.nn.Parameter(torch.randn(vocabulary, hidden) / 8)
     states, targets = torch.randn(tokens, hidden, requires_grad=True), torch.arange(tokens)
     weight.grad = torch.zeros_like(weight)
@@ -80,6 +81,7 @@ def rank_main(rank: int, pipe: Connection, model_path: str, batch: TrainingBatch
     """One of two ranks: for each case, sends bytes held between updates, those of them on the host, and the peak in an update."""
     from actors.learner import Learner
 
+    torch.set_num_threads(1)
     learner = Learner(rank, 2, "cpu")
     pipe.send(learner.listen("127.0.0.1"))
     learner.join("127.0.0.1", pipe.recv())
@@ -125,6 +127,7 @@ def bench_memory() -> None:
             here, there = spawn.Pipe()
             process = spawn.Process(target=rank_main, args=(rank, there, folder, batch), daemon=True)
             process.start()
+            there.close()  # so that a rank that fails ends our waiting for it
             pipes.append(here)
             processes.append(process)
         ports = [pipe.recv() for pipe in pipes]
