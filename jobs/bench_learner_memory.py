@@ -3,6 +3,7 @@
 import gc
 import multiprocessing
 import tempfile
+import warnings
 from collections.abc import Iterable
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -81,6 +82,7 @@ def rank_main(rank: int, pipe: Connection, model_path: str, batch: TrainingBatch
     """One of two ranks: for each case, sends bytes held between updates, those of them on the host, and the peak in an update."""
     from actors.learner import Learner
 
+    warnings.simplefilter("ignore")  # of names that torch will drop, which a walk over all objects touches
     torch.set_num_threads(1)
     learner = Learner(rank, 2, "cpu")
     pipe.send(learner.listen("127.0.0.1"))
