@@ -71,6 +71,7 @@ def held_on_host(learner: Any, config: Config) -> int:
         return 0
     inner = learner.engine.optimizer.optimizer
     host = [parameter for group in inner.param_groups for parameter in group["params"]]
+    host += getattr(learner.engine.optimizer, "fp32_partitioned_groups_flat", [])  # ZeRO-3 takes them out of the groups
     host += [parameter.grad for parameter in host if parameter.grad is not None]
     host += [value for state in inner.state.values() for value in state.values() if isinstance(value, Tensor)]
     if config.learner.offload == "all":
