@@ -183,14 +183,16 @@ class RunState:
 
     def refuse_other_files(self, fingerprints: dict[str, str]) -> None:
         """Remembers by setting what a run starts from, and raises ConfigError where it has changed since."""
-        before = self.data.setdefault("fingerprints", fingerprints)
+        if "fingerprints" not in self.data:
+            self.data["fingerprints"] = fingerprints
+            self.save()
+        before = self.data["fingerprints"]
         for setting, value in fingerprints.items():
             if before.get(setting) != value:
                 raise ConfigError(
                     f"{setting}: what it names has changed since run '{self.data['name']}' was started from it. Bring it back, "
                     "or give the new run another name: NAME=..."
                 )
-        self.save()
 
     def track(self, tracking_id: str) -> None:
         """Remembers the MLflow run, so that a resumed run goes on in it."""

@@ -153,8 +153,10 @@ def test_kills_and_other_fleets_do_not_change_results(undisturbed: tuple[Path, s
     assert results(tmp_path) == results(undisturbed[0])
 
 
-def test_a_round_with_adapters_and_two_updates_a_batch(tmp_path: Path) -> None:
+def test_a_round_with_adapters_two_updates_a_batch_and_other_scorers(tmp_path: Path) -> None:
     """LoRA under ZeRO-2 with offload, merged for vLLM: where the two disagreed about the policy, the run would stop."""
+    mine = tmp_path / "mine.py"
+    mine.write_text("def mine(batch, rewards):\n    return [reward / 2 for reward in rewards]\n")
     finish(
         start(
             tmp_path,
@@ -163,12 +165,32 @@ def test_a_round_with_adapters_and_two_updates_a_batch(tmp_path: Path) -> None:
             "learner.offload=all",
             "grpo.updates_per_batch=2",
             "grpo.kl_estimator=k2",
+            f"reward.scorers=[variance,repetition,memory,validity,{mine}:mine]",
         )
     )
     for role in ("challenger", "solver"):
         metrics = manifest(tmp_path)["rounds"]["1"][role]["metrics"]
         assert metrics[0]["kl"] > 0  # from the batch's second update on
         assert metrics[1]["mismatch_max"] < 1e-4  # vLLM sampled with what the first step's adapter was merged to
+    steps = [read_questions(tmp_path, step) for step in (1, 2)]
+    assert 0 < max(row["reward"] for row in steps[0]) <= 0.5
+    posed_before = {row["question"] for row in steps[0]} - {None}
+    assert all(row["reward"] == 0 for row in steps[1] if row["question"] in posed_before)
+
+
+def read_questions(folder: Path, step: int) -> list[dict]:
+    return pq.read_table(folder / "small" / "round-1" / "challenger" / f"questions-{step:04d}.parquet").to_pylist()
+
+
+def test_a_scorer_that_fails_stops_the_run_with_its_name_and_line(tmp_path: Path) -> None:
+    mine = tmp_path / "mine.py"
+    mine.write_text("def mine(batch, rewards):\n    return [question.answer for question in batch.questions]\n")
+    process = start(tmp_path, f"reward.scorers=[triangular,{mine}:mine]", "evaluation.benchmarks.heldout.samples=0")
+    output, _ = process.communicate(timeout=400)
+    assert process.returncode == 1
+    assert output.splitlines()[-1].startswith("error: scorer mine: AttributeError")
+    assert output.splitlines()[-1].endswith("mine.py, line 2)")
+    assert "Traceback" not in output
 
 
 def test_a_batch_sampled_ahead_is_one_update_stale_and_outlives_a_kill(tmp_path: Path) -> None:
@@ -193,26 +215,3 @@ def test_a_wrong_setting_stops_before_anything_is_made(tmp_path: Path) -> None:
     assert output.startswith("error: model.path=nowhere/at/all: no such folder")
     assert "Traceback" not in output
     assert not (tmp_path / "small").exists()
-
-
-def test_scorers_beyond_the_paper_and_one_of_ones_own(tmp_path: Path) -> None:
-    mine = tmp_path / "mine.py"
-    scorers = f"reward.scorers=[variance,repetition,memory,validity,{mine}:mine]"
-    mine.write_text("def mine(batch, rewards):\n    return [question.answer for question in batch.questions]\n")
-    process = start(tmp_path, scorers, "solver.steps=0")
-    output, _ = process.communicate(timeout=400)
-    assert process.returncode == 1
-    assert output.splitlines()[-1].startswith("error: scorer mine: ")
-    assert output.splitlines()[-1].endswith("mine.py, line 2)")
-    assert "Traceback" not in output
-
-    mine.write_text("def mine(batch, rewards):\n    return [reward / 2 for reward in rewards]\n")
-    finish(start(tmp_path, scorers, "solver.steps=0"))
-    steps = [read_questions(tmp_path, step) for step in (1, 2)]
-    assert 0 < max(row["reward"] for row in steps[0]) <= 0.5
-    posed_before = {row["question"] for row in steps[0]} - {None}
-    assert all(row["reward"] == 0 for row in steps[1] if row["question"] in posed_before)
-
-
-def read_questions(folder: Path, step: int) -> list[dict]:
-    return pq.read_table(folder / "small" / "round-1" / "challenger" / f"questions-{step:04d}.parquet").to_pylist()
