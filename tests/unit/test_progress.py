@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -133,7 +134,12 @@ def test_watch_follows_a_run_and_ends_quietly(tmp_path: Path) -> None:
     folder = write_run(small(tmp_path), 1, until="challenger")
     ours, theirs = pty.openpty()
     command = [sys.executable, "-m", "jobs.watch", "--runs-dir", str(tmp_path)]
-    watch = subprocess.Popen(command, cwd=ROOT, stdin=theirs, stdout=theirs, stderr=theirs, env=os.environ | {"TERM": "xterm"})
+    environment = os.environ | {"TERM": "xterm"}
+    # As in a terminal: where the tests run in the background, an ignored SIGINT would be handed down.
+    interruptible = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    watch = subprocess.Popen(
+        command, cwd=ROOT, stdin=theirs, stdout=theirs, stderr=theirs, env=environment, preexec_fn=interruptible
+    )
     os.close(theirs)
     try:
         shown = until(ours, b"curriculum 0/4")
