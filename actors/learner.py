@@ -24,7 +24,7 @@ from torch import Tensor
 from actors.checkpoint import load_engine, save_engine, write_folder, write_hf
 from actors.engine import Reference, training_engine
 from actors.lora import adapted_layers, adapter_parameters, base_parameters, merged
-from actors.weights import BUCKET_ELEMENTS, Named, publish
+from actors.weights import Named, in_buckets, publish
 from conf.schema import Config
 from pipeline.grpo import policy_loss, token_weights
 from pipeline.packing import PackedRow, assign_rows, pack_row
@@ -215,16 +215,10 @@ class Learner:
         policy = self.engine.module
         named, layers = base_parameters(policy), adapted_layers(policy)
         sharded = self.config.learner.zero_stage == 3
-        bucket: list[Named] = []
-        size = 0
         with GatheredParameters(adapter_parameters(policy)) if sharded and layers else nullcontext():
-            for place, (name, parameter) in enumerate(named):
-                bucket.append((name, parameter))
-                size += parameter.ds_numel if sharded else parameter.numel()
-                if size >= BUCKET_ELEMENTS or place == len(named) - 1:
-                    with GatheredParameters([p for _, p in bucket]) if sharded else nullcontext():
-                        yield list(merged(bucket, layers))
-                    bucket, size = [], 0
+            for bucket in in_buckets(named):
+                with GatheredParameters([p for _, p in bucket]) if sharded else nullcontext():
+                    yield list(merged(bucket, layers))
 
     def weights(self) -> list[ray.ObjectRef]:
         """References to the weights in Ray's object store, as `actors.weights.publish` leaves them; none but on rank 0."""

@@ -68,12 +68,12 @@ def publish(buckets: Iterable[Sequence[Named]]) -> list[ray.ObjectRef]:
 
 
 def in_buckets(named: Iterable[Named]) -> Iterator[list[Named]]:
-    """Tensors in lists of at least `BUCKET_ELEMENTS`, but for the last."""
+    """Tensors in lists of at least `BUCKET_ELEMENTS`, but for the last. What ZeRO-3 has sharded counts as a whole."""
     bucket: list[Named] = []
     size = 0
     for name, tensor in named:
         bucket.append((name, tensor))
-        size += tensor.numel()
+        size += getattr(tensor, "ds_numel", tensor.numel())
         if size >= BUCKET_ELEMENTS:
             yield bucket
             bucket, size = [], 0

@@ -8,8 +8,8 @@ import ray
 
 from pipeline.prompts import extract_boxed
 from pipeline.run import Run
-from pipeline.seeds import derive_seed
-from pipeline.types import Request, Sample, Vote
+from pipeline.seeds import seeded_requests
+from pipeline.types import Sample, Vote
 
 T = TypeVar("T")
 
@@ -67,13 +67,8 @@ def _draw(
 ) -> Iterator[tuple[int, list[str | None]]]:
     """(index of the prompt, its boxed answers) as they are finished."""
     sampling = replace(run.config.sampling, temperature=0.0) if greedy else run.config.sampling
-    requests = [
-        Request(prompt, tuple(derive_seed(run.config.seed, *path, index, sample) for sample in range(count)))
-        for index, prompt in enumerate(prompts)
-    ]
-    with run.clock.part("transfer"):
-        run.fleets["solver"].load(policy)
-    for index, samples in run.clock.during("sampling", run.fleets["solver"].stream(requests, policy, sampling)):
+    requests = seeded_requests(run.config.seed, prompts, count, *path)
+    for index, samples in run.stream("solver", requests, policy, sampling):
         yield index, [boxed(sample) for sample in samples]
 
 

@@ -21,7 +21,7 @@ class Batches:
     """Samples for the steps of one phase; `requests(step)` says what to draw, one request for each group."""
 
     def __init__(self, run: Run, role: Role, requests: Callable[[int], list[Request]]) -> None:
-        self._run, self._fleet, self._requests = run, run.fleets[role], requests
+        self._run, self._role, self._requests = run, role, requests
         self._thread = ThreadPoolExecutor(max_workers=1)
         self._ahead: dict[int, Future[list[Group]]] = {}
 
@@ -33,17 +33,16 @@ class Batches:
 
     def arriving(self, step: int, policy: Policy) -> Iterator[tuple[int, Group]]:
         """(index of the request, its samples) as they are finished: drawn under `policy`, or ahead of time."""
-        clock = self._run.clock
         if step in self._ahead:
-            with clock.part("sampling"):
+            with self._run.clock.part("sampling"):
                 return enumerate(self._ahead.pop(step).result())
-        with clock.part("transfer"):
-            self._fleet.load(policy)
-        return clock.during("sampling", self._fleet.stream(self._requests(step), policy, self._run.config.sampling))
+        return self._run.stream(self._role, self._requests(step), policy, self._run.config.sampling)
 
     def sample_ahead(self, step: int, policy: Policy) -> None:
         """Starts to draw the batch of `step` under `policy`, in the background."""
-        self._ahead[step] = self._thread.submit(self._fleet.sample, self._requests(step), policy, self._run.config.sampling)
+        self._ahead[step] = self._thread.submit(
+            self._run.fleets[self._role].sample, self._requests(step), policy, self._run.config.sampling
+        )
 
     def save(self, step: int, path: Path) -> bool:
         """Writes the batch of `step` once it is drawn; False where it was not begun."""

@@ -68,11 +68,8 @@ def write_part(run: Run, round_: int, part: int, size: int, challenger: Any, sol
     """Rows of `state.CURRICULUM` for the questions of one part."""
     seeds = [derive_seed(run.config.seed, round_, "curriculum", part, index) for index in range(size)]
     requests = [Request(run.codec.challenger, (seed,)) for seed in seeds]
-    with run.clock.part("transfer"):
-        run.fleets["challenger"].load(challenger)
-    with run.clock.part("sampling"):
-        samples = run.fleets["challenger"].sample(requests, challenger, run.config.sampling)
-    questions = [well_formed(run, sample) for (sample,) in samples]
+    drawn_questions = dict(run.stream("challenger", requests, challenger, run.config.sampling))
+    questions = [well_formed(run, *drawn_questions[index]) for index in range(size)]
     usable = [question for question in questions if question is not None]
     drawn, voted = draw_votes(run, usable, run.config.reward.samples, solver, round_, "curriculum", part)
     answers, votes = in_place(questions, drawn, []), in_place(questions, voted, NO_VOTE)

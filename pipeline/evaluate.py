@@ -6,7 +6,7 @@ import ray
 
 from pipeline.answers import draw_answers, draw_votes
 from pipeline.benchmarks import by_band, read_benchmark
-from pipeline.display import PhaseProgress
+from pipeline.display import WAYS, PhaseProgress
 from pipeline.run import Run
 from pipeline.state import EVALUATION, write_table
 
@@ -61,11 +61,7 @@ def evaluate_benchmark(run: Run, solver: Any, name: str, problems: list[dict[str
 def accuracy_by_band(name: str, rows: list[dict[str, Any]]) -> Accuracies:
     """Mean accuracies over a benchmark and over each of its bands (`name_band`)."""
     return {
-        group: {
-            way: sum(row[way] for row in members) / len(members)
-            for way in ("sampled", "greedy", "majority")
-            if members[0][way] is not None
-        }
+        group: {way: sum(row[way] for row in members) / len(members) for way in WAYS if members[0][way] is not None}
         for group, members in by_band(name, rows).items()
     }
 

@@ -12,7 +12,7 @@ from pipeline.errors import MismatchError
 from pipeline.grpo import training_batch
 from pipeline.plots import p_hat_histogram, training_curves
 from pipeline.run import Run
-from pipeline.seeds import derive_seed
+from pipeline.seeds import seeded_requests
 from pipeline.state import QUESTIONS, SAMPLES, remove_tree, write_table
 from pipeline.types import Policy, Request, Role, Sample, policy_version
 
@@ -109,10 +109,7 @@ def current_policy(run: Run, version: str) -> Policy:
 def requests(run: Run, round_: int, step: int, task: Task) -> list[Request]:
     """G responses to each of the step's prompts."""
     group = getattr(run.config, task.role).group
-    return [
-        Request(prompt, tuple(derive_seed(run.config.seed, round_, task.role, step, index, sample) for sample in range(group)))
-        for index, prompt in enumerate(task.prompts(step))
-    ]
+    return seeded_requests(run.config.seed, task.prompts(step), group, round_, task.role, step)
 
 
 def learn(run: Run, scores: Scores, policy: Policy) -> dict[str, float]:

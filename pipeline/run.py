@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -15,14 +15,14 @@ from actors.learner_group import LearnerGroup
 from actors.reward import RAY_OPTIONS, RewardActor
 from actors.weights import in_buckets, publish, read_checkpoint
 from conf.load import ConfigError
-from conf.schema import Config
+from conf.schema import Config, SamplingConfig
 from pipeline.clock import Clock
 from pipeline.codec import PromptCodec
 from pipeline.display import STARTED, say
 from pipeline.inputs import Inputs
 from pipeline.state import RunState
 from pipeline.tracking import Tracker
-from pipeline.types import Policy, Role, policy_version
+from pipeline.types import Policy, Request, Role, Sample, policy_version
 
 
 @dataclass
@@ -54,6 +54,14 @@ class Run:
         for fleet in set(self.fleets.values()):
             counts.update(fleet.take_counts())
         return dict(counts)
+
+    def stream(
+        self, role: Role, requests: Sequence[Request], policy: Policy, sampling: SamplingConfig
+    ) -> Iterator[tuple[int, list[Sample]]]:
+        """(index of the request, its samples) from a role's fleet as they are finished, drawn under `policy`."""
+        with self.clock.part("transfer"):
+            self.fleets[role].load(policy)
+        return self.clock.during("sampling", self.fleets[role].stream(requests, policy, sampling))
 
     def start_of(self, role: Role, round_: int) -> tuple[Role, int]:
         """Whose weights, and of which round's end, a role's phase starts from: its own last ones, or the one model's."""

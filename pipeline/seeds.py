@@ -5,6 +5,9 @@ exactly the same.
 """
 
 import hashlib
+from collections.abc import Sequence
+
+from pipeline.types import Request
 
 
 def derive_seed(run_seed: int, *path: int | str) -> int:
@@ -15,3 +18,11 @@ def derive_seed(run_seed: int, *path: int | str) -> int:
     """
     name = "/".join(map(str, (run_seed, *path)))
     return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "big") >> 1
+
+
+def seeded_requests(run_seed: int, prompts: Sequence[tuple[int, ...]], count: int, *path: int | str) -> list[Request]:
+    """`count` samples to draw of each prompt, each with a seed of its own under `path`."""
+    return [
+        Request(prompt, tuple(derive_seed(run_seed, *path, index, sample) for sample in range(count)))
+        for index, prompt in enumerate(prompts)
+    ]

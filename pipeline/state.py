@@ -24,6 +24,7 @@ from omegaconf import OmegaConf
 
 from conf.load import ConfigError
 from conf.schema import Config
+from pipeline.runs import stage_of
 
 MANIFEST_SCHEMA = 1
 
@@ -170,7 +171,7 @@ class RunState:
 
     def stage(self, round_: int, name: str) -> dict[str, Any]:
         """What is known of a stage (challenger, curriculum, solver, evaluation) of a round; empty before it starts."""
-        return self.data["rounds"].get(str(round_), {}).get(name, {})
+        return stage_of(self.data, round_, name)
 
     def record(self, round_: int, name: str, **values: Any) -> None:
         """Adds to what is known of a stage and replaces the manifest."""

@@ -4,8 +4,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from statistics import fmean, quantiles
 
-from pipeline.display import duration
-from pipeline.report.data import WAYS, Round
+from pipeline.display import WAYS, duration
+from pipeline.report.data import Round
 from pipeline.report.figures import (
     Figure,
     Points,

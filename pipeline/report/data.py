@@ -8,14 +8,13 @@ from statistics import fmean
 from typing import Any
 
 from pipeline.benchmarks import by_band
+from pipeline.display import WAYS
 from pipeline.oracle import Oracle, load_oracle
 from pipeline.report.intervals import bootstrap, wilson
 from pipeline.rewards import uncertainty
 from pipeline.runs import read_manifest, round_numbers, round_seconds, stage_of
 from pipeline.state import read_table
 from pipeline.votes import by_rule, canonical
-
-WAYS = ("sampled", "greedy", "majority")
 
 
 @dataclass(frozen=True)

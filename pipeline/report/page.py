@@ -15,9 +15,9 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from conf.schema import Config
-from pipeline.display import duration
+from pipeline.display import WAYS, duration
 from pipeline.report import charts
-from pipeline.report.data import WAYS, Accuracy, Round, RunData, gain, read_run, votes
+from pipeline.report.data import Accuracy, Round, RunData, gain, read_run, votes
 from pipeline.state import write_atomically
 
 REPORT = "report.html"

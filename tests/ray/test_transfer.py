@@ -107,9 +107,9 @@ def test_a_gather_holds_one_bucket_at_a_time(ray_cluster: None, monkeypatch: pyt
     class Counting(Learner):
         def gathered(self, bucket: int) -> tuple[int, int, int]:
             """Most elements that were whole at any moment of a walk over the buckets, all there are, and the buckets."""
-            import actors.learner
+            import actors.weights
 
-            actors.learner.BUCKET_ELEMENTS = bucket
+            actors.weights.BUCKET_ELEMENTS = bucket
             sharded = [p for p in self.engine.module.parameters() if not p.ds_persist]
             whole = [sum(p.numel() for p in sharded) for _ in self._buckets()]
             return max(whole), sum(p.ds_numel for p in sharded), len(whole)
