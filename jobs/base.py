@@ -33,11 +33,13 @@ from pipeline import domain, domain_text
 
 ROOT = Path(__file__).resolve().parents[1]
 
-CHALLENGER_SHARE = 0.42  # of the examples; the rest are worked solutions
+CHALLENGER_SHARE, CHECK_SHARE = 0.40, 0.08  # of the examples; the rest are worked solutions
 CHALLENGER_STEPS = (16, 28, 26, 15, 8, 4, 2, 0.7, 0.3)  # weights of 1, 2, ... worked steps: long chains are rare but present
 SOLVER_STEPS = (12, 18, 18, 16, 12, 9, 7, 5, 3)
-LARGE = 0.10  # share of operands above 20
-SLIP = 0.10  # chance of a slip, for each unit of effort
+# Share of products, and of operands above 20. What is seldom posed is well known, and more prone to slips: there is something
+# to gain from a Challenger that learns to pose it.
+CHALLENGER_LARGE, SOLVER_LARGE = 0.02, 0.20
+SLIPS = (0.05, 0.25)  # chance of a slip in a step of effort 1, and of effort 2
 
 CONTEXT = 512
 VOCAB = 768  # at most: merges run out before
@@ -57,20 +59,46 @@ Message = dict[str, str]
 def examples(rng: Random, count: int) -> list[tuple[list[Message], str]]:
     """Conversations and responses. None holds a question of the held-out eighth; no Challenger writes the transfer form."""
     out: list[tuple[list[Message], str]] = []
+    before = "Compute 1 + 1."
     while len(out) < count:
-        challenger = rng.random() < CHALLENGER_SHARE
+        kind = rng.random()
+        challenger = kind < CHALLENGER_SHARE
         form = rng.choice(domain_text.FORMS if challenger else (*domain_text.FORMS, domain_text.TRANSFER_FORM))
         weights = CHALLENGER_STEPS if challenger else SOLVER_STEPS
         steps = rng.choices(range(1, len(weights) + 1), weights)[0]
-        question, problem = domain_text.write(rng, form, steps, LARGE)
+        question, problem = domain_text.write(rng, form, steps, CHALLENGER_LARGE if challenger else SOLVER_LARGE)
         if domain.is_held_out(question):
             continue
         if challenger:
             text = f"<question>{question}</question>\n\\boxed{{{domain.answer_of(problem)}}}"
             out.append((PROMPTS.challenger_messages(), text))
+        elif kind < CHALLENGER_SHARE + CHECK_SHARE:
+            text = question if rng.random() < 0.5 else spoiled(question, before, rng)
+            verdict = "invalid" if domain.parse(text) is None else "valid"
+            out.append((PROMPTS.validity_messages(text), f"\\boxed{{{verdict}}}"))
         else:
-            out.append((PROMPTS.solver_messages(question), domain.solution(problem, rng, SLIP)))
+            out.append((PROMPTS.solver_messages(question), domain.solution(problem, rng, SLIPS)))
+        before = question
     return out
+
+
+def spoiled(question: str, other: str, rng: Random) -> str:
+    """What a poor Challenger might make of a question: run into another, a sentence left out, or one word for another."""
+    kind = rng.randrange(3)
+    if kind == 0:
+        words, others = question.split(), other.split()
+        return " ".join([*words[: rng.randrange(1, len(words) + 1)], *others[rng.randrange(len(others)) :]])
+    if kind == 1:
+        sentences = question.split(". ")
+        del sentences[rng.randrange(len(sentences))]
+        return ". ".join(sentences)
+    words = question.split()
+    classes = (domain_text.NAMES, domain_text.THINGS, ("She", "He"), tuple(domain_text.LETTERS))
+    places = [(i, each) for i, word in enumerate(words) for each in classes if word.rstrip(".?") in each]
+    if places:
+        i, each = rng.choice(places)
+        words[i] = words[i].replace(words[i].rstrip(".?"), rng.choice(each))
+    return " ".join(words)
 
 
 def make_tokenizer(seed: int) -> PreTrainedTokenizerFast:
@@ -210,7 +238,9 @@ step, with slips: the base that both roles of the tiny R-Zero profile start from
 
 - Prompts: `conf/prompts/tiny.yaml`. A Challenger writes `<question>...</question>` and a box, a Solver worked lines and a box.
 - Five forms of problem are posed and solved; a sixth, `reverse`, is solved alone and kept for a transfer check.
-- Each worked step in the training text is wrong with a chance of {slip} for each unit of effort, and carried on from there.
+- It also says of a question whether it is well-posed.
+- A worked step in the training text is wrong with a chance of {slips[0]}, one with a product or large numbers with {slips[1]}, and
+  carried on from there.
 - Questions of the held-out set (`../heldout.parquet`) come from an eighth of all texts that training never touches.
 - Sampled at temperature 1 and top-p 1; ten samples a question; 500 written questions:
 
@@ -259,7 +289,7 @@ def main() -> None:
         write_assets(args.out, model, tokenizer, rows, "Not measured yet.\n")
     results = table(measure(model, tokenizer, rows, args.seed))
     print(results)
-    card = CARD.format(parameters=parameters, steps=args.steps, seed=args.seed, slip=SLIP, table=results)
+    card = CARD.format(parameters=parameters, steps=args.steps, seed=args.seed, slips=SLIPS, table=results)
     write_assets(args.out, model, tokenizer, rows, card)
 
 

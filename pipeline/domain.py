@@ -152,18 +152,18 @@ def effort_of(problem: Problem) -> int:
 # --- worked solutions and the held-out set --------------------------------------------------------------------------------------
 
 
-def solution(problem: Problem, rng: Random | None = None, slip: float = 0.0) -> str:
+def solution(problem: Problem, rng: Random | None = None, slips: Sequence[float] = (0.0, 0.0)) -> str:
     """The worked lines and the boxed answer, e.g. "12+7=19\n19-5=14\n\\boxed{14}".
 
-    With chance `slip` times its effort a step comes out a little wrong and the work goes on from there: noise that voting can
-    see through, since wrong answers scatter.
+    With chance `slips[0]` a small step, with `slips[1]` one of effort 2, comes out a little wrong and the work goes on from there:
+    noise that voting can see through, since wrong answers scatter.
     """
     values: list[int] = []
     work = []
     for op, left, right in problem.lines:
         a, b = value_of(left, values), value_of(right, values)
         value = apply(op, a, b)
-        if rng is not None and rng.random() < slip * effort(op, a, b):
+        if rng is not None and rng.random() < slips[effort(op, a, b) - 1]:
             value += rng.choice((-10, -2, -1, -1, 1, 1, 2, 10))
         values.append(value)
         work.append(f"{a}{op}{b}={value}")

@@ -232,14 +232,14 @@ def draw_number(rng: Random, large: float) -> int:
     return rng.randint(21, 99) if rng.random() < 0.8 else rng.randint(100, 400)
 
 
-def draw_moves(rng: Random, value: int, steps: int, large: float, ops: str = "+-*k") -> list[Move]:
-    """Moves of `steps` lines in all, starting from `value` and staying within 0 to LIMIT."""
+def draw_moves(rng: Random, value: int, steps: int, large: float, ops: str = "+-*k", least: int = 0) -> list[Move]:
+    """Moves of `steps` lines in all, starting from `value` and staying within `least` to LIMIT; products as often as large numbers."""
     moves: list[Move] = []
     while steps:
         kind, sign = rng.random(), "+" if rng.random() < 0.55 else "-"
-        if kind < 0.10 and "*" in ops:
+        if kind < large and "*" in ops:
             move = Move("*", (rng.randint(2, 3) if rng.random() < 0.7 else rng.randint(4, 9),))
-        elif kind < 0.20 and "k" in ops and steps >= 2:
+        elif kind < 2 * large and "k" in ops and steps >= 2:
             move = Move(sign, (rng.randint(2, 6), rng.randint(2, 9) if rng.random() > large else rng.randint(10, 25)))
         else:
             move = Move(sign, (draw_number(rng, large),))
@@ -256,7 +256,7 @@ def draw_start(rng: Random, large: float) -> int:
 
 def write_expression(rng: Random, steps: int, large: float) -> tuple[str, Problem]:
     start, moves = draw_start(rng, large), []
-    if rng.random() < 0.25:  # a product can only stand at the head: later ones bind more tightly than the sum before them
+    if rng.random() < 2.5 * large:  # a product can only stand at the head: later ones bind more tightly than the sum before them
         start, moves = rng.randint(2, 12), [Move("*", (rng.randint(2, 9),))]
     value = run(chain("", start, moves))[-1] if moves else start
     moves += draw_moves(rng, value, steps - len(moves), large, "+-k")
