@@ -6,11 +6,11 @@ UV_VERSION := 0.13.8
 PY := .venv/bin/python
 # What is installed decides; on a fresh checkout EXTRA=gpu asks for CUDA.
 EXTRA ?= $(if $(wildcard .venv/.installed-gpu),gpu,cpu)
-OPTIONS = --iter $(ITER) --profile $(PROFILE) $(if $(NAME),--name $(NAME)) $(if $(SEED),--seed $(SEED)) $(if $(SET),--set $(SET))
+FLAGS = --iter $(ITER) --profile $(PROFILE) $(if $(NAME),--name $(NAME)) $(if $(SEED),--seed $(SEED)) $(if $(SET),--set $(SET))
 
 LOOK = $(if $(NAME),--name $(NAME)) $(if $(RUNS),--runs-dir $(RUNS))
 
-.PHONY: help setup round submit report status watch best docs test lint bench base dashboard clean lock
+.PHONY: help setup round submit report status watch best docs test lint bench table base dashboard clean lock
 
 help:  ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -25,10 +25,10 @@ setup: .venv/.installed-$(EXTRA)  ## install everything into .venv (EXTRA=gpu fo
 	@touch $@
 
 round: setup  ## run what is missing up to round ITER (PROFILE NAME SEED SET="setting=value ...")
-	@$(PY) -m jobs.round $(OPTIONS)
+	@$(PY) -m jobs.round $(FLAGS)
 
 submit: setup  ## the same on a Ray cluster: RAY_ADDRESS=http://head:8265
-	@$(PY) -m jobs.submit $(OPTIONS)
+	@$(PY) -m jobs.submit $(FLAGS)
 
 report: setup  ## one HTML page about a run (NAME, else the latest; RUNS=folder)
 	@$(PY) -m jobs.report $(LOOK)
@@ -55,6 +55,9 @@ bench: setup  ## speed, as ratios against named peers in the same run
 	@$(PY) -m jobs.bench_reward
 	@$(PY) -m jobs.bench_learner
 	@$(PY) -m jobs.bench_rollout
+
+table: setup  ## the paper's table in small, variants of R-Zero over five seeds (OPTIONS=1: what helps over many rounds)
+	@$(PY) -m jobs.table $(if $(OPTIONS),--options) $(if $(SEEDS),--seeds $(SEEDS))
 
 base: setup  ## rebuild the tiny base model in assets/
 	@$(PY) -m jobs.base

@@ -33,6 +33,14 @@ def load_into_engine(llm: Any, buckets: Iterable[Bucket]) -> list[str]:
     for bucket in buckets:
         llm.collective_rpc(_load, args=(bucket.arrays,))
         sent |= bucket.checksums
+    return confirm(llm, sent)
+
+
+def confirm(llm: Any, sent: Mapping[str, int]) -> list[str]:
+    """Drops what an engine cached under other weights, and compares those it has with the checksums of what it was sent.
+
+    Returns and raises what `load_into_engine` does.
+    """
     # Keys and values computed under the old weights would be reused for shared prompt prefixes.
     if not llm.reset_prefix_cache():
         raise RuntimeError("vLLM kept its prefix cache, which holds keys and values of the old weights")

@@ -55,6 +55,7 @@ class Learner:
         self.engine: Any = None
         self.reference: Reference | None = None
         self.model_path = ""
+        self._sender: Any = None  # a connection to engines, where weights do not go through host memory
 
     def node_ip(self) -> str:
         return ray.util.get_node_ip_address()
@@ -227,6 +228,18 @@ class Learner:
         for _ in self._buckets():  # a gather needs every rank
             pass
         return []
+
+    def send(self, engines: Sequence[Any]) -> dict[str, int]:
+        """Sends the weights to rollout workers by `rollout.transfer`; returns the checksums of what rank 0 sent."""
+        from actors.device_transfer import LearnerSource, Sender  # imports vLLM, which only this needs
+
+        if self._sender is None or self._sender.engines != engines:
+            if self._sender is not None:
+                self._sender.close()
+            rollout = self.config.rollout
+            source = LearnerSource(lambda: base_parameters(self.engine.module), self._buckets)
+            self._sender = Sender(rollout.transfer, self.rank, engines, rollout.tensor_parallel, source)
+        return self._sender.send()
 
     def _host_weights(self) -> dict[str, Tensor]:
         """A copy of the policy's weights in host memory on rank 0, nothing elsewhere."""

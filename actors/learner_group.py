@@ -4,6 +4,7 @@ import math
 import os
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import ray
@@ -27,6 +28,24 @@ CAUSE_WAIT = 5
 TOKEN_MEANS = ("kl", "clip_fraction", "entropy", "mismatch_kl", "mismatch_mean", "ratio_outside", "importance_mean")
 
 
+@dataclass(frozen=True, slots=True)
+class PresentWeights:
+    """The weights that a learner has between two of its updates: nothing is copied until engines ask for them."""
+
+    group: "LearnerGroup"
+    updates: int
+
+    def send(self, engines: Sequence[Any]) -> dict[str, int]:
+        """Gives rollout workers the weights, GPU to GPU; returns their checksums by HF name.
+
+        Raises:
+            LearnerError: the learner has gone on since, or the transfer failed or took more than `rollout.transfer_timeout_s`.
+        """
+        if self.updates != self.group._updates:
+            raise LearnerError("the learner has been updated since these weights were asked for, and has them no longer")
+        return self.group._call("send", list(engines), timeout=self.group.config.rollout.transfer_timeout_s)[0]
+
+
 class LearnerGroup:
     """Handle of the learner's ranks. After a `LearnerError` its actors are gone; `begin_phase` starts new ones."""
 
@@ -35,6 +54,7 @@ class LearnerGroup:
         self._ranks: list[Any] = []
         self._joined = False
         self._skipped_in_a_row = 0
+        self._updates = 0
 
     def begin_phase(self, model_path: str, lr: float, resume_from: str | None = None) -> None:
         """Loads the policy from the HF folder (or hub id) `model_path`; it is also the phase's KL reference.
@@ -47,6 +67,7 @@ class LearnerGroup:
         if not self._joined:
             self._join()
         self._skipped_in_a_row = 0
+        self._updates += 1
         self._call("begin_phase", self.config, model_path, lr, resume_from)
 
     def update(self, batch: TrainingBatch) -> dict[str, float]:
@@ -68,6 +89,7 @@ class LearnerGroup:
         if not batch.samples:
             zeros = dict.fromkeys(("tokens", "learner_tokens_per_s", "skipped_updates", "seconds"), 0.0)
             return dict.fromkeys(names, math.nan) | zeros
+        self._updates += 1
         parts = self._call("update", ray.put(batch))
         tokens = sum(part["tokens"] for part in parts)
         metrics = {name: sum(part[name] for part in parts) / tokens for name in TOKEN_MEANS}
@@ -86,8 +108,10 @@ class LearnerGroup:
             )
         return metrics
 
-    def weights(self) -> list[ray.ObjectRef]:
-        """The policy's weights as `actors.weights.Bucket`s in Ray's store, which rank 0 owns."""
+    def weights(self) -> list[ray.ObjectRef] | PresentWeights:
+        """The policy's weights as `actors.weights.Bucket`s in Ray's store, which rank 0 owns, or a way to send them."""
+        if self.config.rollout.transfer != "host":
+            return PresentWeights(self, self._updates)
         return self._call("weights", timeout=self.config.rollout.transfer_timeout_s)[0]
 
     def logprobs(self, samples: Sequence[Sample]) -> list[list[float]]:

@@ -53,6 +53,7 @@ class RolloutWorker:
         # Imported here: vLLM and torch take seconds to import, and the driver needs neither to start an engine.
         from transformers import AutoTokenizer
         from vllm import LLM
+        from vllm.config import WeightTransferConfig
 
         from actors.engine_weights import keep_cpu_weights_loadable
 
@@ -66,6 +67,8 @@ class RolloutWorker:
             if config.rollout.tensor_parallel > 1:
                 # One process a GPU, children of this one: they see the GPUs that Ray gave this actor, all of one node.
                 engine |= {"tensor_parallel_size": config.rollout.tensor_parallel, "distributed_executor_backend": "mp"}
+        if config.rollout.transfer != "host":
+            engine["weight_transfer_config"] = WeightTransferConfig(backend=config.rollout.transfer)
         dtype: Any = config.model.dtype
         self.llm = LLM(
             model=model_path,
@@ -94,6 +97,19 @@ class RolloutWorker:
 
         self.version = "none"
         wrong = load_into_engine(self.llm, map(ray.get, weights))
+        self.version = version
+        return wrong
+
+    def weight_transfer(self, call: str, *arguments: Any) -> None:
+        """A call of vLLM's weight-transfer API, in every process of the engine; see `actors/device_transfer.py`."""
+        self.version = "none"
+        self.llm.collective_rpc(call, args=arguments)
+
+    def accept(self, version: str, checksums: dict[str, int]) -> list[str]:
+        """Takes what `weight_transfer` brought to be policy `version`; returns the parameters that do not hold it, as `load`."""
+        from actors.engine_weights import confirm
+
+        wrong = confirm(self.llm, checksums)
         self.version = version
         return wrong
 

@@ -169,6 +169,7 @@ def check(config: Config) -> None:
             f"rollout.tensor_parallel={config.rollout.tensor_parallel}: an engine is split over GPUs; valid with "
             "resources.device=cpu: 1, and rollout.engines for more processes."
         )
+    check_transfer(config)
     if config.learner.offload != "none" and config.learner.zero_stage == 0:
         raise ConfigError(
             f"learner.offload={config.learner.offload}: needs a sharded optimizer; valid: learner.zero_stage 1, 2 or 3."
@@ -186,6 +187,27 @@ def check(config: Config) -> None:
     ]:
         if not resolve(path).is_file():
             raise ConfigError(f"{name}={path}: no such file (looked at {resolve(path)}).")
+
+
+def check_transfer(config: Config) -> None:
+    """Raises ConfigError where weights cannot go the way of `rollout.transfer`."""
+    way, shared = config.rollout.transfer, config.resources.learner_gpus + config.resources.rollout_gpus <= 1
+    if way == "host":
+        return
+    if config.resources.device == "cpu":
+        raise ConfigError(f"rollout.transfer={way}: goes from GPU to GPU; valid with resources.device=cpu: host.")
+    if config.rollout.ahead:
+        raise ConfigError(f"rollout.transfer={way}: keeps no weights but the newest; valid with rollout.ahead=1: host.")
+    if way == "nccl" and shared:
+        raise ConfigError(
+            "rollout.transfer=nccl: NCCL refuses two processes on one GPU; valid where resources.learner_gpus and "
+            "resources.rollout_gpus share one: ipc or host."
+        )
+    if way == "ipc" and not (shared and config.learner.ranks == config.rollout.engines * config.rollout.tensor_parallel):
+        raise ConfigError(
+            "rollout.transfer=ipc: every learner rank shares its GPU with an engine; valid with as many ranks as engines "
+            "(times rollout.tensor_parallel) and learner_gpus + rollout_gpus at most 1; otherwise nccl or host."
+        )
 
 
 def resolve(path: str) -> Path:

@@ -60,6 +60,7 @@ class CurriculumConfig:
     questions: int = setting(512, "questions the trained Challenger writes (N)", low=1)
     part: int = setting(128, "questions written, answered and saved at a time: what an interruption can cost", low=1)
     delta: float = setting(0.25, "a question is kept when |p_hat - 1/2| <= delta", low=0, high=0.5)
+    replay: int = setting(0, "earlier rounds whose kept questions the Solver trains on, too, labelled as they were", low=0)
 
 
 @dataclass
@@ -126,6 +127,12 @@ class RolloutConfig:
     )
     max_num_seqs: int = setting(256, "sequences an engine decodes at once", low=1)
     chunk: int = setting(512, "requests that an engine is given at a time; small ones spread work over many engines", low=1)
+    transfer: str = setting(
+        "host",
+        "how the learner's weights reach the engines: through host memory, by NCCL broadcasts between GPUs, or by CUDA IPC where "
+        "both are on one GPU",
+        choices=("host", "nccl", "ipc"),
+    )
     transfer_timeout_s: float = setting(
         300.0, "seconds an engine has to take on new weights before it is replaced, and the learner to send them", low=0.1
     )

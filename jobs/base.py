@@ -239,8 +239,8 @@ step, with slips: the base that both roles of the tiny R-Zero profile start from
 - Prompts: `conf/prompts/tiny.yaml`. A Challenger writes `<question>...</question>` and a box, a Solver worked lines and a box.
 - Five forms of problem are posed and solved; a sixth, `reverse`, is solved alone and kept for a transfer check.
 - It also says of a question whether it is well-posed.
-- A worked step in the training text is wrong with a chance of {slips[0]}, one with a product or large numbers with {slips[1]}, and
-  carried on from there.
+- A worked step in the training text is wrong with a chance of {slips[0]}, one with a product or large numbers with {slips[1]},
+  and carried on from there.
 - Questions of the held-out set (`../heldout.parquet`) come from an eighth of all texts that training never touches.
 - Sampled at temperature 1 and top-p 1; ten samples a question; 500 written questions:
 

@@ -155,8 +155,8 @@ def effort_of(problem: Problem) -> int:
 def solution(problem: Problem, rng: Random | None = None, slips: Sequence[float] = (0.0, 0.0)) -> str:
     """The worked lines and the boxed answer, e.g. "12+7=19\n19-5=14\n\\boxed{14}".
 
-    With chance `slips[0]` a small step, with `slips[1]` one of effort 2, comes out a little wrong and the work goes on from there:
-    noise that voting can see through, since wrong answers scatter.
+    With chance `slips[0]` a small step, with `slips[1]` one of effort 2, comes out a little wrong and the work goes on from
+    there: noise that voting can see through, since wrong answers scatter.
     """
     values: list[int] = []
     work = []

@@ -233,7 +233,7 @@ def draw_number(rng: Random, large: float) -> int:
 
 
 def draw_moves(rng: Random, value: int, steps: int, large: float, ops: str = "+-*k", least: int = 0) -> list[Move]:
-    """Moves of `steps` lines in all, starting from `value` and staying within `least` to LIMIT; products as often as large numbers."""
+    """Moves of `steps` lines in all, starting from `value` and staying within `least` to LIMIT; see `write` for `large`."""
     moves: list[Move] = []
     while steps:
         kind, sign = rng.random(), "+" if rng.random() < 0.55 else "-"

@@ -30,7 +30,7 @@ CURVES = (
 )
 
 
-def _figure(width: float, height: float, rows: int = 1, columns: int = 1) -> tuple[Figure, list[Axes]]:
+def blank(width: float, height: float, rows: int = 1, columns: int = 1) -> tuple[Figure, list[Axes]]:
     figure = Figure(figsize=(width, height), dpi=120, layout="constrained", facecolor="white")
     FigureCanvasAgg(figure)
     axes = [figure.add_subplot(rows, columns, index + 1) for index in range(rows * columns)]
@@ -48,7 +48,7 @@ def p_hat_histogram(p_hats_by_step: Mapping[int, Sequence[float]]) -> Figure:
     can take. The dot is the mean.
     """
     steps = sorted(p_hats_by_step)
-    figure, axes = _figure(6, 0.9 + 0.75 * len(steps), rows=max(1, len(steps)))
+    figure, axes = blank(6, 0.9 + 0.75 * len(steps), rows=max(1, len(steps)))
     bins = np.linspace(-0.05, 1.05, 12).tolist()
     shades = colormaps["viridis"](np.linspace(0.75, 0.25, max(1, len(steps))))
     for axis, step, shade in zip(axes, steps, shades, strict=False):
@@ -75,7 +75,7 @@ def training_curves(steps: Sequence[Mapping[str, float]]) -> Figure:
     shown = [curve for curve in CURVES if any(curve[0] in step for step in steps)]
     columns = 3
     rows = max(1, -(-len(shown) // columns))
-    figure, axes = _figure(9, 0.4 + 2.1 * rows, rows=rows, columns=columns)
+    figure, axes = blank(9, 0.4 + 2.1 * rows, rows=rows, columns=columns)
     for axis, (key, title, is_share) in zip(axes, shown, strict=False):
         points = [(number, step[key]) for number, step in enumerate(steps, start=1) if key in step]
         axis.plot(*zip(*points, strict=True), color=ACCENT, linewidth=1.6, marker="o", markersize=3)
@@ -95,7 +95,7 @@ def time_split(seconds: Mapping[str, float]) -> Figure:
     """Where the wall-clock time went: a bar for each part, longest on top, with its seconds and its share."""
     parts = sorted(seconds.items(), key=lambda part: part[1])
     total = sum(seconds.values())
-    figure, (axis,) = _figure(6.5, 0.9 + 0.32 * len(parts))
+    figure, (axis,) = blank(6.5, 0.9 + 0.32 * len(parts))
     bars = axis.barh([name for name, _ in parts], [spent for _, spent in parts], color=ACCENT, height=0.65)
     labels = [f"{spent:,.0f} s  ({spent / total:.0%})" if total else "0 s" for _, spent in parts]
     axis.bar_label(bars, labels, padding=4, fontsize=8, color=INK)
@@ -113,7 +113,7 @@ def accuracy_by_round(rows: Sequence[Mapping[str, Any]]) -> Figure:
     """
     ways = [way for way in ("sampled", "greedy", "majority") if any(way in row for row in rows)]
     benchmarks = list(dict.fromkeys(str(row["benchmark"]) for row in rows))
-    figure, axes = _figure(3 * max(1, len(ways)) + 1.5, 3.4, columns=max(1, len(ways)))
+    figure, axes = blank(3 * max(1, len(ways)) + 1.5, 3.4, columns=max(1, len(ways)))
     for axis, way in zip(axes, ways, strict=False):
         for index, benchmark in enumerate(benchmarks):
             points = sorted((row["round"], row[way]) for row in rows if row["benchmark"] == benchmark and way in row)

@@ -20,7 +20,8 @@ class SolverTask:
 
     def __init__(self, run: Run, round_: int) -> None:
         self.run, self.round = run, round_
-        self.questions = kept_questions(run, round_)
+        rounds = range(max(1, round_ - run.config.curriculum.replay), round_ + 1)
+        self.questions = [question for each in rounds for question in kept_questions(run, each)]
 
     def prompts(self, step: int) -> list[tuple[int, ...]]:
         return [self.run.codec.solver(row["question"]) for row in self._batch(step)]

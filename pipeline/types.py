@@ -6,7 +6,7 @@ log-probability belongs to.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 Role = Literal["challenger", "solver"]
 
@@ -20,12 +20,18 @@ def policy_version(role: Role, round_: int, step: int) -> str:
     return f"{role}-r{round_}-s{step}"
 
 
+class Sendable(Protocol):
+    """Weights that stay where they are until rollout workers ask for them; see `actors.learner_group.PresentWeights`."""
+
+    def send(self, engines: Sequence[Any]) -> dict[str, int]: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """Named weights: `version` as made by `policy_version`, `weights` references to `actors.weights.Bucket`s."""
+    """Named weights: `version` as made by `policy_version`, `weights` references to `actors.weights.Bucket`s, or their sender."""
 
     version: str
-    weights: Sequence[Any]
+    weights: Sequence[Any] | Sendable
 
 
 @dataclass(frozen=True, slots=True)

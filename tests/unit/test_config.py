@@ -25,6 +25,7 @@ def test_defaults_and_overrides() -> None:
         ("sampling.max_tokens=999", ["sampling.max_tokens=999", "model.max_length=256"]),
         ("rollout.tensor_parallel=2", ["rollout.tensor_parallel=2", "resources.device=cpu: 1"]),
         ("rollout.ahead=2", ["rollout.ahead=2", "at most 1"]),
+        ("rollout.transfer=nccl", ["rollout.transfer=nccl", "resources.device=cpu: host"]),
         ("resources.device=cuda", ["resources.learner_gpus=0", "valid: 1"]),
         ("prompts=nowhere.yaml", ["prompts=nowhere.yaml", "no such file"]),
         ("evaluation.benchmarks.amc.path=amc.jsonl", ["evaluation.benchmarks.amc.path=amc.jsonl", "no such file"]),
@@ -47,6 +48,20 @@ def test_errors_name_setting_value_and_what_is_valid(override: str, said: list[s
 def test_stale_batches_have_to_be_corrected_for() -> None:
     with pytest.raises(ConfigError, match=r"rollout\.ahead=1: .*grpo\.importance=token_tis"):
         load_config("tiny", ["rollout.ahead=1", "grpo.importance=none"])
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        (["rollout.transfer=nccl"], "rollout.transfer=nccl: NCCL refuses two processes on one GPU.*ipc or host"),
+        (["rollout.transfer=ipc", "rollout.engines=2"], "rollout.transfer=ipc: every learner rank shares its GPU"),
+        (["rollout.transfer=ipc", "rollout.ahead=1"], "rollout.transfer=ipc: keeps no weights but the newest"),
+    ],
+)
+def test_weights_cannot_go_a_way_that_the_gpus_do_not_have(settings: list[str], said: str) -> None:
+    load_config("one-gpu", ["rollout.transfer=ipc"])
+    with pytest.raises(ConfigError, match=said):
+        load_config("one-gpu", settings)
 
 
 def test_unknown_profile_lists_the_known_ones() -> None:

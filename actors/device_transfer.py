@@ -1,0 +1,105 @@
+"""Weights from the learner's GPUs straight into the engines', by vLLM's own weight-transfer API.
+
+Two ways, by `rollout.transfer`: `nccl` broadcasts between GPUs, `ipc` lets an engine read the memory of a learner rank on the
+same GPU. The learner drives both: `Sender.send` is called on every rank, and rank 0 talks to the engines. This is the only module
+that touches that API, as vLLM 0.32.0 has it. Neither way was run on a GPU; all that surrounds them was, on CPU, with a way of the
+test's own (tests/ray/test_device_transfer.py).
+"""
+
+import socket
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+import ray
+from vllm.distributed.weight_transfer.base import ParamMeta, TrainerInitInfo, WeightSource
+from vllm.distributed.weight_transfer.factory import WeightTransferTrainerFactory
+from vllm.distributed.weight_transfer.ipc_engine import IPCTrainerInitInfo
+from vllm.distributed.weight_transfer.nccl_engine import NCCLTrainerInitInfo
+
+from actors.weights import BUCKET_ELEMENTS, Named, checksum
+
+# Bytes that are packed together, whatever the precision: two such buffers are on their way at a time.
+PACKED_BYTES = 2 * BUCKET_ELEMENTS
+
+
+class LearnerSource(WeightSource):
+    """A rank's parameters by HF name, as vLLM asks for them; walking over them is collective under ZeRO-3.
+
+    `checksums` are those of the last walk.
+    """
+
+    def __init__(self, named: Callable[[], Iterable[Named]], buckets: Callable[[], Iterable[Sequence[Named]]]) -> None:
+        self._named, self._buckets = named, buckets
+        self.checksums: dict[str, int] = {}
+
+    def metadata(self) -> list[ParamMeta]:
+        """Names, precision and whole shapes. Under ZeRO-3 a parameter's own shape is (0,)."""
+        return [ParamMeta(name, tensor.dtype, tuple(getattr(tensor, "ds_shape", tensor.shape))) for name, tensor in self._named()]
+
+    def __iter__(self) -> Iterator[Named]:
+        self.checksums = {}
+        for bucket in self._buckets():
+            for name, tensor in bucket:
+                self.checksums[name] = checksum(tensor)
+                yield name, tensor.detach()
+
+
+class EngineClient:
+    """What a sender asks of the engines: vLLM's `VLLMWeightSyncClient` over the handles of rollout workers.
+
+    vLLM's own client gives every engine the same ranks in the NCCL world, so that several engines would collide.
+    """
+
+    def __init__(self, engines: Sequence[Any], ranks_each: int) -> None:
+        self._engines, self._ranks_each = engines, ranks_each
+
+    def init_weight_transfer_engine(self, init_info: dict[str, Any]) -> None:
+        offsets = [{"rank_offset": 1 + place * self._ranks_each} for place in range(len(self._engines))]
+        infos = [init_info | (offset if "rank_offset" in init_info else {}) for offset in offsets]
+        ray.get([e.weight_transfer.remote("init_weight_transfer_engine", i) for e, i in zip(self._engines, infos, strict=True)])
+
+    def start_weight_update(self) -> None:
+        self._all("start_weight_update")
+
+    def update_weights(self, update_info: Any) -> None:
+        self._all("update_weights", update_info)
+
+    def finish_weight_update(self, weight_version: str | None = None) -> None:
+        self._all("finish_weight_update")
+
+    def _all(self, call: str, *arguments: Any) -> None:
+        ray.get([engine.weight_transfer.remote(call, *arguments) for engine in self._engines])
+
+
+def nccl(rank: int, world_size: int) -> TrainerInitInfo:
+    with socket.create_server(("", 0)) as free:
+        port = free.getsockname()[1]
+    return NCCLTrainerInitInfo(
+        ray.util.get_node_ip_address(), port, world_size, packed_buffer_size_bytes=PACKED_BYTES, packed_num_buffers=2, rank=rank
+    )
+
+
+def ipc(rank: int, world_size: int) -> TrainerInitInfo:
+    return IPCTrainerInitInfo(packed=True, packed_buffer_size_bytes=PACKED_BYTES, rank=rank)
+
+
+WAYS: dict[str, Callable[[int, int], TrainerInitInfo]] = {"nccl": nccl, "ipc": ipc}
+
+
+class Sender:
+    """One learner rank's end of a connection to some engines."""
+
+    def __init__(self, way: str, rank: int, engines: Sequence[Any], ranks_each: int, source: LearnerSource) -> None:
+        self.engines = engines
+        self._source = source
+        self._trainer = WeightTransferTrainerFactory.trainer_init(
+            WAYS[way](rank, 1 + len(engines) * ranks_each), client=EngineClient(engines, ranks_each), source=source
+        )
+
+    def send(self) -> dict[str, int]:
+        """Gives all engines the present weights; returns what their checksums are to be."""
+        self._trainer.send_weights()
+        return self._source.checksums
+
+    def close(self) -> None:
+        self._trainer.shutdown()

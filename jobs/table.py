@@ -1,0 +1,176 @@
+"""The paper's table in small: variants of the algorithm on the tiny base, several seeds each: `make table`.
+
+Each variant and seed is a run like any other, in runs/table/, so an interrupted table goes on where it was; `make status
+RUNS=runs/table` tells of them. What they came to is written to docs/results/ (`jobs/table_results.py`).
+"""
+
+import argparse
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from actors.cluster import prepare_environment, ray_cluster
+from conf.load import ROOT, ConfigError, load_config
+from conf.schema import Config
+from pipeline.runs import in_use, read_manifest, stage_of
+from pipeline.state import RunState
+
+LANES = 2  # processes side by side, about one a core
+LOOK_EVERY_S = 30
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """A row or more of the table: settings under a name, and how many rounds they run."""
+
+    name: str
+    rounds: int
+    overrides: tuple[str, ...] = ()
+
+
+VARIANTS = (
+    Variant("r-zero", 6),
+    Variant("untrained-challenger", 3, ("challenger.steps=0",)),
+    Variant("no-repetition-penalty", 3, ("reward.scorers=[triangular]",)),
+    Variant("no-filter", 3, ("curriculum.delta=0.5",)),
+    Variant("one-model", 3, ("policies=shared",)),
+    Variant("official-reward", 3, ("reward.scorers=[official]",)),
+)
+# What might help where many rounds go wrong.
+OPTIONS = (
+    Variant("validity-vote", 6, ("reward.scorers=[triangular,repetition,validity]",)),
+    Variant("memory", 6, ("reward.scorers=[triangular,repetition,memory]",)),
+    Variant("narrow-filter", 6, ("curriculum.delta=0.15",)),
+    Variant("replay", 6, ("curriculum.replay=2",)),
+)
+
+
+def config_of(variant: Variant, seed: int) -> Config:
+    return load_config("table", [*variant.overrides, f"name={variant.name}-{seed}", f"seed={seed}"])
+
+
+def jobs(variants: Sequence[Variant], seeds: Sequence[int]) -> list[tuple[Variant, int]]:
+    """Seed by seed, so that an early look has a little of everything."""
+    return [(variant, seed) for seed in seeds for variant in variants]
+
+
+def work(todo: Sequence[tuple[Variant, int]]) -> int:
+    """Runs what no other lane is at, one after another on one set of engines; 1 if a run failed."""
+    prepare_environment()
+    from actors.fleet import rollout_fleets
+    from pipeline.display import say
+    from pipeline.errors import RunError
+    from pipeline.inputs import check_inputs
+    from pipeline.round import run_rounds
+    from pipeline.run import open_run
+
+    status = 0
+    first = config_of(*todo[0])
+    with ray_cluster(first), rollout_fleets(first, check_inputs(first).base_path) as fleets:
+        for variant, seed in todo:
+            config = config_of(variant, seed)
+            with ExitStack() as stack:
+                if (state := claim(config)) is None or stack.enter_context(state).finished_rounds() >= variant.rounds:
+                    continue
+                inputs = check_inputs(config)
+                state.refuse_other_files(inputs.fingerprints())
+                for fleet in fleets.values():
+                    fleet.forget_policy()  # the run before had policies of the same names
+                try:
+                    run_rounds(stack.enter_context(open_run(config, inputs, state, fleets)), variant.rounds)
+                except RunError as error:
+                    say(f"run {config.name} failed: {error}")
+                    status = 1
+    return status
+
+
+def claim(config: Config) -> RunState | None:
+    """The run's state, or None while another lane is at it."""
+    try:
+        return RunState(config)
+    except ConfigError:
+        if in_use(Path(config.runs_dir) / config.name):
+            return None
+        raise
+
+
+def finished_rounds(todo: Sequence[tuple[Variant, int]]) -> int:
+    rounds = [(folder_of(variant, seed), round_) for variant, seed in todo for round_ in range(1, variant.rounds + 1)]
+    return sum(finished(folder, round_) for folder, round_ in rounds)
+
+
+def folder_of(variant: Variant, seed: int) -> Path:
+    return ROOT / "runs" / "table" / f"{variant.name}-{seed}"
+
+
+def finished(folder: Path, round_: int) -> bool:
+    if not (folder / "manifest.json").exists():
+        return False
+    return bool(stage_of(read_manifest(folder), round_, "evaluation").get("done"))
+
+
+def run_all(arguments: Sequence[str], todo: Sequence[tuple[Variant, int]]) -> int:
+    """Starts the lanes and tells how far they are until they end; the number of lanes in which something failed."""
+    from pipeline.display import duration, say
+
+    before, total = finished_rounds(todo), sum(variant.rounds for variant, _ in todo)
+    say(f"{len(todo)} runs, {total - before} of {total} rounds to go; make watch RUNS=runs/table shows the one written to last")
+    with ExitStack() as stack:
+        lanes = []
+        for lane in range(LANES):
+            log = folder_of(*todo[0]).parent / f"lane-{lane}.log"
+            log.parent.mkdir(parents=True, exist_ok=True)
+            command = [sys.executable, "-m", "jobs.table", *arguments, "--lane", str(lane)]
+            lanes.append(subprocess.Popen(command, cwd=ROOT, stdout=stack.enter_context(log.open("a")), stderr=subprocess.STDOUT))
+            stack.callback(end, lanes[-1])
+        started, told = time.monotonic(), before
+        while any(lane.poll() is None for lane in lanes):
+            time.sleep(LOOK_EVERY_S)
+            done = finished_rounds(todo)
+            if done > told:
+                left = (time.monotonic() - started) / (done - before) * (total - done)
+                say(f"{done} of {total} rounds, about {duration(left)} left")
+                told = done
+    failed = [number for number, process in enumerate(lanes) if process.returncode]
+    for number in failed:
+        say(f"lane {number} ended with status {lanes[number].returncode}; see runs/table/lane-{number}.log")
+    return len(failed)
+
+
+def end(lane: subprocess.Popen) -> None:
+    """Lets a lane that is still working close its runs and its cluster."""
+    if lane.poll() is None:
+        lane.send_signal(signal.SIGTERM)
+        lane.wait()
+
+
+def main(arguments: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(prog="python -m jobs.table", description="Compare variants of R-Zero on the tiny base.")
+    parser.add_argument("--options", action="store_true", help="the options that might help over many rounds, one seed each")
+    parser.add_argument("--seeds", type=int, default=None, metavar="N", help="seeds 0 to N-1 (default 5; 1 with --options)")
+    parser.add_argument("--collect", action="store_true", help="run nothing: write the results of the runs there are")
+    parser.add_argument("--lane", type=int, help=argparse.SUPPRESS)
+    chosen = parser.parse_args(arguments)
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    seeds = range(chosen.seeds or (1 if chosen.options else 5))
+    todo = jobs(OPTIONS if chosen.options else VARIANTS, seeds)
+    if chosen.lane is not None:
+        return work(todo)
+    failed = 0 if chosen.collect else run_all(arguments, todo)
+    from jobs.table_results import write_results
+
+    write_results(todo, "options" if chosen.options else "table")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on", file=sys.stderr)
+        sys.exit(130)

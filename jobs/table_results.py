@@ -1,0 +1,189 @@
+"""What the runs of `jobs/table.py` came to: a page, a figure and the figures by seed, in docs/results/."""
+
+import json
+import os
+import platform
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+from scipy.stats import t as student
+
+from conf.load import ROOT
+from jobs.table import Variant, finished, folder_of
+from pipeline.oracle import load_oracle
+from pipeline.rewards import question_clusters
+from pipeline.runs import read_manifest, stage_of
+from pipeline.state import read_table, write_atomically
+
+RESULTS = ROOT / "docs" / "results"
+CLUSTERED = 200  # questions of a curriculum in which clusters are counted, so that curricula of any size compare
+LABELS = {
+    "r-zero": "R-Zero",
+    "untrained-challenger": "untrained Challenger",
+    "no-repetition-penalty": "no repetition penalty",
+    "no-filter": "no filter",
+    "one-model": "one model for both roles",
+    "official-reward": "the public code's reward",
+    "validity-vote": "R-Zero, validity vote",
+    "memory": "R-Zero, memory",
+    "narrow-filter": "R-Zero, narrow filter",
+    "replay": "R-Zero, replay",
+}
+ACCURACIES = {
+    "sampled": "heldout sampled",
+    "easy": "heldout_easy sampled",
+    "medium": "heldout_medium sampled",
+    "hard": "heldout_hard sampled",
+    "transfer": "heldout_transfer sampled",
+    "greedy": "heldout greedy",
+    "majority": "heldout majority",
+}
+CURRICULUM = {
+    "labels right": "labels right",
+    "well-posed": "well-posed",
+    "kept": "kept",
+    "difficulty": "difficulty",
+    "distinct clusters": "clusters",
+    "question tokens": "length",
+}
+PLAIN = ("difficulty", "length")  # measures that are no shares
+
+Measures = dict[str, float]
+
+
+def measures(folder: Path, round_: int) -> Measures:
+    """What a run came to at the end of a round, by name: shares from 0 to 1, mean difficulty, mean words of a question."""
+    manifest = read_manifest(folder)
+    accuracies = stage_of(manifest, round_, "evaluation")["accuracies"]
+    found = {f"{group} {way}": value for group, ways in accuracies.items() for way, value in ways.items()}
+    if round_:
+        stage = stage_of(manifest, round_, "curriculum")
+        found |= {"labels right": stage["label_accuracy"], "kept": stage["kept"] / stage["written"]}
+        found |= of_curriculum(folder / f"round-{round_}" / "curriculum.parquet", manifest["config"]["evaluation"]["oracle"])
+    return found
+
+
+def of_curriculum(path: Path, oracle_name: str) -> Measures:
+    """Of the kept questions: the share that has an answer, and their mean difficulty; of all: clusters and length."""
+    oracle = load_oracle(oracle_name)
+    if oracle is None:
+        raise ValueError("the table needs an oracle: evaluation.oracle")
+    rows = [row for row in read_table(path) if row["question"] is not None]
+    known = [oracle.difficulty(row["question"]) for row in rows if row["kept"]]
+    efforts = [effort for effort in known if effort is not None]
+    clusters = question_clusters([row["question"] for row in rows[:CLUSTERED]])
+    return {
+        "well-posed": len(efforts) / len(known),
+        "difficulty": mean(efforts),
+        "clusters": len(set(clusters)) / len(clusters),
+        "length": mean(len(row["question"].split()) for row in rows),
+    }
+
+
+def collect(todo: Iterable[tuple[Variant, int]]) -> dict[str, dict[int, dict[int, Measures]]]:
+    """Measures by variant, round and seed, of every round that is finished; round 0 is the base."""
+    found: dict[str, dict[int, dict[int, Measures]]] = {}
+    for variant, seed in todo:
+        for round_ in range(variant.rounds + 1):
+            folder = folder_of(variant, seed)
+            if finished(folder, round_):
+                found.setdefault(variant.name, {}).setdefault(round_, {})[seed] = measures(folder, round_)
+    return found
+
+
+def interval(values: Sequence[float]) -> tuple[float, float]:
+    """Mean over seeds, and half the width of its 95 % interval (Student's t); NaN for one seed.
+
+    >>> interval([1.0, 2.0, 3.0])[0]
+    2.0
+    """
+    if len(values) < 2:
+        return mean(values), float("nan")
+    return mean(values), float(student.ppf(0.975, len(values) - 1)) * stdev(values) / len(values) ** 0.5
+
+
+def cell(values: Sequence[float], name: str) -> str:
+    """
+    >>> cell([0.5, 0.5], "kept"), cell([3.0], "difficulty")
+    ('50.0 ± 0.0', '3.0')
+    """
+    centre, half = interval(values)
+    scale = 1 if name in PLAIN else 100
+    return f"{scale * centre:.1f}" + (f" ± {scale * half:.1f}" if half == half else "")
+
+
+def table(found: Mapping[str, Mapping[int, Mapping[int, Measures]]], columns: Mapping[str, str]) -> str:
+    """A Markdown table with a line for each variant and round that has these measures; the base once."""
+    lines = [f"| | seeds | {' | '.join(columns)} |", f"|---|---|{'---|' * len(columns)}"]
+    for place, (variant, rounds) in enumerate(found.items()):
+        for round_, seeds in rounds.items():
+            if (round_ == 0 and place) or any(name not in one for one in seeds.values() for name in columns.values()):
+                continue
+            title = f"{LABELS[variant]}, round {round_}" if round_ else "base"
+            cells = [cell([one[name] for one in seeds.values()], name) for name in columns.values()]
+            lines.append(f"| {title} | {len(seeds)} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def draw(found: Mapping[str, Mapping[int, Mapping[int, Measures]]], path: Path) -> None:
+    """Accuracy and labels by round, a line for each variant, with intervals."""
+    from pipeline.plots import PALETTE, blank
+
+    shown = {"held-out, sampled": "heldout sampled", "hard band, sampled": "heldout_hard sampled", "labels right": "labels right"}
+    figure, axes = blank(12, 4, columns=len(shown))
+    for axis, (title, name) in zip(axes, shown.items(), strict=True):
+        for place, (variant, rounds) in enumerate(found.items()):
+            points = [
+                (r, interval([one[name] for one in seeds.values()]))
+                for r, seeds in rounds.items()
+                if all(name in one for one in seeds.values())
+            ]
+            at = [r + 0.04 * (place - len(found) / 2) for r, _ in points]
+            axis.errorbar(
+                at,
+                [100 * centre for _, (centre, _) in points],
+                [0 if half != half else 100 * half for _, (_, half) in points],
+                color=PALETTE[place % len(PALETTE)], marker="o", markersize=3, linewidth=1.2, capsize=2, label=LABELS[variant],
+            )  # fmt: skip
+        axis.set_title(f"{title}, %", fontsize=9, loc="left")
+        axis.set_xlabel("round", fontsize=8)
+    axes[0].legend(fontsize=7, frameon=False)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path)
+
+
+def write_results(todo: Sequence[tuple[Variant, int]], name: str) -> None:
+    """docs/results/<name>.md, .json and .png; the words around the tables are in docs/results/README.md."""
+    found = collect(todo)
+    command = "make table" if name == "table" else f"make table {name.upper()}=1"
+    head = f"`{command}`, {hardware()}, {time.strftime('%Y-%m-%d')}. Mean over seeds ± half its 95 % interval, in %."
+    page = "\n\n".join(
+        [
+            f"<!-- Written by jobs/table_results.py. -->\n# {name.capitalize()}",
+            head,
+            f"![Accuracy and labels by round]({name}.png)",
+            "## Held-out accuracy",
+            table(found, ACCURACIES),
+            "## Curriculum",
+            table(found, CURRICULUM),
+        ]
+    )
+    write_atomically(RESULTS / f"{name}.md", page + "\n")
+    write_atomically(RESULTS / f"{name}.json", json.dumps(found, indent=1, sort_keys=True) + "\n")
+    draw(found, RESULTS / f"{name}.png")
+    print(page)
+
+
+def hardware() -> str:
+    """The processor and how many of its cores this process may use.
+
+    >>> "cores" in hardware()
+    True
+    """
+    names: list[Any] = [
+        line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line
+    ]
+    return f"{len(os.sched_getaffinity(0))} cores of {names[0] if names else platform.processor()}"
