@@ -34,12 +34,11 @@ from pipeline import domain, domain_text
 ROOT = Path(__file__).resolve().parents[1]
 
 CHALLENGER_SHARE, CHECK_SHARE = 0.40, 0.08  # of the examples; the rest are worked solutions
-CHALLENGER_STEPS = (16, 28, 26, 15, 8, 4, 2, 0.7, 0.3)  # weights of 1, 2, ... worked steps: long chains are rare but present
-SOLVER_STEPS = (12, 18, 18, 16, 12, 9, 7, 5, 3)
-# Share of products, and of operands above 20. What is seldom posed is well known, and more prone to slips: there is something
-# to gain from a Challenger that learns to pose it.
-CHALLENGER_LARGE, SOLVER_LARGE = 0.02, 0.20
-SLIPS = (0.05, 0.25)  # chance of a slip in a step of effort 1, and of effort 2
+# Weights of 1, 2, ... worked steps: long work is seldom posed, and well known.
+CHALLENGER_STEPS = (24, 30, 24, 12, 6, 2.5, 1, 0.4, 0.2)
+SOLVER_STEPS = (10, 14, 14, 13, 12, 11, 10, 9, 7)
+CHALLENGER_LARGE, SOLVER_LARGE = 0.05, 0.12  # share of products, and of operands above 20
+SLIP = 0.025  # chance of a slip in the first step of effort 1; twice that in the second, and so on: see `domain.solution`
 
 CONTEXT = 512
 VOCAB = 768  # at most: merges run out before
@@ -77,7 +76,7 @@ def examples(rng: Random, count: int) -> list[tuple[list[Message], str]]:
             verdict = "invalid" if domain.parse(text) is None else "valid"
             out.append((PROMPTS.validity_messages(text), f"\\boxed{{{verdict}}}"))
         else:
-            out.append((PROMPTS.solver_messages(question), domain.solution(problem, rng, SLIPS)))
+            out.append((PROMPTS.solver_messages(question), domain.solution(problem, rng, SLIP)))
         before = question
     return out
 
@@ -239,8 +238,8 @@ step, with slips: the base that both roles of the tiny R-Zero profile start from
 - Prompts: `conf/prompts/tiny.yaml`. A Challenger writes `<question>...</question>` and a box, a Solver worked lines and a box.
 - Five forms of problem are posed and solved; a sixth, `reverse`, is solved alone and kept for a transfer check.
 - It also says of a question whether it is well-posed.
-- A worked step in the training text is wrong with a chance of {slips[0]}, one with a product or large numbers with {slips[1]},
-  and carried on from there.
+- The n-th worked step in the training text is wrong with a chance of {slip} n, twice that for a product or large numbers, and
+  carried on from there.
 - Questions of the held-out set (`../heldout.parquet`) come from an eighth of all texts that training never touches.
 - Sampled at temperature 1 and top-p 1; ten samples a question; 500 written questions:
 
@@ -289,7 +288,7 @@ def main() -> None:
         write_assets(args.out, model, tokenizer, rows, "Not measured yet.\n")
     results = table(measure(model, tokenizer, rows, args.seed))
     print(results)
-    card = CARD.format(parameters=parameters, steps=args.steps, seed=args.seed, slips=SLIPS, table=results)
+    card = CARD.format(parameters=parameters, steps=args.steps, seed=args.seed, slip=SLIP, table=results)
     write_assets(args.out, model, tokenizer, rows, card)
 
 

@@ -152,18 +152,19 @@ def effort_of(problem: Problem) -> int:
 # --- worked solutions and the held-out set --------------------------------------------------------------------------------------
 
 
-def solution(problem: Problem, rng: Random | None = None, slips: Sequence[float] = (0.0, 0.0)) -> str:
+def solution(problem: Problem, rng: Random | None = None, slip: float = 0.0) -> str:
     """The worked lines and the boxed answer, e.g. "12+7=19\n19-5=14\n\\boxed{14}".
 
-    With chance `slips[0]` a small step, with `slips[1]` one of effort 2, comes out a little wrong and the work goes on from
-    there: noise that voting can see through, since wrong answers scatter.
+    With a chance of `slip` times its place times its effort a step comes out a little wrong and the work goes on from there:
+    noise that voting can see through, since wrong answers scatter, and that grows along the way, so that what can go wrong in
+    long work is not learned from short questions.
     """
     values: list[int] = []
     work = []
-    for op, left, right in problem.lines:
+    for place, (op, left, right) in enumerate(problem.lines, start=1):
         a, b = value_of(left, values), value_of(right, values)
         value = apply(op, a, b)
-        if rng is not None and rng.random() < slips[effort(op, a, b) - 1]:
+        if rng is not None and rng.random() < slip * place * effort(op, a, b):
             value += rng.choice((-10, -2, -1, -1, 1, 1, 2, 10))
         values.append(value)
         work.append(f"{a}{op}{b}={value}")
@@ -184,9 +185,7 @@ def held_out(seed: int = 0, per_band: int = 80, transfer: int = 60) -> Iterator[
     ]:  # fmt: skip
         for i in range(count):
             while True:
-                text, problem = words.write(
-                    rng, forms[i % len(forms)], rng.randint(1, high), large=0.3 if band == "hard" else 0.1
-                )
+                text, problem = words.write(rng, forms[i % len(forms)], rng.randint(1, high), large=0.1)
                 if is_held_out(text) and text not in seen and low <= effort_of(problem) <= high:
                     break
             seen.add(text)
