@@ -1,12 +1,17 @@
 """The comparison of variants: every one can be run, and what is written of them is what they came to."""
 
+import json
 import math
+from pathlib import Path
 
 import pytest
 
-from jobs.table import OPTIONS, VARIANTS, Variant, config_of, jobs
+from conf.load import ConfigError
+from conf.schema import Config
+from jobs.table import OPTIONS, VARIANTS, Variant, claim, config_of, jobs, take_base_evaluation
 from jobs.table_results import ACCURACIES, CURRICULUM, LABELS, interval, table
 from pipeline.inputs import check_inputs
+from pipeline.state import RunState
 
 
 @pytest.mark.parametrize("variant", [*VARIANTS, *OPTIONS], ids=lambda variant: variant.name)
@@ -45,3 +50,36 @@ def test_the_table_has_a_line_for_each_round_and_one_for_the_base() -> None:
 
 def test_seeds_come_one_after_another() -> None:
     assert [seed for _, seed in jobs(VARIANTS, range(2))] == [0] * len(VARIANTS) + [1] * len(VARIANTS)
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Config:
+    config = config_of(VARIANTS[1], 0)
+    config.runs_dir = str(tmp_path)
+    return config
+
+
+def test_a_run_that_another_lane_is_at_is_left_to_it(config: Config) -> None:
+    with RunState(config):
+        assert claim(config) is None
+    state = claim(config)
+    assert state is not None
+    with state:
+        state.record(1, "evaluation", done=True)
+    config.solver.steps += 1
+    with pytest.raises(ConfigError, match=r"solver\.steps"):
+        claim(config)
+
+
+def test_the_base_is_measured_once_for_all_variants_of_a_seed(config: Config, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    with RunState(config) as state:
+        take_base_evaluation(state, other)
+        assert state.stage(0, "evaluation") == {}
+        (other / "round-0" / "evaluation").mkdir(parents=True)
+        (other / "round-0" / "evaluation" / "heldout.parquet").write_text("rows")
+        measured = {"done": True, "accuracies": {"heldout": {"sampled": 0.5}}}
+        (other / "manifest.json").write_text(json.dumps({"rounds": {"0": {"evaluation": measured}}}))
+        take_base_evaluation(state, other)
+        assert state.stage(0, "evaluation") == measured
+        assert (state.round_folder(0) / "evaluation" / "heldout.parquet").read_text() == "rows"
