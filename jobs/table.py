@@ -37,17 +37,17 @@ class Variant:
 VARIANTS = (
     Variant("r-zero", 6),
     Variant("untrained-challenger", 3, ("challenger.steps=0",)),
-    Variant("no-repetition-penalty", 3, ("reward.scorers=[triangular]",)),
-    Variant("no-filter", 3, ("curriculum.delta=0.5",)),
-    Variant("one-model", 3, ("policies=shared",)),
-    Variant("official-reward", 3, ("reward.scorers=[official]",)),
+    Variant("no-repetition-penalty", 2, ("reward.scorers=[triangular]",)),
+    Variant("no-filter", 2, ("curriculum.delta=0.5",)),
+    Variant("one-model", 2, ("policies=shared",)),
+    Variant("official-reward", 2, ("reward.scorers=[official]",)),
 )
 # What might help where many rounds go wrong.
 OPTIONS = (
-    Variant("validity-vote", 6, ("reward.scorers=[triangular,repetition,validity]",)),
-    Variant("memory", 6, ("reward.scorers=[triangular,repetition,memory]",)),
-    Variant("narrow-filter", 6, ("curriculum.delta=0.15",)),
-    Variant("replay", 6, ("curriculum.replay=2",)),
+    Variant("validity-vote", 4, ("reward.scorers=[triangular,repetition,validity]",)),
+    Variant("memory", 4, ("reward.scorers=[triangular,repetition,memory]",)),
+    Variant("narrow-filter", 4, ("curriculum.delta=0.15",)),
+    Variant("replay", 4, ("curriculum.replay=2",)),
 )
 
 
