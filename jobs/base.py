@@ -272,7 +272,7 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=4096, help="tokens in a batch")
     parser.add_argument("--lr", type=float, default=2e-3, help="AdamW's learning rate; Muon's is five times that")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--measure", action="store_true", help="train nothing: measure the model in --out and write its card")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)

@@ -1,6 +1,7 @@
 """Weights by vLLM's own API, from the learner straight to the engines, without the driver: all of it but the GPU transport."""
 
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 import pytest
 import ray
 import torch
+from ray import cloudpickle
 from safetensors.torch import load_file, save_file
 
 from actors.cluster import ROOT
@@ -18,6 +20,8 @@ from actors.rollout import RolloutWorker, engine_environment
 from conf.schema import Config, SamplingConfig
 from pipeline.errors import LearnerError, MismatchError
 from pipeline.types import Policy, Request, TrainingBatch
+
+cloudpickle.register_pickle_by_value(sys.modules[__name__])  # the actors below cannot import a test module
 
 BASE = ROOT / "assets" / "tiny-base"
 SAMPLING = SamplingConfig(max_tokens=8)
