@@ -10,6 +10,9 @@ FLAGS = --iter $(ITER) --profile $(PROFILE) $(if $(NAME),--name $(NAME)) $(if $(
 
 LOOK = $(if $(NAME),--name $(NAME)) $(if $(RUNS),--runs-dir $(RUNS))
 
+# Where this is set, every process of a run compiles all that it imports once more: twice as long until the engines are up.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help setup round submit report status watch best docs test lint bench table base dashboard clean lock
 
 help:  ## this list
