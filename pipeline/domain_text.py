@@ -232,8 +232,8 @@ def draw_number(rng: Random, large: float) -> int:
     return rng.randint(21, 99) if rng.random() < 0.8 else rng.randint(100, 400)
 
 
-def draw_moves(rng: Random, value: int, steps: int, large: float, ops: str = "+-*k", least: int = 0) -> list[Move]:
-    """Moves of `steps` lines in all, starting from `value` and staying within `least` to LIMIT; see `write` for `large`."""
+def draw_moves(rng: Random, value: int, steps: int, large: float, ops: str = "+-*k") -> list[Move]:
+    """Moves of `steps` lines in all, starting from `value` and staying within 0 to LIMIT; see `write` for `large`."""
     moves: list[Move] = []
     while steps:
         kind, sign = rng.random(), "+" if rng.random() < 0.55 else "-"
@@ -338,5 +338,8 @@ WRITERS: Mapping[str, Callable[[Random, int, float], tuple[str, Problem]]] = {
 
 
 def write(rng: Random, form: str, steps: int, large: float) -> tuple[str, Problem]:
-    """A question of the form with `steps` worked lines (one or two more at times); `large` is the share of operands above 20."""
+    """A question of the form with `steps` worked lines (one or two more at times).
+
+    `large` is the share of products, and of operands above 20.
+    """
     return WRITERS[form](rng, steps, large)

@@ -80,10 +80,10 @@ def test_slips_are_carried_on_and_voting_sees_through_them() -> None:
     problem = domain.parse("Start with 12. Add 7. Subtract 5. Add 9. What is the result?")
     assert problem is not None
     rng = Random(0)
-    texts = [domain.solution(problem, rng, slip=0.15) for _ in range(400)]
+    texts = [domain.solution(problem, rng, slip=0.07) for _ in range(400)]
     answers = Counter(text.splitlines()[-1] for text in texts)
     assert answers.most_common(1)[0][0] == "\\boxed{23}"
-    assert 0.5 < answers["\\boxed{23}"] / 400 < 0.75  # (1 - 0.15) ** 3 = 0.61
+    assert 0.5 < answers["\\boxed{23}"] / 400 < 0.75  # 0.93 * 0.86 * 0.79 = 0.63: chances grow with the step
     for text in texts:
         steps = [line.partition("=")[::2] for line in text.splitlines()[:-1]]
         assert all(after[0].startswith(before[1]) for before, after in pairwise(steps))
