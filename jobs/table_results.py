@@ -12,7 +12,7 @@ from typing import Any
 from scipy.stats import t as student
 
 from conf.load import ROOT
-from jobs.table import Variant, finished, folder_of
+from jobs.table import VARIANTS, Variant, finished, folder_of
 from pipeline.oracle import load_oracle
 from pipeline.rewards import question_clusters
 from pipeline.runs import read_manifest, stage_of
@@ -47,7 +47,7 @@ CURRICULUM = {
     "kept": "kept",
     "difficulty": "difficulty",
     "distinct clusters": "clusters",
-    "question tokens": "length",
+    "question words": "length",
 }
 PLAIN = ("difficulty", "length")  # measures that are no shares
 
@@ -77,7 +77,7 @@ def of_curriculum(path: Path, oracle_name: str) -> Measures:
     clusters = question_clusters([row["question"] for row in rows[:CLUSTERED]])
     return {
         "well-posed": len(efforts) / len(known),
-        "difficulty": mean(efforts),
+        "difficulty": mean(efforts) if efforts else float("nan"),
         "clusters": len(set(clusters)) / len(clusters),
         "length": mean(len(row["question"].split()) for row in rows),
     }
@@ -128,6 +128,20 @@ def table(found: Mapping[str, Mapping[int, Mapping[int, Measures]]], columns: Ma
     return "\n".join(lines)
 
 
+def differences(found: Mapping[str, Mapping[int, Mapping[int, Measures]]]) -> str:
+    """A Markdown table of R-Zero's accuracy less every other variant's, at the same round and seed."""
+    plain = found[VARIANTS[0].name]
+    lines = [f"| | seeds | {' | '.join(ACCURACIES)} |", f"|---|---|{'---|' * len(ACCURACIES)}"]
+    for variant, rounds in found.items():
+        for round_ in sorted(set(rounds) & set(plain)) if rounds is not plain else []:
+            seeds = sorted(set(rounds[round_]) & set(plain[round_]))
+            if round_ and seeds:
+                gains = [[plain[round_][s][name] - rounds[round_][s][name] for s in seeds] for name in ACCURACIES.values()]
+                cells = " | ".join(cell(gain, "gain") for gain in gains)
+                lines.append(f"| over {LABELS[variant]}, round {round_} | {len(seeds)} | {cells} |")
+    return "\n".join(lines)
+
+
 def draw(found: Mapping[str, Mapping[int, Mapping[int, Measures]]], path: Path) -> None:
     """Accuracy and labels by round, a line for each variant, with intervals."""
     from pipeline.plots import PALETTE, blank
@@ -157,7 +171,8 @@ def draw(found: Mapping[str, Mapping[int, Mapping[int, Measures]]], path: Path) 
 
 def write_results(todo: Sequence[tuple[Variant, int]], name: str) -> None:
     """docs/results/<name>.md, .json and .png; the words around the tables are in docs/results/README.md."""
-    found = collect(todo)
+    plain = [(VARIANTS[0], seed) for seed in sorted({seed for _, seed in todo})]
+    found = collect([*plain, *(job for job in todo if job not in plain)])
     command = "make table" if name == "table" else f"make table {name.upper()}=1"
     head = f"`{command}`, {hardware()}, {time.strftime('%Y-%m-%d')}. Mean over seeds ± half its 95 % interval, in %."
     page = "\n\n".join(
@@ -167,6 +182,8 @@ def write_results(todo: Sequence[tuple[Variant, int]], name: str) -> None:
             f"![Accuracy and labels by round]({name}.png)",
             "## Held-out accuracy",
             table(found, ACCURACIES),
+            "## R-Zero less the others, at the same round and seed",
+            differences(found),
             "## Curriculum",
             table(found, CURRICULUM),
         ]

@@ -138,16 +138,25 @@ class RunState:
             raise ConfigError(
                 f"name={config.name}: another process is working on {self.folder}. Wait for it, or use another name."
             ) from error
+        try:
+            self.data = self._data(config)
+        except BaseException:
+            self._lock.close()
+            raise
+
+    def _data(self, config: Config) -> dict[str, Any]:
+        """The manifest as it is, or a new one."""
         settings = json.loads(json.dumps(asdict(config)))
-        if self.path.exists():
-            self.data = json.loads(self.path.read_text())
-            if self.data["schema"] != MANIFEST_SCHEMA:
-                raise ConfigError(f"{self.path}: manifest schema {self.data['schema']}, this code reads {MANIFEST_SCHEMA}.")
-            refuse_other_settings(config.name, self.data["config"], settings)
-        else:
-            self.data = {"schema": MANIFEST_SCHEMA, "name": config.name, "config": settings, "tracking_id": None, "rounds": {}}
+        if not self.path.exists():
+            data = {"schema": MANIFEST_SCHEMA, "name": config.name, "config": settings, "tracking_id": None, "rounds": {}}
             write_atomically(self.folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.structured(config)))
-            self.save()
+            write_atomically(self.path, json.dumps(data, indent=1))
+            return data
+        data = json.loads(self.path.read_text())
+        if data["schema"] != MANIFEST_SCHEMA:
+            raise ConfigError(f"{self.path}: manifest schema {data['schema']}, this code reads {MANIFEST_SCHEMA}.")
+        refuse_other_settings(config.name, data["config"], settings)
+        return data
 
     @property
     def path(self) -> Path:

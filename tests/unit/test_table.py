@@ -9,7 +9,7 @@ import pytest
 from conf.load import ConfigError
 from conf.schema import Config
 from jobs.table import OPTIONS, VARIANTS, Variant, claim, config_of, jobs, take_base_evaluation
-from jobs.table_results import ACCURACIES, CURRICULUM, LABELS, interval, table
+from jobs.table_results import ACCURACIES, CURRICULUM, LABELS, differences, interval, table
 from pipeline.inputs import check_inputs
 from pipeline.state import RunState
 
@@ -46,6 +46,15 @@ def test_the_table_has_a_line_for_each_round_and_one_for_the_base() -> None:
         ["| no filter, round 1", "1", "50.0"],
     ]
     assert len(table(found, CURRICULUM).splitlines()) == 2 + 2  # the base has no curriculum
+
+
+def test_gains_are_between_the_same_rounds_and_seeds() -> None:
+    def of(*values: float) -> dict[int, dict[str, float]]:
+        return {seed: dict.fromkeys(ACCURACIES.values(), value) for seed, value in enumerate(values)}
+
+    found = {"r-zero": {0: of(0.1), 1: of(0.6, 0.8, 0.9), 2: of(0.9)}, "no-filter": {0: of(0.1), 1: of(0.5, 0.7)}}
+    (line,) = differences(found).splitlines()[2:]
+    assert line.split(" | ")[:3] == ["| over no filter, round 1", "2", "10.0 ± 0.0"]
 
 
 def test_seeds_come_one_after_another() -> None:
