@@ -1,9 +1,9 @@
-"""Weights from the learner's GPUs straight into the engines', by vLLM's own weight-transfer API.
+"""Weights from the learner straight into the engines, by vLLM's own weight-transfer API.
 
-Two ways, by `rollout.transfer`: `nccl` broadcasts between GPUs, `ipc` lets an engine read the memory of a learner rank on the
-same GPU. The learner drives both: `Sender.send` is called on every rank, and rank 0 talks to the engines. This is the only module
-that touches that API, as vLLM 0.32.0 has it. Neither way was run on a GPU; all that surrounds them was, on CPU, with a way of the
-test's own (tests/ray/test_device_transfer.py).
+Three ways, by `rollout.transfer`: `nccl` broadcasts between GPUs, `ipc` lets an engine read the memory of a learner rank on the
+same GPU, `shared` is for a CPU (`actors/shared_transfer.py`). The learner drives them: `Sender.send` is called on every rank, and
+rank 0 talks to the engines. These two modules are all that touches that API, as vLLM 0.32.0 has it. `nccl` and `ipc` were not run
+on a GPU yet; what they share with `shared` is tested.
 """
 
 import socket
@@ -16,6 +16,7 @@ from vllm.distributed.weight_transfer.factory import WeightTransferTrainerFactor
 from vllm.distributed.weight_transfer.ipc_engine import IPCTrainerInitInfo
 from vllm.distributed.weight_transfer.nccl_engine import NCCLTrainerInitInfo
 
+from actors.shared_transfer import SharedTrainerInit
 from actors.weights import BUCKET_ELEMENTS, Named, checksum
 
 # Bytes that are packed together, whatever the precision: two such buffers are on their way at a time.
@@ -25,16 +26,23 @@ PACKED_BYTES = 2 * BUCKET_ELEMENTS
 class LearnerSource(WeightSource):
     """A rank's parameters by HF name, as vLLM asks for them; walking over them is collective under ZeRO-3.
 
+    Args:
+        parameters: all of them, whole or sharded.
+        buckets: whole parameters as they are to be sent, LoRA merged.
+        movable: whether a parameter may be given other memory, which ZeRO's optimizers do not allow.
+
     `checksums` are those of the last walk.
     """
 
-    def __init__(self, named: Callable[[], Iterable[Named]], buckets: Callable[[], Iterable[Sequence[Named]]]) -> None:
-        self._named, self._buckets = named, buckets
+    def __init__(
+        self, parameters: Callable[[], Iterable[Named]], buckets: Callable[[], Iterable[Sequence[Named]]], movable: bool
+    ) -> None:
+        self.parameters, self._buckets, self.movable = parameters, buckets, movable
         self.checksums: dict[str, int] = {}
 
     def metadata(self) -> list[ParamMeta]:
         """Names, precision and whole shapes. Under ZeRO-3 a parameter's own shape is (0,)."""
-        return [ParamMeta(name, tensor.dtype, tuple(getattr(tensor, "ds_shape", tensor.shape))) for name, tensor in self._named()]
+        return [ParamMeta(name, p.dtype, tuple(getattr(p, "ds_shape", p.shape))) for name, p in self.parameters()]
 
     def __iter__(self) -> Iterator[Named]:
         self.checksums = {}
@@ -83,7 +91,11 @@ def ipc(rank: int, world_size: int) -> TrainerInitInfo:
     return IPCTrainerInitInfo(packed=True, packed_buffer_size_bytes=PACKED_BYTES, rank=rank)
 
 
-WAYS: dict[str, Callable[[int, int], TrainerInitInfo]] = {"nccl": nccl, "ipc": ipc}
+def shared(rank: int, world_size: int) -> TrainerInitInfo:
+    return SharedTrainerInit(rank=rank)
+
+
+WAYS: dict[str, Callable[[int, int], TrainerInitInfo]] = {"nccl": nccl, "ipc": ipc, "shared": shared}
 
 
 class Sender:

@@ -237,7 +237,9 @@ class Learner:
             if self._sender is not None:
                 self._sender.close()
             rollout = self.config.rollout
-            source = LearnerSource(lambda: base_parameters(self.engine.module), self._buckets)
+            source = LearnerSource(
+                lambda: base_parameters(self.engine.module), self._buckets, movable=self.config.learner.zero_stage == 0
+            )
             self._sender = Sender(rollout.transfer, self.rank, engines, rollout.tensor_parallel, source)
         return self._sender.send()
 

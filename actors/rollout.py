@@ -67,6 +67,8 @@ class RolloutWorker:
             if config.rollout.tensor_parallel > 1:
                 # One process a GPU, children of this one: they see the GPUs that Ray gave this actor, all of one node.
                 engine |= {"tensor_parallel_size": config.rollout.tensor_parallel, "distributed_executor_backend": "mp"}
+        if config.rollout.transfer == "shared":
+            import actors.shared_transfer  # noqa: F401  (makes it known to vLLM)
         if config.rollout.transfer != "host":
             engine["weight_transfer_config"] = WeightTransferConfig(backend=config.rollout.transfer)
         dtype: Any = config.model.dtype

@@ -194,8 +194,9 @@ def check_transfer(config: Config) -> None:
     way, shared = config.rollout.transfer, config.resources.learner_gpus + config.resources.rollout_gpus <= 1
     if way == "host":
         return
-    if config.resources.device == "cpu":
-        raise ConfigError(f"rollout.transfer={way}: goes from GPU to GPU; valid with resources.device=cpu: host.")
+    if (config.resources.device == "cpu") != (way == "shared"):
+        valid_here = "host or shared" if config.resources.device == "cpu" else "host, nccl or ipc"
+        raise ConfigError(f"rollout.transfer={way}: valid with resources.device={config.resources.device}: {valid_here}.")
     if config.rollout.ahead:
         raise ConfigError(f"rollout.transfer={way}: keeps no weights but the newest; valid with rollout.ahead=1: host.")
     if way == "nccl" and shared:

@@ -129,9 +129,9 @@ class RolloutConfig:
     chunk: int = setting(512, "requests that an engine is given at a time; small ones spread work over many engines", low=1)
     transfer: str = setting(
         "host",
-        "how the learner's weights reach the engines: through host memory, by NCCL broadcasts between GPUs, or by CUDA IPC where "
-        "both are on one GPU",
-        choices=("host", "nccl", "ipc"),
+        "how the learner's weights reach the engines: Ray's store in host memory, memory that they share (CPU, one machine), "
+        "NCCL broadcasts between GPUs, or CUDA IPC where both are on one GPU",
+        choices=("host", "shared", "nccl", "ipc"),
     )
     transfer_timeout_s: float = setting(
         300.0, "seconds an engine has to take on new weights before it is replaced, and the learner to send them", low=0.1

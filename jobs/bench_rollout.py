@@ -6,7 +6,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from actors.cluster import prepare_environment, ray_cluster
 from conf.load import ROOT, load_config
 
 PROMPTS, SEEDS, MAX_TOKENS = 64, 8, 96
-REPEATS = 3
+REPEATS, TRANSFERS = 3, 8
 # A Qwen3 of about 500 MB in fp32.
 BIG: dict[str, Any] = {
     "hidden_size": 768,
@@ -132,40 +132,71 @@ def through_the_fleet() -> tuple[float, float]:
     return rate, seconds
 
 
-def transfer(folder: Path) -> dict[str, float]:
-    """Bytes of a 500 MB model, the seconds each part of its transfer takes, and those of a plain copy of as many bytes."""
-    import ray
-    import torch
+def big_model(folder: Path) -> Any:
+    """A model of 500 MB, also written to the folder."""
     from transformers import AutoTokenizer, Qwen3Config, Qwen3ForCausalLM
-
-    from actors.fleet import RolloutFleet
-    from actors.weights import in_buckets, publish
-    from pipeline.types import Policy
 
     tokenizer = AutoTokenizer.from_pretrained(ROOT / "assets" / "tiny-base")
     tokenizer.save_pretrained(folder)
     model = Qwen3ForCausalLM(Qwen3Config(**BIG, vocab_size=len(tokenizer)))
     model.save_pretrained(folder)
-    fleet = RolloutFleet(load_config(overrides=["rollout.kv_cache_mb=64"]), str(folder))
+    return model
+
+
+def transfer(folder: Path, way: str) -> dict[str, float]:
+    """Bytes of the big model, the seconds of its transfer by `rollout.transfer`, and of a plain copy of as many bytes."""
+    import torch
+
+    from actors.device_transfer import LearnerSource, Sender
+    from actors.fleet import RolloutFleet
+    from actors.weights import in_buckets, publish
+    from pipeline.types import Policy
+
+    model = big_model(folder)
+    fleet = RolloutFleet(load_config(overrides=["rollout.kv_cache_mb=64", f"rollout.transfer={way}"]), str(folder))
     fleet.wait_ready()
-    named = list(model.named_parameters())
-    size = sum(tensor.numel() * tensor.element_size() for _, tensor in named)
+    named = model.named_parameters
+    size = sum(tensor.numel() * tensor.element_size() for _, tensor in named())
     source, target = torch.ones(size // 4), torch.empty(size // 4)
-    rounds = []
-    for number in range(REPEATS + 1):
+
+    class InPlace:
+        """This process in the learner's place."""
+
+        sender: Any = None
+
+        def send(self, engines: Any) -> dict[str, int]:
+            if self.sender is None:
+                self.sender = Sender(way, 0, engines, 1, LearnerSource(named, lambda: in_buckets(named()), movable=True))
+            return self.sender.send()
+
+    present = InPlace()
+    copies, transfers = [], []
+    for number in range(TRANSFERS):
         started = time.perf_counter()
         target.copy_(source)
         copied = time.perf_counter()
-        policy = Policy(f"v{number}", publish(in_buckets(named)))
-        published = time.perf_counter()
+        policy = Policy(f"v{number}", publish(in_buckets(named())) if way == "host" else present)
         fleet.load(policy)
-        loaded = time.perf_counter()
-        rounds.append({"copy": copied - started, "publish": published - copied, "load": loaded - published})
+        transfers.append(time.perf_counter() - copied)
+        copies.append(copied - started)
         del policy
     fleet.shutdown()
-    ray.shutdown()
-    fastest = min(rounds[1:], key=lambda times: times["publish"] + times["load"])
-    return {"bytes": size, **fastest, "copy": min(times["copy"] for times in rounds[1:])}
+    return {"bytes": size, "seconds": min(transfers), "copy": min(copies), "checksums": checksum_seconds(named())}
+
+
+def checksum_seconds(named: Iterable[tuple[str, Any]]) -> float:
+    """Seconds that one end of a transfer takes to add up the checksums."""
+    from actors.weights import all_cores, checksum
+
+    tensors = [tensor for _, tensor in named]
+    with all_cores():
+        return min(timed(lambda: [checksum(tensor) for tensor in tensors]) for _ in range(TRANSFERS))
+
+
+def timed(action: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    action()
+    return time.perf_counter() - started
 
 
 def main() -> None:
@@ -175,18 +206,20 @@ def main() -> None:
     with ray_cluster(load_config()):
         ray_s = time.perf_counter() - started
         fleet, engine_s = through_the_fleet()
-        with tempfile.TemporaryDirectory() as folder:
-            moved = transfer(Path(folder))
-    gigabytes, seconds, copy = moved["bytes"] / 1e9, moved["publish"] + moved["load"], moved["copy"]
+        moved = {}
+        for way in ("host", "shared"):
+            with tempfile.TemporaryDirectory() as folder:
+                moved[way] = transfer(Path(folder), way)
     print(f"Sampling, {PROMPTS} x {SEEDS} responses of up to {MAX_TOKENS} tokens, tokens/s (best of {REPEATS})")
     print(f"  fleet of one engine       {fleet:>8,.0f}")
     print(f"  vllm.LLM.generate         {bare:>8,.0f}   fleet {fleet / bare:.2f} of it")
     print(f"  transformers generate     {hf:>8,.0f}   fleet {fleet / hf:.2f} of it")
-    print(f"Transfer of {gigabytes:.2f} GB to one engine, checksums included (best of {REPEATS})")
-    rows = [("out of the sender", moved["publish"]), ("into the engine", moved["load"]), ("together", seconds)]
-    for name, spent in [*rows, ("one plain memory copy", copy)]:
-        print(f"  {name:<24} {spent:>8.3f} s   {gigabytes / spent:.1f} GB/s")
-    print(f"  transfer at {copy / seconds:.2f} of the speed of the copy")
+    gigabytes = moved["host"]["bytes"] / 1e9
+    print(f"Transfer of {gigabytes:.2f} GB from a learner's memory to one engine, checksums included (best of {TRANSFERS})")
+    for way, times in moved.items():
+        share = f"{times['copy'] / times['seconds']:.2f} of a plain copy ({gigabytes / times['copy']:.1f} GB/s)"
+        print(f"  rollout.transfer={way:<7} {times['seconds']:>7.3f} s   {gigabytes / times['seconds']:>5.1f} GB/s   {share}")
+        print(f"    of it checksums, at each end {times['checksums']:>7.3f} s")
     print(f"Start-up: Ray {ray_s:.1f} s, an engine {engine_s:.1f} s")
 
 

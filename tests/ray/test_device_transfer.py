@@ -1,7 +1,6 @@
-"""Weights by vLLM's own API, from the learner straight to the engines, without the driver: all of it but the GPU transport."""
+"""Weights by vLLM's own API, from the learner straight to the engines: shared memory, and what NCCL and IPC have of it."""
 
 import shutil
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,76 +8,47 @@ from typing import Any
 import pytest
 import ray
 import torch
-from ray import cloudpickle
 from safetensors.torch import load_file, save_file
 
 from actors.cluster import ROOT
 from actors.fleet import RolloutFleet
-from actors.learner import Learner
 from actors.learner_group import LearnerGroup
-from actors.rollout import RolloutWorker, engine_environment
-from conf.schema import Config, SamplingConfig
+from conf.schema import Config, LearnerConfig, RolloutConfig, SamplingConfig
 from pipeline.errors import LearnerError, MismatchError
-from pipeline.types import Policy, Request, TrainingBatch
-
-cloudpickle.register_pickle_by_value(sys.modules[__name__])  # the actors below cannot import a test module
+from pipeline.types import Policy, Request, Sample, TrainingBatch
 
 BASE = ROOT / "assets" / "tiny-base"
 SAMPLING = SamplingConfig(max_tokens=8)
 REQUESTS = [Request(tuple(10 + place + i for i in range(6)), seeds=(place, 100 + place)) for place in range(12)]
+ROLLOUT = RolloutConfig(transfer="shared", engines=2, chunk=4, kv_cache_mb=32)
 
 
-class LoopbackLearner(Learner):
-    def send(self, engines: Any) -> dict[str, int]:
-        from tests.loopback_transfer import register
-
-        register()
-        return super().send(engines)
-
-
-class LoopbackWorker(RolloutWorker):
-    def __init__(self, config: Config, model_path: str) -> None:
-        from tests.loopback_transfer import register
-
-        register()
-        super().__init__(config, model_path)
-
-    def ranks(self) -> tuple[int, int]:
-        """(first rank, ranks in all) that this engine was told in the world it shares with the learner."""
-        return self.llm.collective_rpc(lambda worker: worker.get_model().loopback_ranks)[0]
-
-
-@pytest.fixture
-def config() -> Config:
-    config = Config()
-    config.rollout.transfer = "loopback"
-    config.rollout.engines, config.rollout.chunk, config.rollout.kv_cache_mb = 2, 4, 32
-    config.learner.ranks, config.learner.zero_stage = 2, 3
-    return config
-
-
-@pytest.fixture
-def learner(ray_cluster: None, config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LearnerGroup]:
-    """Two ranks under ZeRO-3 with weights that are not the base's."""
-    shutil.copytree(BASE, tmp_path / "other")
-    torch.manual_seed(0)
-    weights = {name: tensor + 0.05 * torch.randn_like(tensor) for name, tensor in load_file(BASE / "model.safetensors").items()}
-    save_file(weights, tmp_path / "other" / "model.safetensors", metadata={"format": "pt"})
-    monkeypatch.setattr("actors.learner_group.Learner", LoopbackLearner)
-    group = LearnerGroup(config)
-    group.begin_phase(str(tmp_path / "other"), lr=1e-3)
-    yield group
-    group.shutdown()
-
-
-@pytest.fixture
-def fleet(ray_cluster: None, config: Config, monkeypatch: pytest.MonkeyPatch) -> Iterator[RolloutFleet]:
-    worker = ray.remote(num_cpus=0, runtime_env={"env_vars": engine_environment(config)})(LoopbackWorker)
-    monkeypatch.setattr("actors.fleet.rollout_actor", lambda config: worker)
-    fleet = RolloutFleet(config, str(BASE))
+@pytest.fixture(scope="module")
+def fleet(ray_cluster: None) -> Iterator[RolloutFleet]:
+    fleet = RolloutFleet(Config(rollout=ROLLOUT), str(BASE))
     fleet.wait_ready()
     yield fleet
     fleet.shutdown()
+
+
+@pytest.fixture(scope="module")
+def other(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The base with every weight moved by noise."""
+    folder = tmp_path_factory.mktemp("other") / "model"
+    shutil.copytree(BASE, folder)
+    torch.manual_seed(0)
+    weights = {name: tensor + 0.05 * torch.randn_like(tensor) for name, tensor in load_file(BASE / "model.safetensors").items()}
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    return folder
+
+
+@pytest.fixture(params=[(1, 0), (2, 3)], ids=["one rank", "two ranks, ZeRO 3"])
+def learner(ray_cluster: None, other: Path, request: pytest.FixtureRequest) -> Iterator[LearnerGroup]:
+    ranks, zero_stage = request.param
+    group = LearnerGroup(Config(rollout=ROLLOUT, learner=LearnerConfig(ranks=ranks, zero_stage=zero_stage)))
+    group.begin_phase(str(other), lr=1e-3)
+    yield group
+    group.shutdown()
 
 
 class Tampered:
@@ -91,28 +61,61 @@ class Tampered:
         return self.weights.send(engines) | {"model.norm.weight": 0}
 
 
-def test_engines_take_on_the_learners_present_weights(fleet: RolloutFleet, learner: LearnerGroup) -> None:
-    weights = learner.weights()
-    policy = Policy("first", weights)
-    drawn = fleet.sample(REQUESTS, policy, SAMPLING)
-    samples = [sample for group in drawn for sample in group]
+def draw(fleet: RolloutFleet, learner: LearnerGroup, policy: Policy) -> list[Sample]:
+    """Samples whose log-probabilities are those that the learner has for them."""
+    samples = [sample for group in fleet.sample(REQUESTS, policy, SAMPLING) for sample in group]
     for sample, logprobs in zip(samples, learner.logprobs(samples), strict=True):
-        assert sample.version == "first"
+        assert sample.version == policy.version
         assert torch.allclose(torch.tensor(sample.logprobs), torch.tensor(logprobs), atol=1e-4)
-    assert sorted(ray.get([worker.ranks.remote() for worker in fleet._workers])) == [(1, 3), (2, 3)]
+    return samples
+
+
+def test_engines_take_on_the_learners_present_weights(fleet: RolloutFleet, learner: LearnerGroup, other: Path) -> None:
+    fleet.forget_policy()
+    fleet.take_counts()
+    first = Policy("first", learner.weights())
+    drawn = draw(fleet, learner, first)
 
     # One that takes a dead one's place gets the same, from the learner again.
     ray.kill(fleet._workers[0])
-    assert fleet.sample(REQUESTS, policy, SAMPLING) == drawn
+    assert draw(fleet, learner, first) == drawn
     assert fleet.take_counts()["replaced"] == 1
 
     with pytest.raises(MismatchError, match=r"model\.norm\.weight"):
-        fleet.load(Policy("second", Tampered(weights)))
+        fleet.load(Policy("second", Tampered(learner.weights())))
 
-    learner.update(TrainingBatch(tuple(samples[:8]), (1.0, -1.0) * 4))
+    # An update in place reaches no engine before it is asked for, and what was before it cannot be had again.
+    learner.update(TrainingBatch(tuple(drawn[:8]), (1.0, -1.0) * 4))
     with pytest.raises(LearnerError, match="no longer"):
-        fleet.load(Policy("third", weights))
-    fleet.load(Policy("third", learner.weights()))
-    (again,) = fleet.sample(REQUESTS[:1], Policy("third", learner.weights()), SAMPLING)
-    assert again[0].version == "third"
-    assert again[0].logprobs != drawn[0][0].logprobs
+        fleet.load(Policy("third", first.weights))
+    third = draw(fleet, learner, Policy("third", learner.weights()))
+    assert third[0].logprobs != drawn[0].logprobs
+
+    # A phase starts from weights that lie elsewhere.
+    learner.begin_phase(str(other), lr=1e-3)
+    assert [sample.logprobs for sample in draw(fleet, learner, Policy("again", learner.weights()))] == [s.logprobs for s in drawn]
+
+
+def test_engines_get_ranks_of_their_own(ray_cluster: None) -> None:
+    from actors.device_transfer import EngineClient
+
+    class Engine:
+        def weight_transfer(self, call: str, *arguments: Any) -> None:
+            self.calls = [*getattr(self, "calls", []), (call, *arguments)]
+
+        def told(self) -> list[Any]:
+            return self.calls
+
+    engines = [ray.remote(num_cpus=0)(Engine).remote() for _ in range(3)]
+    client = EngineClient(engines, ranks_each=2)
+    client.init_weight_transfer_engine({"rank_offset": 1, "world_size": 7})
+    client.start_weight_update()
+    client.update_weights({"names": []})
+    client.finish_weight_update()
+    for place, calls in enumerate(ray.get([engine.told.remote() for engine in engines])):
+        assert calls == [
+            ("init_weight_transfer_engine", {"rank_offset": 1 + 2 * place, "world_size": 7}),
+            ("start_weight_update",),
+            ("update_weights", {"names": []}),
+            ("finish_weight_update",),
+        ]

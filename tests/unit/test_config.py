@@ -25,7 +25,7 @@ def test_defaults_and_overrides() -> None:
         ("sampling.max_tokens=999", ["sampling.max_tokens=999", "model.max_length=256"]),
         ("rollout.tensor_parallel=2", ["rollout.tensor_parallel=2", "resources.device=cpu: 1"]),
         ("rollout.ahead=2", ["rollout.ahead=2", "at most 1"]),
-        ("rollout.transfer=nccl", ["rollout.transfer=nccl", "resources.device=cpu: host"]),
+        ("rollout.transfer=nccl", ["rollout.transfer=nccl", "resources.device=cpu: host or shared"]),
         ("resources.device=cuda", ["resources.learner_gpus=0", "valid: 1"]),
         ("prompts=nowhere.yaml", ["prompts=nowhere.yaml", "no such file"]),
         ("evaluation.benchmarks.amc.path=amc.jsonl", ["evaluation.benchmarks.amc.path=amc.jsonl", "no such file"]),
@@ -55,6 +55,7 @@ def test_stale_batches_have_to_be_corrected_for() -> None:
     [
         (["rollout.transfer=nccl"], "rollout.transfer=nccl: NCCL refuses two processes on one GPU.*ipc or host"),
         (["rollout.transfer=ipc", "rollout.engines=2"], "rollout.transfer=ipc: every learner rank shares its GPU"),
+        (["rollout.transfer=shared"], "rollout.transfer=shared: valid with resources.device=cuda: host, nccl or ipc"),
         (["rollout.transfer=ipc", "rollout.ahead=1"], "rollout.transfer=ipc: keeps no weights but the newest"),
     ],
 )
