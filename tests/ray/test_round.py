@@ -146,10 +146,10 @@ def test_a_finished_round_is_not_run_again(undisturbed: tuple[Path, str]) -> Non
     assert (folder / "small" / "manifest.json").stat().st_mtime_ns == before
 
 
-def test_kills_and_other_fleets_do_not_change_results(undisturbed: tuple[Path, str], tmp_path: Path) -> None:
+def test_kills_other_fleets_and_ways_of_the_weights_do_not_change_results(undisturbed: tuple[Path, str], tmp_path: Path) -> None:
     kill_after(tmp_path, "challenger", 1)
     kill_after(tmp_path, "solver", 1, "rollout.fleets=per_role")
-    finish(start(tmp_path, "rollout.engines=2"))
+    finish(start(tmp_path, "rollout.engines=2", "rollout.transfer=shared"))
     assert results(tmp_path) == results(undisturbed[0])
 
 
