@@ -36,7 +36,7 @@ class PresentWeights:
     updates: int
 
     def send(self, engines: Sequence[Any]) -> dict[str, int]:
-        """Gives rollout workers the weights, GPU to GPU; returns their checksums by HF name.
+        """Gives rollout workers the weights, without Ray's store; returns their checksums by HF name.
 
         Raises:
             LearnerError: the learner has gone on since, or the transfer failed or took more than `rollout.transfer_timeout_s`.

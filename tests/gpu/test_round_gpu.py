@@ -1,4 +1,4 @@
-"""A round of the tiny base on one GPU that learner and engine share: bf16, NCCL, CUDA kernels."""
+"""A round of the tiny base on GPUs, with each way of the weights: bf16, NCCL, CUDA kernels."""
 
 import json
 import subprocess
@@ -16,12 +16,18 @@ pytestmark = [
 ]
 
 
-def test_a_round_on_one_gpu(tmp_path: Path) -> None:
+@pytest.mark.parametrize("transfer", ["host", "ipc", "nccl"])
+def test_a_round(transfer: str, tmp_path: Path) -> None:
+    """On one GPU that learner and engine share; NCCL refuses that, and gets one for each."""
+    if transfer == "nccl" and torch.cuda.device_count() < 2:
+        pytest.skip(f"rollout.transfer=nccl needs two GPUs, and torch sees {torch.cuda.device_count()}")
+    share = 1 if transfer == "nccl" else 0.5
     settings = [
         "model.dtype=bfloat16",
         "resources.device=cuda",
-        "resources.learner_gpus=0.5",
-        "resources.rollout_gpus=0.5",
+        f"resources.learner_gpus={share}",
+        f"resources.rollout_gpus={share}",
+        f"rollout.transfer={transfer}",
         "rollout.gpu_memory_utilization=0.3",
         "challenger.steps=2",
         "solver.steps=2",
