@@ -71,8 +71,10 @@ def test_samples_are_versioned_and_seeded(fleet: RolloutFleet) -> None:
     assert {sample.version for sample in samples} == {"base"}
     assert [sample.seed for sample in samples] == list(range(40))
     assert all(len(sample.token_ids) == len(sample.logprobs) for sample in samples)
-    assert all(sample.truncated == (sample.finish_reason == "length") for sample in samples)
-    assert any(sample.truncated for sample in samples)
+    cut_off = [sample for group in fleet.sample(requests(20), base, SamplingConfig(max_tokens=3)) for sample in group]
+    assert all(sample.truncated == (sample.finish_reason == "length") for sample in samples + cut_off)
+    assert not all(sample.truncated for sample in samples)
+    assert any(sample.truncated for sample in cut_off)
     # There are three prompts: more than three different responses come from the seeds.
     assert len({sample.token_ids for sample in samples}) > 3
     # The same draws whatever the order and the company of the requests.
