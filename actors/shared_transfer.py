@@ -41,6 +41,12 @@ class SharedUpdate(WeightTransferUpdateInfo):
     """All is known from the start."""
 
 
+def padded_bytes(meta: ParamMeta) -> int:
+    """Bytes that a parameter takes, up to where the next one may begin."""
+    size = torch.Size(meta.shape).numel() * meta.dtype.itemsize
+    return size + -size % ALIGNMENT
+
+
 def views(memory: mmap.mmap, metas: Iterable[ParamMeta]) -> Iterator[Named]:
     """Tensors over the memory, one after another."""
     whole = torch.frombuffer(memory, dtype=torch.uint8)
@@ -48,12 +54,7 @@ def views(memory: mmap.mmap, metas: Iterable[ParamMeta]) -> Iterator[Named]:
     for meta in metas:
         size = torch.Size(meta.shape).numel() * meta.dtype.itemsize
         yield meta.name, whole[start : start + size].view(meta.dtype).view(meta.shape)
-        start += size + -size % ALIGNMENT
-
-
-def bytes_of(metas: Iterable[ParamMeta]) -> int:
-    sizes = [torch.Size(meta.shape).numel() * meta.dtype.itemsize for meta in metas]
-    return sum(size + -size % ALIGNMENT for size in sizes)
+        start += padded_bytes(meta)
 
 
 class SharedEngine(WeightTransferEngine[SharedInit, SharedUpdate]):
@@ -102,7 +103,7 @@ class SharedTrainer(TrainerWeightTransferEngine[SharedTrainerInit]):
             metas = source.metadata()
             # A file without a name: engines reach it through this process, and it is gone with the last that has it open.
             self._file = os.memfd_create("weights")
-            os.ftruncate(self._file, bytes_of(metas))
+            os.ftruncate(self._file, sum(map(padded_bytes, metas)))
             self._views = dict(views(mmap.mmap(self._file, 0), metas))
             names, shapes = [meta.name for meta in metas], [list(meta.shape) for meta in metas]
             dtypes = [str(meta.dtype).removeprefix("torch.") for meta in metas]
