@@ -75,6 +75,20 @@ def engines(ray_cluster: None) -> Iterator[Any]:
 
             return wrong, asyncio.run(drawn())
 
+        def from_cache(self, config: Config, path: str, weights: list[ray.ObjectRef]) -> list[int]:
+            """Tokens of one prompt of 200 that are in the prefix cache: at first, asked again, and after a transfer."""
+            from vllm import SamplingParams, TokensPrompt
+
+            llm = RolloutWorker(config, path).llm
+
+            def found() -> int:
+                (output,) = llm.generate([TokensPrompt(prompt_token_ids=list(range(10, 210)))], SamplingParams(max_tokens=1))
+                return output.num_cached_tokens
+
+            found_before = [found(), found()]
+            load_into_engine(llm, map(ray.get, weights))
+            return [*found_before, found()]
+
     actor = ray.remote(num_cpus=0, runtime_env={"env_vars": engine_environment(Config())})(Engines).remote()
     yield actor
     ray.kill(actor)
@@ -93,6 +107,14 @@ def test_vllm_and_transformers_agree_after_a_transfer(engines: Any, tmp_path: Pa
         sampled = torch.tensor(sample.logprobs)
         assert (sampled - logprobs(after, sample)).abs().max() < case[4]
         assert (sampled - logprobs(before, sample)).abs().max() > 10 * case[4]  # the test can tell the two models apart
+
+
+def test_a_transfer_empties_the_prefix_cache(engines: Any, tmp_path: Path) -> None:
+    config = Config(model=ModelConfig(max_length=256), rollout=RolloutConfig(kv_cache_mb=32, max_num_seqs=16))
+    model = random_model(CASES[0], 0)
+    weights = publish([list(model.named_parameters())])
+    found = ray.get(engines.from_cache.remote(config, written(model, tmp_path / "model"), weights))
+    assert found == [0, 128, 0]  # whole blocks, of which one fits
 
 
 def logprobs(model: torch.nn.Module, sample: Sample) -> torch.Tensor:
