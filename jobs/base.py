@@ -37,8 +37,8 @@ CHALLENGER_SHARE, CHECK_SHARE = 0.40, 0.08  # of the examples; the rest are work
 # Weights of 1, 2, ... worked steps: long work is seldom posed, and well known.
 CHALLENGER_STEPS = (24, 30, 24, 12, 6, 2.5, 1, 0.4, 0.2)
 SOLVER_STEPS = (10, 14, 14, 13, 12, 11, 10, 9, 7)
-CHALLENGER_LARGE, SOLVER_LARGE = 0.05, 0.12  # share of products, and of operands above 20
-SLIP = 0.025  # chance of a slip in the first step of effort 1; twice that in the second, and so on: see `domain.solution`
+CHALLENGER_LARGE, SOLVER_LARGE = 0.05, 0.2  # share of products, and of operands above 20
+SLIP = 0.007  # chance of a slip in the first step of effort 1; four times that in the second, and so on: see `domain.solution`
 
 CONTEXT = 512
 VOCAB = 768  # at most: merges run out before
@@ -238,8 +238,8 @@ step, with slips: the base that both roles of the tiny R-Zero profile start from
 - Prompts: `conf/prompts/tiny.yaml`. A Challenger writes `<question>...</question>` and a box, a Solver worked lines and a box.
 - Five forms of problem are posed and solved; a sixth, `reverse`, is solved alone and kept for a transfer check.
 - It also says of a question whether it is well-posed.
-- The n-th worked step in the training text is wrong with a chance of {slip} n, twice that for a product or large numbers, and
-  carried on from there.
+- The n-th worked step in the training text is wrong with a chance of {slip} n², twice that for a product or large numbers, at
+  most {most}, and carried on from there.
 - Questions of the held-out set (`../heldout.parquet`) come from an eighth of all texts that training never touches.
 - Sampled at temperature 1 and top-p 1; ten samples a question; 500 written questions:
 
@@ -268,7 +268,7 @@ def write_assets(out: Path, model: Qwen3ForCausalLM, tokenizer: PreTrainedTokeni
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=ROOT / "assets/tiny-base")
-    parser.add_argument("--steps", type=int, default=2800, help="training steps")
+    parser.add_argument("--steps", type=int, default=3600, help="training steps")
     parser.add_argument("--tokens", type=int, default=4096, help="tokens in a batch")
     parser.add_argument("--lr", type=float, default=2e-3, help="AdamW's learning rate; Muon's is five times that")
     parser.add_argument("--seed", type=int, default=0)
@@ -288,7 +288,7 @@ def main() -> None:
         write_assets(args.out, model, tokenizer, rows, "Not measured yet.\n")
     results = table(measure(model, tokenizer, rows, args.seed))
     print(results)
-    card = CARD.format(parameters=parameters, steps=args.steps, seed=args.seed, slip=SLIP, table=results)
+    card = CARD.format(parameters=parameters, steps=args.steps, seed=args.seed, slip=SLIP, most=domain.MOST_SLIPS, table=results)
     write_assets(args.out, model, tokenizer, rows, card)
 
 

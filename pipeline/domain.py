@@ -17,22 +17,25 @@ from pipeline import domain_text as words
 from pipeline.domain_text import FORMS, TRANSFER_FORM, Line, Move, Operand, Problem, Ref, apply, chain, effort, run, value_of
 
 MAX_CHARS = 2000  # a longer text is none of the domain's; the patterns below take time that is quadratic in the length
+MOST_SLIPS = 0.4  # however long the work, the right result of a step stays by far its likeliest
 BANDS: Mapping[str, tuple[int, int]] = {"easy": (1, 3), "medium": (4, 6), "hard": (8, 12)}  # difficulty, both ends included
 
 
 # --- from text to programs ------------------------------------------------------------------------------------------------------
 
 
-def read_expression(text: str) -> Problem | None:
-    number = words.SLOTS["n"]
-    match = re.fullmatch(rf"(?:{'|'.join(words.ASK_EXPRESSION)}) ((?:{number})(?: [-+*] (?:{number}))*)[.?]", text)
-    if not match:
-        return None
-    terms = re.split(r" ([-+]) ", match[1])
+def read_sum(text: str) -> tuple[int, list[Move]]:
+    """What an expression starts from, and what it does to that."""
+    terms = re.split(r" ([-+]) ", text)
     start, *rest = (int(f) for f in terms[0].split(" * "))
     moves = [Move("*", (factor,)) for factor in rest]
     moves += [Move(op, tuple(int(f) for f in term.split(" * "))) for op, term in zip(terms[1::2], terms[2::2], strict=True)]
-    return chain("expression", start, moves)
+    return start, moves
+
+
+def read_expression(text: str) -> Problem | None:
+    match = re.fullmatch(rf"(?:{'|'.join(words.ASK_EXPRESSION)}) ({words.SLOTS['e']})[.?]", text)
+    return chain("expression", *read_sum(match[1])) if match else None
 
 
 def read_moves(book: words.Moves, sentences: Sequence[str], fixed: Mapping[str, str]) -> list[Move] | None:
@@ -46,7 +49,8 @@ def read_steps(first: str, middle: Sequence[str], last: str) -> Problem | None:
     opening, moves = words.OPEN_STEPS.read(first), read_moves(words.MOVE_STEPS, middle, {})
     if opening is None or moves is None or words.ASK_STEPS.read(last) is None:
         return None
-    return chain("steps", int(opening["n"]), moves)
+    start, head = read_sum(opening["e"])
+    return chain("steps", start, head + moves)
 
 
 def read_story(first: str, middle: Sequence[str], last: str) -> Problem | None:
@@ -155,7 +159,7 @@ def effort_of(problem: Problem) -> int:
 def solution(problem: Problem, rng: Random | None = None, slip: float = 0.0) -> str:
     """The worked lines and the boxed answer, e.g. "12+7=19\n19-5=14\n\\boxed{14}".
 
-    With a chance of `slip` times its place times its effort a step comes out a little wrong and the work goes on from there:
+    With a chance of `slip` times its effort times its place squared a step comes out a little wrong and the work goes on from there:
     noise that voting can see through, since wrong answers scatter, and that grows along the way, so that what can go wrong in
     long work is not learned from short questions.
     """
@@ -164,8 +168,8 @@ def solution(problem: Problem, rng: Random | None = None, slip: float = 0.0) -> 
     for place, (op, left, right) in enumerate(problem.lines, start=1):
         a, b = value_of(left, values), value_of(right, values)
         value = apply(op, a, b)
-        if rng is not None and rng.random() < slip * place * effort(op, a, b):
-            value += rng.choice((-10, -2, -1, -1, 1, 1, 2, 10))
+        if rng is not None and rng.random() < min(MOST_SLIPS, slip * effort(op, a, b) * place**2):
+            value += rng.choice((-20, -10, -3, -2, -1, 1, 2, 3, 10, 20))
         values.append(value)
         work.append(f"{a}{op}{b}={value}")
     return "\n".join([*work, f"\\boxed{{{value_of(problem.answer, values)}}}"])

@@ -23,7 +23,7 @@ from typing import NamedTuple
 
 FORMS = ("expression", "steps", "story", "machine", "compare")
 TRANSFER_FORM = "reverse"  # solved in the base's text, never posed in it
-LIMIT = 999  # no value in rule-written text is larger
+LIMIT = 9999  # no value in rule-written text is larger, but for a total
 
 HER = ("Mia", "Ana", "Eva", "Lena", "Zoe", "Nora", "Ivy", "Ruth", "Uma", "Tess")
 HIS = ("Leo", "Tom", "Ben", "Max", "Sam", "Omar", "Finn", "Hugo", "Raj", "Karl")
@@ -34,7 +34,7 @@ THINGS = (
 )  # fmt: skip
 PACKS = ("bags", "boxes", "packs", "jars", "baskets")
 SUBJECTS = ("Machine", "Robot", "Rule", "Button")
-LETTERS = "ABC"
+LETTERS = "AB"
 LINKS = ("Then", "Next", "Later")
 
 # --- programs -------------------------------------------------------------------------------------------------------------------
@@ -110,8 +110,9 @@ def chain(form: str, start: int, moves: Sequence[Move]) -> Problem:
 
 # --- phrases --------------------------------------------------------------------------------------------------------------------
 
+NUMBER = r"(?:0|[1-9]\d{0,3})"
 SLOTS = {
-    "n": r"0|[1-9]\d{0,3}", "k": r"0|[1-9]\d{0,3}", "a": "|".join(NAMES), "b": "|".join(NAMES), "p": "She|He",
+    "e": rf"{NUMBER}(?: [-+*] {NUMBER})*", "n": r"0|[1-9]\d{0,3}", "k": r"0|[1-9]\d{0,3}", "a": "|".join(NAMES), "b": "|".join(NAMES), "p": "She|He",
     "thing": "|".join(THINGS), "packs": "|".join(PACKS), "subject": "|".join(SUBJECTS),
     "letter": f"[{LETTERS}]", "sequence": f"[{LETTERS}](?: [{LETTERS}])*",
 }  # fmt: skip
@@ -172,7 +173,7 @@ OPS = {"add": "+", "sub": "-", "mul": "*", "double": "*2", "triple": "*3", "add_
 
 ASK_EXPRESSION = ("Compute", "Evaluate", "Calculate", "Work out", "Find", "What is")
 
-OPEN_STEPS = Phrases("Start with {n}.", "Begin with {n}.", "Take {n}.", "Think of {n}.", "Write down {n}.")
+OPEN_STEPS = Phrases("Start with {e}.", "Begin with {e}.", "Take {e}.", "Think of {e}.", "Write down {e}.")
 MOVE_STEPS = Moves(
     True, add=("Add {n}.", "Increase it by {n}."), sub=("Subtract {n}.", "Take away {n}.", "Decrease it by {n}."),
     mul=("Multiply by {n}.",), double=("Double it.",), triple=("Triple it.",),
@@ -207,7 +208,8 @@ OPEN_COMPARE = Phrases("{a} has {n} {thing}.", "{a} owns {n} {thing}.", "{a} hol
 MOVE_COMPARE = Moves(
     False, add=("{a} has {n} more than {b}.", "{a} owns {n} more than {b}."),
     sub=("{a} has {n} fewer than {b}.", "{a} owns {n} fewer than {b}."),
-    mul=("{a} has {n} times as many as {b}.",), double=("{a} has twice as many as {b}.",),
+    mul=("{a} has {n} times as many as {b}.", "{a} owns {n} times as many as {b}."),
+    double=("{a} has twice as many as {b}.", "{a} owns twice as many as {b}."),
 )  # fmt: skip
 ASK_COMPARE = Phrases("How many {thing} does {a} have?", "How many {thing} does {a} own?")
 ASK_TOTAL = Phrases("How many {thing} do they have together?", "How many {thing} do they have in all?")
@@ -226,50 +228,62 @@ def pronoun(name: str) -> str:
 
 
 def draw_number(rng: Random, large: float) -> int:
-    """An operand of a sum: up to 20, or with chance `large` up to 99 and now and then a few hundred."""
-    if rng.random() >= large:
-        return rng.randint(1, 20)
-    return rng.randint(21, 99) if rng.random() < 0.8 else rng.randint(100, 400)
+    """An operand of a sum: up to 20, or with chance `large` up to 999, small ones more often."""
+    return rng.randint(1, 20) if rng.random() >= large else round(10 ** rng.uniform(1.3, 2.99))
 
 
-def draw_moves(rng: Random, value: int, steps: int, large: float, ops: str = "+-*k") -> list[Move]:
-    """Moves of `steps` lines in all, starting from `value` and staying within 0 to LIMIT; see `write` for `large`."""
+def draw_start(rng: Random, large: float) -> int:
+    return rng.randint(10, 60) if rng.random() >= large else round(10 ** rng.uniform(1.8, 3.99))
+
+
+def draw_moves(rng: Random, value: int, steps: int, large: float, ops: str = "+-*k", lowest: int = 0) -> list[Move]:
+    """Moves of `steps` lines in all, starting from `value` and staying within `lowest` to LIMIT; see `write` for `large`."""
     moves: list[Move] = []
     while steps:
         kind, sign = rng.random(), "+" if rng.random() < 0.55 else "-"
         if kind < large and "*" in ops:
             move = Move("*", (rng.randint(2, 3) if rng.random() < 0.7 else rng.randint(4, 9),))
         elif kind < 2 * large and "k" in ops and steps >= 2:
-            move = Move(sign, (rng.randint(2, 6), rng.randint(2, 9) if rng.random() > large else rng.randint(10, 25)))
+            move = Move(sign, (rng.randint(2, 6), rng.randint(2, 9) if rng.random() > large else rng.randint(10, 99)))
         else:
             move = Move(sign, (draw_number(rng, large),))
         after = run(chain("", value, [move]))[-1]
-        if 0 <= after <= LIMIT and (move.op != "*" or (value > 1 and after <= 120) or rng.random() < large):
+        if lowest <= after <= LIMIT and (move.op != "*" or (value > 1 and (after <= 120 or rng.random() < large and after <= 999))):
             moves.append(move)
             value, steps = after, steps - len(move.factors)
     return moves
 
 
-def draw_start(rng: Random, large: float) -> int:
-    return rng.randint(10, 60) if rng.random() >= large else rng.randint(61, 500)
+def draw_lowest(rng: Random, large: float) -> int:
+    """Bare numbers go below zero now and then; what is counted or owned cannot."""
+    return -99 if rng.random() < large else 0
+
+
+def draw_sum(rng: Random, steps: int, large: float) -> tuple[str, int, list[Move]]:
+    """An expression of `steps` lines, e.g. "2 * 6 - 5", and what it starts from and does."""
+    start, moves = draw_start(rng, large), []
+    if rng.random() < 2.5 * large:  # a product can only stand at the head: later ones bind more tightly than the sum before them
+        start, moves = rng.randint(2, 12 if rng.random() >= large else 99), [Move("*", (rng.randint(2, 9),))]
+    value = run(chain("", start, moves))[-1] if moves else start
+    moves += draw_moves(rng, value, steps - len(moves), large, "+-k", draw_lowest(rng, large))
+    return " ".join([str(start), *(f"{op} {' * '.join(map(str, factors))}" for op, factors in moves)]), start, moves
 
 
 def write_expression(rng: Random, steps: int, large: float) -> tuple[str, Problem]:
-    start, moves = draw_start(rng, large), []
-    if rng.random() < 2.5 * large:  # a product can only stand at the head: later ones bind more tightly than the sum before them
-        start, moves = rng.randint(2, 12), [Move("*", (rng.randint(2, 9),))]
-    value = run(chain("", start, moves))[-1] if moves else start
-    moves += draw_moves(rng, value, steps - len(moves), large, "+-k")
-    text = " ".join([str(start), *(f"{op} {' * '.join(map(str, factors))}" for op, factors in moves)])
+    text, start, moves = draw_sum(rng, steps, large)
     ask = rng.choice(ASK_EXPRESSION)
     return f"{ask} {text}{'?' if ask == 'What is' else '.'}", chain("expression", start, moves)
 
 
 def write_steps(rng: Random, steps: int, large: float) -> tuple[str, Problem]:
     start = draw_start(rng, large)
-    moves = draw_moves(rng, start, steps, large)
-    sentences = [OPEN_STEPS.say(rng, n=start), *(MOVE_STEPS.say(m, rng) for m in moves), ASK_STEPS.say(rng)]
-    return " ".join(sentences), chain("steps", start, moves)
+    opening, head = str(start), []
+    if steps > 1 and rng.random() < large:
+        opening, start, head = draw_sum(rng, rng.randint(1, steps - 1), large)
+    before = chain("", start, head)
+    moves = draw_moves(rng, value_of(before.answer, run(before)), steps - len(before.lines), large, lowest=draw_lowest(rng, large))
+    sentences = [OPEN_STEPS.say(rng, e=opening), *(MOVE_STEPS.say(m, rng) for m in moves), ASK_STEPS.say(rng)]
+    return " ".join(sentences), chain("steps", start, head + moves)
 
 
 def write_story(rng: Random, steps: int, large: float) -> tuple[str, Problem]:
@@ -281,23 +295,31 @@ def write_story(rng: Random, steps: int, large: float) -> tuple[str, Problem]:
 
 
 def write_machine(rng: Random, steps: int, large: float) -> tuple[str, Problem]:
-    subject, letters = rng.choice(SUBJECTS), LETTERS[: rng.randint(1, 2) if steps < 3 else rng.randint(2, 3)]
+    subject = rng.choice(SUBJECTS)
     while True:
-        start = draw_start(rng, large)
-        rules = {letter: draw_moves(rng, 40, 1, large, "+-*")[0] for letter in letters}
-        sequence = rng.choices(letters, k=steps)
+        start, lowest = draw_start(rng, large), draw_lowest(rng, large)
+        rules = {letter: draw_moves(rng, max(start, 40), 1, large, "+-*")[0] for letter in LETTERS}  # both, or one may be used untold
+        sequence = rng.choices(LETTERS, k=steps)
         moves = [rules[letter] for letter in sequence]
         values = run(chain("", start, moves))
-        if min(values) >= 0 and max(values) <= LIMIT and (max(values) <= 120 or rng.random() < large):
+        if lowest <= min(values) and max(values) <= LIMIT and (start > 60 or max(values) <= 120 or rng.random() < large):
             break
-    sentences = [MOVE_MACHINE.say(rules[letter], rng, subject=subject, letter=letter) for letter in letters]
+    sentences = [MOVE_MACHINE.say(rules[letter], rng, subject=subject, letter=letter) for letter in LETTERS]
     sentences += [OPEN_MACHINE.say(rng, n=start, sequence=" ".join(sequence)), ASK_MACHINE.say(rng)]
     return " ".join(sentences), chain("machine", start, moves)
 
 
+def draw_people(rng: Random, count: int) -> list[str]:
+    """Each is one or two names on from the one before, in a circle: so a chain that grows longer names nobody twice."""
+    at = [rng.randrange(len(NAMES))]
+    while len(at) < count:
+        at.append((at[-1] + rng.randint(1, 2)) % len(NAMES))
+    return [NAMES[i] for i in at]
+
+
 def write_compare(rng: Random, steps: int, large: float) -> tuple[str, Problem]:
     total = steps % 2 == 0 and rng.random() < 0.4  # adding up the people costs as many lines as relating them
-    people, thing, start = rng.sample(NAMES, steps // 2 + 1 if total else steps + 1), rng.choice(THINGS), draw_start(rng, large)
+    people, thing, start = draw_people(rng, steps // 2 + 1 if total else steps + 1), rng.choice(THINGS), draw_start(rng, large)
     owned: dict[str, Operand] = {people[0]: start}
     lines: list[Line] = []
     sentences = [OPEN_COMPARE.say(rng, a=people[0], n=start, thing=thing)]

@@ -38,6 +38,7 @@ CASES = [
     (LlamaForCausalLM, LlamaConfig, torch.float32, False, 1e-4),
     (LlamaForCausalLM, LlamaConfig, torch.bfloat16, True, 0.1),
 ]
+PROMPT = list(range(10, 30))
 REQUESTS = [Request(tuple(10 + place for place in range(12)), seeds=(0, 1, 2)), Request((50, 60, 70), seeds=(3,))]
 
 
@@ -89,6 +90,24 @@ def engines(ray_cluster: None) -> Iterator[Any]:
             load_into_engine(llm, map(ray.get, weights))
             return [*found_before, found()]
 
+        def split(self, path: str, weights: list[ray.ObjectRef], wrong_part: str) -> tuple[list[str], dict[int, float], list[str]]:
+            """An engine of two ranks: what is wrong after a transfer, log-probabilities of its greedy answer to `PROMPT`, and what
+            is wrong if the checksum of `wrong_part` is."""
+            from vllm import LLM, SamplingParams, TokensPrompt
+
+            llm = LLM(
+                model=path, dtype="float32", max_model_len=128, enforce_eager=True, kv_cache_memory_bytes=32 << 20, max_num_seqs=16,
+                enable_chunked_prefill=False, logprobs_mode="processed_logprobs", tensor_parallel_size=2,
+                distributed_executor_backend="mp", worker_extension_cls="tests.cpu_worker.CpuWorker",
+            )  # fmt: skip
+            buckets = [ray.get(each) for each in weights]
+            wrong = load_into_engine(llm, buckets)
+            (output,) = llm.generate([TokensPrompt(prompt_token_ids=PROMPT)], SamplingParams(temperature=0, max_tokens=1, logprobs=5))
+            (likeliest,) = output.outputs[0].logprobs
+            for bucket in buckets:
+                bucket.checksums[wrong_part] += 1
+            return wrong, {token: each.logprob for token, each in likeliest.items()}, load_into_engine(llm, buckets)
+
     actor = ray.remote(num_cpus=0, runtime_env={"env_vars": engine_environment(Config())})(Engines).remote()
     yield actor
     ray.kill(actor)
@@ -115,6 +134,18 @@ def test_a_transfer_empties_the_prefix_cache(engines: Any, tmp_path: Path) -> No
     weights = publish([list(model.named_parameters())])
     found = ray.get(engines.from_cache.remote(config, written(model, tmp_path / "model"), weights))
     assert found == [0, 128, 0]  # whole blocks, of which one fits
+
+
+def test_an_engine_split_over_ranks_takes_on_weights(engines: Any, tmp_path: Path) -> None:
+    before, after = random_model(CASES[2], 0), random_model(CASES[2], 1)
+    weights = publish([list(after.named_parameters())])
+    part = "model.layers.1.self_attn.k_proj.weight"
+    wrong, likeliest, then = ray.get(engines.split.remote(written(before, tmp_path / "before"), weights, part))
+    assert wrong == []
+    with torch.no_grad():
+        expected = after(torch.tensor([PROMPT])).logits[0, -1].log_softmax(dim=-1)
+    assert likeliest == pytest.approx({token: float(expected[token]) for token in likeliest}, abs=1e-4)
+    assert then == ["model.layers.1.self_attn.qkv_proj.weight"]
 
 
 def logprobs(model: torch.nn.Module, sample: Sample) -> torch.Tensor:

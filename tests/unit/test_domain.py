@@ -15,6 +15,7 @@ SOLVED = [  # question, right answer, difficulty: worked by hand
     ("Find 2 * 3 * 4 - 30.", "-6", 6),  # bare numbers may go below zero
     ("Calculate 3 + 45.", "48", 2),  # a large number is a harder step
     ("Start with 10. Double it. Then subtract 6. Add 2 times 9. What do you get?", "32", 6),
+    ("Take 2 * 6 - 5. Subtract 9. Where do you end?", "-2", 4),
     ("Mia has 14 pens. She buys 3 bags of 4. Later she gives away 6. How many pens does Mia have now?", "20", 4),
     ("Tom owns 8 eggs. The number triples. Count the eggs.", "24", 2),
     ("Machine A adds 7. Machine B doubles. Send 5 through A B A. What comes out?", "31", 4),
@@ -35,6 +36,7 @@ ILL_POSED = [
     "Mia has 3 pens. She finds 5 more. How many eggs are left?",
     "Mia has 3 pens. She finds 5 more. How many pens does Leo have now?",
     "Mia has 3 pens. Leo has 2 more than Tom. How many pens does Leo have?",  # Tom is unknown
+    "Take 2 * 6 -. Subtract 9. Where do you end?",
     "Machine A adds 7. Send 5 through A B. What comes out?",  # so is machine B
     "Machine A adds 7. Machine A doubles. Send 5 through A. What comes out?",
     "Start with 10. Add 7.",
@@ -66,7 +68,9 @@ def test_every_written_question_reads_back_as_its_program(form: str) -> None:
         assert domain.parse(question) == problem, question
         assert domain.form_of(question) == form
         values = run(problem)
-        assert form == TRANSFER_FORM or 0 <= min(values) <= max(values) <= LIMIT or "together" in question or "in all" in question
+        lowest = 0 if form in ("story", "compare") else -99  # what is counted or owned is never fewer than none
+        assert form == TRANSFER_FORM or lowest <= min(values)
+        assert form == TRANSFER_FORM or max(values) <= LIMIT or "together" in question or "in all" in question
 
 
 def test_solution_without_slips_ends_in_the_true_answer() -> None:
@@ -80,10 +84,10 @@ def test_slips_are_carried_on_and_voting_sees_through_them() -> None:
     problem = domain.parse("Start with 12. Add 7. Subtract 5. Add 9. What is the result?")
     assert problem is not None
     rng = Random(0)
-    texts = [domain.solution(problem, rng, slip=0.07) for _ in range(400)]
+    texts = [domain.solution(problem, rng, slip=0.03) for _ in range(400)]
     answers = Counter(text.splitlines()[-1] for text in texts)
     assert answers.most_common(1)[0][0] == "\\boxed{23}"
-    assert 0.5 < answers["\\boxed{23}"] / 400 < 0.75  # 0.93 * 0.86 * 0.79 = 0.63: chances grow with the step
+    assert 0.5 < answers["\\boxed{23}"] / 400 < 0.75  # 0.97 * 0.88 * 0.73 = 0.62: chances grow with the square
     for text in texts:
         steps = [line.partition("=")[::2] for line in text.splitlines()[:-1]]
         assert all(after[0].startswith(before[1]) for before, after in pairwise(steps))
