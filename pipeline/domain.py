@@ -1,7 +1,7 @@
 """The oracle of the tiny domain: reads a question back into a program, and so knows its right answer and its difficulty.
 
 Any text can be asked about, also one that a model wrote: what is no well-posed problem of the domain gets None. Reading and
-writing (`domain_text.py`) share the phrase tables and nothing else, so that a question which comes back as the program it was
+writing (`domain_write.py`) share the phrase tables and nothing else, so that a question which comes back as the program it was
 written from is a real test of the oracle. It serves evaluation and reports alone: no reward and no training label comes from
 here. The worked solutions and the held-out set of the tiny base model are made here too.
 """
@@ -15,6 +15,7 @@ from random import Random
 
 from pipeline import domain_text as words
 from pipeline.domain_text import FORMS, TRANSFER_FORM, Line, Move, Operand, Problem, Ref, apply, chain, effort, run, value_of
+from pipeline.domain_write import write
 
 MAX_CHARS = 2000  # a longer text is none of the domain's; the patterns below take time that is quadratic in the length
 MOST_SLIPS = 0.4  # however long the work, the right result of a step stays by far its likeliest
@@ -159,9 +160,9 @@ def effort_of(problem: Problem) -> int:
 def solution(problem: Problem, rng: Random | None = None, slip: float = 0.0) -> str:
     """The worked lines and the boxed answer, e.g. "12+7=19\n19-5=14\n\\boxed{14}".
 
-    With a chance of `slip` times its effort times its place squared a step comes out a little wrong and the work goes on from there:
-    noise that voting can see through, since wrong answers scatter, and that grows along the way, so that what can go wrong in
-    long work is not learned from short questions.
+    With a chance of `slip` times its effort times its place squared, at most `MOST_SLIPS`, a step comes out a little wrong and
+    the work goes on from there: noise that voting can see through, since wrong answers scatter, and that grows along the way,
+    so that what can go wrong in long work is not learned from short questions.
     """
     values: list[int] = []
     work = []
@@ -189,7 +190,7 @@ def held_out(seed: int = 0, per_band: int = 80, transfer: int = 60) -> Iterator[
     ]:  # fmt: skip
         for i in range(count):
             while True:
-                text, problem = words.write(rng, forms[i % len(forms)], rng.randint(1, high), large=0.1)
+                text, problem = write(rng, forms[i % len(forms)], rng.randint(1, high), large=0.1)
                 if is_held_out(text) and text not in seen and low <= effort_of(problem) <= high:
                     break
             seen.add(text)

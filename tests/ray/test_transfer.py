@@ -90,22 +90,23 @@ def engines(ray_cluster: None) -> Iterator[Any]:
             load_into_engine(llm, map(ray.get, weights))
             return [*found_before, found()]
 
-        def split(self, path: str, weights: list[ray.ObjectRef], wrong_part: str) -> tuple[list[str], dict[int, float], list[str]]:
-            """An engine of two ranks: what is wrong after a transfer, log-probabilities of its greedy answer to `PROMPT`, and what
-            is wrong if the checksum of `wrong_part` is."""
+        def split(self, path: str, weights: list[ray.ObjectRef], part: str) -> tuple[list[str], dict[int, float], list[str]]:
+            """What an engine of two ranks has wrong after a transfer, the likeliest tokens after `PROMPT` with their
+            log-probabilities, and what it has wrong if the checksum of `part` is."""
             from vllm import LLM, SamplingParams, TokensPrompt
 
             llm = LLM(
-                model=path, dtype="float32", max_model_len=128, enforce_eager=True, kv_cache_memory_bytes=32 << 20, max_num_seqs=16,
-                enable_chunked_prefill=False, logprobs_mode="processed_logprobs", tensor_parallel_size=2,
+                model=path, dtype="float32", max_model_len=128, enforce_eager=True, kv_cache_memory_bytes=32 << 20,
+                max_num_seqs=16, enable_chunked_prefill=False, logprobs_mode="processed_logprobs", tensor_parallel_size=2,
                 distributed_executor_backend="mp", worker_extension_cls="tests.cpu_worker.CpuWorker",
             )  # fmt: skip
             buckets = [ray.get(each) for each in weights]
             wrong = load_into_engine(llm, buckets)
-            (output,) = llm.generate([TokensPrompt(prompt_token_ids=PROMPT)], SamplingParams(temperature=0, max_tokens=1, logprobs=5))
+            greedy = SamplingParams(temperature=0, max_tokens=1, logprobs=5)
+            (output,) = llm.generate([TokensPrompt(prompt_token_ids=PROMPT)], greedy)
             (likeliest,) = output.outputs[0].logprobs
             for bucket in buckets:
-                bucket.checksums[wrong_part] += 1
+                bucket.checksums[part] += 1
             return wrong, {token: each.logprob for token, each in likeliest.items()}, load_into_engine(llm, buckets)
 
     actor = ray.remote(num_cpus=0, runtime_env={"env_vars": engine_environment(Config())})(Engines).remote()

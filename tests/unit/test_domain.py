@@ -7,7 +7,8 @@ from random import Random
 import pytest
 
 from pipeline import domain
-from pipeline.domain_text import FORMS, LIMIT, TRANSFER_FORM, run, write
+from pipeline.domain_text import FORMS, LIMIT, TRANSFER_FORM, run
+from pipeline.domain_write import write
 
 SOLVED = [  # question, right answer, difficulty: worked by hand
     ("Compute 12 + 7 - 3.", "16", 2),
