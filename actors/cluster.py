@@ -70,7 +70,7 @@ def worker_environment() -> dict[str, str]:
 def ray_cluster(config: Config) -> Iterator[None]:
     """Joins the cluster named by RAY_ADDRESS, which Ray sets inside a job, or starts a private one that ends with this context.
 
-    A private cluster also ends when this process is killed.
+    A private cluster also ends when this process is killed; Ray's agents, which hold nothing of the run, a minute later.
     """
     import ray
 
