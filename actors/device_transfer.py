@@ -18,6 +18,7 @@ from vllm.distributed.weight_transfer.nccl_engine import NCCLTrainerInitInfo
 
 from actors.shared_transfer import SharedTrainerInit
 from actors.weights import BUCKET_ELEMENTS, Named, checksum
+from pipeline.types import Checksums
 
 # Bytes that are packed together, whatever the precision: two such buffers are on their way at a time.
 PACKED_BYTES = 2 * BUCKET_ELEMENTS
@@ -31,13 +32,14 @@ class LearnerSource(WeightSource):
         buckets: whole parameters as they are to be sent, LoRA merged.
         movable: whether a parameter may be given other memory, which ZeRO's optimizers do not allow.
 
-    `checksums` are those of the last walk.
+    `checksums` are those of the last walk, taken with the `turn` that it had.
     """
 
     def __init__(
         self, parameters: Callable[[], Iterable[Named]], buckets: Callable[[], Iterable[Sequence[Named]]], movable: bool
     ) -> None:
         self.parameters, self._buckets, self.movable = parameters, buckets, movable
+        self.turn: int | None = None
         self.checksums: dict[str, int] = {}
 
     def metadata(self) -> list[ParamMeta]:
@@ -48,7 +50,7 @@ class LearnerSource(WeightSource):
         self.checksums = {}
         for bucket in self._buckets():
             for name, tensor in bucket:
-                self.checksums[name] = checksum(tensor)
+                self.checksums[name] = checksum(tensor, self.turn)
                 yield name, tensor.detach()
 
 
@@ -108,10 +110,11 @@ class Sender:
             WAYS[way](rank, 1 + len(engines) * ranks_each), client=EngineClient(engines, ranks_each), source=source
         )
 
-    def send(self) -> dict[str, int]:
+    def send(self, turn: int | None) -> Checksums:
         """Gives all engines the present weights; returns what their checksums are to be."""
+        self._source.turn = turn
         self._trainer.send_weights()
-        return self._source.checksums
+        return Checksums(turn, self._source.checksums)
 
     def close(self) -> None:
         self._trainer.shutdown()

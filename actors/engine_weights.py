@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from actors.weights import Bucket, PackedWeights, all_cores, checksum, unpack
+from pipeline.types import Checksums
 
 
 def keep_cpu_weights_loadable() -> None:
@@ -24,19 +25,19 @@ def load_into_engine(llm: Any, buckets: Iterable[Bucket]) -> list[str]:
     """Loads weights into a running `vllm.LLM` and drops what it cached under the old ones.
 
     Returns:
-        The parameters of the engine that do not hold, bit for bit, what was sent; they are to be none.
+        The parameters of the engine that do not hold what was sent, as far as its checksums tell; they are to be none.
 
     Raises:
         RuntimeError: the cache could not be dropped.
     """
-    sent: dict[str, int] = {}
+    sent = Checksums(None, {})
     for bucket in buckets:
         llm.collective_rpc(_load, args=(bucket.arrays,))
-        sent |= bucket.checksums
+        sent = Checksums(bucket.checksums.turn, sent.of | bucket.checksums.of)
     return confirm(llm, sent)
 
 
-def confirm(llm: Any, sent: Mapping[str, int]) -> list[str]:
+def confirm(llm: Any, sent: Checksums) -> list[str]:
     """Drops what an engine cached under other weights, and compares those it has with the checksums of what it was sent.
 
     Returns and raises what `load_into_engine` does.
@@ -44,8 +45,8 @@ def confirm(llm: Any, sent: Mapping[str, int]) -> list[str]:
     # Keys and values computed under the old weights would be reused for shared prompt prefixes.
     if not llm.reset_prefix_cache():
         raise RuntimeError("vLLM kept its prefix cache, which holds keys and values of the old weights")
-    held, fused = zip(*llm.collective_rpc(_checksums), strict=True)
-    return disagreements(held, sent, fused[0])
+    held, fused = zip(*llm.collective_rpc(_checksums, args=(sent.turn,)), strict=True)
+    return disagreements(held, sent.of, fused[0])
 
 
 @all_cores()
@@ -54,10 +55,10 @@ def _load(worker: Any, arrays: PackedWeights) -> None:
 
 
 @all_cores()
-def _checksums(worker: Any) -> tuple[dict[str, int], dict[str, list[str]]]:
+def _checksums(worker: Any, turn: int | None) -> tuple[dict[str, int], dict[str, list[str]]]:
     """Checksums of a worker's parameters, and which layers its model keeps fused from which."""
     model = worker.get_model()
-    return {name: checksum(tensor) for name, tensor in model.named_parameters()}, model.packed_modules_mapping
+    return {name: checksum(tensor, turn) for name, tensor in model.named_parameters()}, model.packed_modules_mapping
 
 
 def disagreements(held: Sequence[Mapping[str, int]], sent: Mapping[str, int], fused: Mapping[str, Sequence[str]]) -> list[str]:

@@ -24,11 +24,11 @@ from torch import Tensor
 from actors.checkpoint import load_engine, save_engine, write_folder, write_hf
 from actors.engine import Reference, training_engine
 from actors.lora import adapted_layers, adapter_parameters, base_parameters, merged
-from actors.weights import Named, in_buckets, publish
+from actors.weights import TURNS, Named, in_buckets, publish, takes_turns
 from conf.schema import Config
 from pipeline.grpo import policy_loss, token_weights
 from pipeline.packing import PackedRow, assign_rows, pack_row
-from pipeline.types import Sample, TrainingBatch
+from pipeline.types import Checksums, Sample, TrainingBatch
 
 
 @dataclass(slots=True)
@@ -55,6 +55,7 @@ class Learner:
         self.engine: Any = None
         self.reference: Reference | None = None
         self.model_path = ""
+        self._transfers = 0
         self._sender: Any = None  # a connection to engines, where weights do not go through host memory
 
     def node_ip(self) -> str:
@@ -224,12 +225,19 @@ class Learner:
     def weights(self) -> list[ray.ObjectRef]:
         """References to the weights in Ray's object store, as `actors.weights.publish` leaves them; none but on rank 0."""
         if self.rank == 0:
-            return publish(self._buckets())
+            return publish(self._buckets(), self._turn())
         for _ in self._buckets():  # a gather needs every rank
             pass
         return []
 
-    def send(self, engines: Sequence[Any]) -> dict[str, int]:
+    def _turn(self) -> int | None:
+        """Which rows the checksums of this transfer cover: in turn, where that can be."""
+        self._transfers += 1
+        policy, ranks = self.engine.module, self.config.rollout.tensor_parallel
+        parameters = (parameter for _, parameter in base_parameters(policy))
+        return self._transfers % TURNS if takes_turns(parameters, policy.config.vocab_size, ranks) else None
+
+    def send(self, engines: Sequence[Any]) -> Checksums:
         """Sends the weights to rollout workers by `rollout.transfer`; returns the checksums of what rank 0 sent."""
         from actors.device_transfer import LearnerSource, Sender  # imports vLLM, which only this needs
 
@@ -241,7 +249,7 @@ class Learner:
                 lambda: base_parameters(self.engine.module), self._buckets, movable=self.config.learner.zero_stage == 0
             )
             self._sender = Sender(rollout.transfer, self.rank, engines, rollout.tensor_parallel, source)
-        return self._sender.send()
+        return self._sender.send(self._turn())
 
     def _host_weights(self) -> dict[str, Tensor]:
         """A copy of the policy's weights in host memory on rank 0, nothing elsewhere."""

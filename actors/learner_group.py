@@ -13,7 +13,7 @@ from ray.exceptions import RayActorError, RayError
 from actors.learner import Learner
 from conf.schema import Config
 from pipeline.errors import LearnerError
-from pipeline.types import Sample, TrainingBatch
+from pipeline.types import Checksums, Sample, TrainingBatch
 
 # Consecutive updates with a loss or gradient that is not finite after which the run stops.
 MAX_SKIPPED = 3
@@ -35,8 +35,8 @@ class PresentWeights:
     group: "LearnerGroup"
     updates: int
 
-    def send(self, engines: Sequence[Any]) -> dict[str, int]:
-        """Gives rollout workers the weights, without Ray's store; returns their checksums by HF name.
+    def send(self, engines: Sequence[Any]) -> Checksums:
+        """Gives rollout workers the weights, without Ray's store; returns their checksums.
 
         Raises:
             LearnerError: the learner has gone on since, or the transfer failed or took more than `rollout.transfer_timeout_s`.

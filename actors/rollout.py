@@ -9,7 +9,7 @@ import numpy as np
 import ray
 
 from conf.schema import Config, SamplingConfig
-from pipeline.types import Request, Sample
+from pipeline.types import Checksums, Request, Sample
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +107,7 @@ class RolloutWorker:
         self.version = "none"
         self.llm.collective_rpc(call, args=arguments)
 
-    def accept(self, version: str, checksums: dict[str, int]) -> list[str]:
+    def accept(self, version: str, checksums: Checksums) -> list[str]:
         """Takes what `weight_transfer` brought to be policy `version`; returns the parameters that do not hold it, as `load`."""
         from actors.engine_weights import confirm
 

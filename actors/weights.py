@@ -18,32 +18,52 @@ import ray
 import torch
 from safetensors import safe_open
 
+from pipeline.types import Checksums
+
 PackedWeights = dict[str, np.ndarray]
 Named = tuple[str, torch.Tensor]
 
 # Elements of a bucket: what a learner gathers, and a receiver loads, at a time.
 BUCKET_ELEMENTS = 1 << 26
 WORD = 8  # bytes that a checksum adds up at a time
+TURNS = 8  # transfers in which every row of every matrix has been in a checksum
 
 
 @dataclass(frozen=True, slots=True)
 class Bucket:
-    """Some of a policy's tensors by HF name, as `pack` makes them, and the `checksum` of each."""
+    """Some of a policy's tensors by HF name, as `pack` makes them, and their checksums."""
 
     arrays: PackedWeights
-    checksums: dict[str, int]
+    checksums: Checksums
 
 
-def checksum(tensor: torch.Tensor) -> int:
+def checksum(tensor: torch.Tensor, turn: int | None = None) -> int:
     """The sum of a tensor's bits, taken as 64-bit words, modulo 2^64: a change of any one word changes it.
 
     It does not depend on the order of the words. So the checksum of tensors that an engine keeps fused, or split over its
     ranks, is the sum of theirs, as long as each part is a whole number of words.
+
+    With a `turn` in [0, TURNS) only every eighth row of a matrix is added up, from row `turn` on. An update changes nearly every
+    word of a model, so that a matrix which did not arrive shows in any of its rows. See `takes_turns` for when that may be asked.
     """
-    flat = tensor.detach().reshape(-1)
+    flat = (tensor if turn is None or tensor.dim() != 2 else tensor[turn::TURNS]).detach()
+    if flat.dim() == 2 and flat.shape[1] * flat.element_size() % WORD == 0 and flat.stride(1) == 1:
+        return int(flat.view(torch.int64).sum()) % (1 << 64)
+    flat = flat.reshape(-1)
     if surplus := flat.numel() * flat.element_size() % WORD:
         flat = torch.nn.functional.pad(flat, (0, (WORD - surplus) // flat.element_size()))
     return int(flat.view(torch.int64).sum()) % (1 << 64)
+
+
+def takes_turns(parameters: Iterable[torch.Tensor], vocabulary: int, ranks: int) -> bool:
+    """Whether checksums of some rows add up as those of all do, in an engine of so many ranks.
+
+    They do where it fuses matrices, or cuts them, at multiples of `TURNS` rows. An embedding, of as many rows as the vocabulary
+    has words, is never fused; vLLM fills it up with zeros to a multiple of 64 rows, and cuts it then.
+    """
+    shapes = [getattr(parameter, "ds_shape", parameter.shape) for parameter in parameters]
+    rows = [shape[0] for shape in shapes if len(shape) == 2 and shape[0] != vocabulary]
+    return all(count % (TURNS * ranks) == 0 for count in [*rows, 64])
 
 
 @contextmanager
@@ -58,12 +78,15 @@ def all_cores() -> Iterator[None]:
 
 
 @all_cores()
-def publish(buckets: Iterable[Sequence[Named]]) -> list[ray.ObjectRef]:
-    """Puts buckets of tensors into Ray's object store, one after another: each may be gone once the next is asked for."""
+def publish(buckets: Iterable[Sequence[Named]], turn: int | None = None) -> list[ray.ObjectRef]:
+    """Puts buckets of tensors into Ray's object store, one after another: each may be gone once the next is asked for.
+
+    `turn` says what part of them their checksums cover; None is all of it.
+    """
     references = []
     for bucket in buckets:
-        checksums = {name: checksum(tensor) for name, tensor in bucket}
-        references.append(ray.put(Bucket(pack(bucket), checksums)))
+        checksums = {name: checksum(tensor, turn) for name, tensor in bucket}
+        references.append(ray.put(Bucket(pack(bucket), Checksums(turn, checksums))))
     return references
 
 

@@ -149,8 +149,8 @@ def transfer(folder: Path, way: str) -> dict[str, float]:
 
     from actors.device_transfer import LearnerSource, Sender
     from actors.fleet import RolloutFleet
-    from actors.weights import in_buckets, publish
-    from pipeline.types import Policy
+    from actors.weights import TURNS, in_buckets, publish
+    from pipeline.types import Checksums, Policy
 
     model = big_model(folder)
     fleet = RolloutFleet(load_config(overrides=["rollout.kv_cache_mb=64", f"rollout.transfer={way}"]), str(folder))
@@ -164,10 +164,10 @@ def transfer(folder: Path, way: str) -> dict[str, float]:
 
         sender: Any = None
 
-        def send(self, engines: Any) -> dict[str, int]:
+        def send(self, engines: Any) -> Checksums:
             if self.sender is None:
                 self.sender = Sender(way, 0, engines, 1, LearnerSource(named, lambda: in_buckets(named()), movable=True))
-            return self.sender.send()
+            return self.sender.send(number % TURNS)
 
     present = InPlace()
     copies, transfers = [], []
@@ -175,7 +175,7 @@ def transfer(folder: Path, way: str) -> dict[str, float]:
         started = time.perf_counter()
         target.copy_(source)
         copied = time.perf_counter()
-        policy = Policy(f"v{number}", publish(in_buckets(named())) if way == "host" else present)
+        policy = Policy(f"v{number}", publish(in_buckets(named()), number % TURNS) if way == "host" else present)
         fleet.load(policy)
         transfers.append(time.perf_counter() - copied)
         copies.append(copied - started)
@@ -190,7 +190,7 @@ def checksum_seconds(named: Iterable[tuple[str, Any]]) -> float:
 
     tensors = [tensor for _, tensor in named]
     with all_cores():
-        return min(timed(lambda: [checksum(tensor) for tensor in tensors]) for _ in range(TRANSFERS))
+        return min(timed(lambda: [checksum(tensor, 0) for tensor in tensors]) for _ in range(TRANSFERS))
 
 
 def timed(action: Callable[[], object]) -> float:

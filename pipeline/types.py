@@ -20,10 +20,18 @@ def policy_version(role: Role, round_: int, step: int) -> str:
     return f"{role}-r{round_}-s{step}"
 
 
+@dataclass(frozen=True, slots=True)
+class Checksums:
+    """`actors.weights.checksum` of a policy's tensors by HF name, all taken with the same `turn`."""
+
+    turn: int | None
+    of: dict[str, int]
+
+
 class Sendable(Protocol):
     """Weights that stay where they are until rollout workers ask for them; see `actors.learner_group.PresentWeights`."""
 
-    def send(self, engines: Sequence[Any]) -> dict[str, int]: ...
+    def send(self, engines: Sequence[Any]) -> Checksums: ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from actors.fleet import RolloutFleet
 from actors.learner_group import LearnerGroup
 from conf.schema import Config, LearnerConfig, RolloutConfig, SamplingConfig
 from pipeline.errors import LearnerError, MismatchError
-from pipeline.types import Policy, Request, Sample, TrainingBatch
+from pipeline.types import Checksums, Policy, Request, Sample, TrainingBatch
 
 BASE = ROOT / "assets" / "tiny-base"
 SAMPLING = SamplingConfig(max_tokens=8)
@@ -57,8 +58,10 @@ class Tampered:
     def __init__(self, weights: Any) -> None:
         self.weights = weights
 
-    def send(self, engines: Any) -> dict[str, int]:
-        return self.weights.send(engines) | {"model.norm.weight": 0}
+    def send(self, engines: Any) -> Checksums:
+        checksums = self.weights.send(engines)
+        assert checksums.turn is not None  # of some rows, in turn
+        return replace(checksums, of=checksums.of | {"model.norm.weight": 0})
 
 
 def draw(fleet: RolloutFleet, learner: LearnerGroup, policy: Policy) -> list[Sample]:

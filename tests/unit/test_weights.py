@@ -4,14 +4,15 @@ import pytest
 import torch
 
 from actors.engine_weights import disagreements
-from actors.weights import checksum, pack, unpack
+from actors.weights import TURNS, checksum, pack, takes_turns, unpack
 
 FUSED = {"qkv": ["q", "k", "v"]}
-SENT = {"a.q.weight": torch.randn(8, 4), "a.k.weight": torch.randn(4, 4), "a.v.weight": torch.randn(4, 4), "norm": torch.randn(6)}
+ROWS = {"a.q.weight": 32, "a.k.weight": 16, "a.v.weight": 16}
+SENT = {name: torch.randn(rows, 4) for name, rows in ROWS.items()} | {"norm": torch.randn(6)}
 
 
-def sums(tensors: dict[str, torch.Tensor]) -> dict[str, int]:
-    return {name: checksum(tensor) for name, tensor in tensors.items()}
+def sums(tensors: dict[str, torch.Tensor], turn: int | None = None) -> dict[str, int]:
+    return {name: checksum(tensor, turn) for name, tensor in tensors.items()}
 
 
 def engine() -> dict[str, torch.Tensor]:
@@ -32,12 +33,39 @@ def test_a_checksum_notices_every_bit(dtype: torch.dtype, count: int) -> None:
     assert checksum(tensor) == before
 
 
-def test_fused_and_split_layouts_agree() -> None:
-    whole = engine()
-    assert disagreements([sums(whole)], sums(SENT), FUSED) == []
+@pytest.mark.parametrize("turn", [None, 0, 5])
+def test_fused_and_split_layouts_agree(turn: int | None) -> None:
+    whole, sent = engine(), sums(SENT, turn)
+    assert disagreements([sums(whole, turn)], sent, FUSED) == []
     # Two ranks: the fused matrix by rows, the norm whole on both.
-    ranks = [sums({"a.qkv.weight": half, "norm": whole["norm"]}) for half in whole["a.qkv.weight"].chunk(2)]
-    assert disagreements(ranks, sums(SENT), FUSED) == []
+    ranks = [sums({"a.qkv.weight": half, "norm": whole["norm"]}, turn) for half in whole["a.qkv.weight"].chunk(2)]
+    assert disagreements(ranks, sent, FUSED) == []
+
+
+@pytest.mark.parametrize("shape", [(24, 6), (24, 5)])
+def test_each_word_of_a_matrix_is_in_the_checksum_of_one_turn(shape: tuple[int, int]) -> None:
+    matrix = torch.randn(shape)
+    before = [checksum(matrix, turn) for turn in range(TURNS)]
+    for row in range(shape[0]):
+        changed = matrix.clone()
+        changed[row, -1] += 1
+        noticed = [turn for turn in range(TURNS) if checksum(changed, turn) != before[turn]]
+        assert noticed == [row % TURNS]
+
+
+def test_a_matrix_that_did_not_arrive_shows_in_every_turn() -> None:
+    stale = engine() | {"a.qkv.weight": engine()["a.qkv.weight"] * 1.001}
+    for turn in range(TURNS):
+        assert disagreements([sums(stale, turn)], sums(SENT, turn), FUSED) == ["a.qkv.weight"]
+
+
+def test_turns_are_for_layouts_that_begin_at_multiples_of_eight_rows() -> None:
+    parameters = [torch.empty(48, 4), torch.empty(734, 4), torch.empty(7)]
+    assert takes_turns(parameters, 734, 1)
+    assert takes_turns(parameters, 734, 2)
+    assert not takes_turns(parameters, 734, 4)  # 12 rows a rank
+    assert not takes_turns(parameters, 500, 1)  # not the embedding, so perhaps fused with another
+    assert not takes_turns([torch.empty(256, 4)], 734, 16)  # an embedding would be cut at multiples of 4
 
 
 @pytest.mark.parametrize("name", ["a.qkv.weight", "norm"])
