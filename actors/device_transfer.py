@@ -17,7 +17,7 @@ from vllm.distributed.weight_transfer.ipc_engine import IPCTrainerInitInfo
 from vllm.distributed.weight_transfer.nccl_engine import NCCLTrainerInitInfo
 
 from actors.shared_transfer import SharedTrainerInit
-from actors.weights import BUCKET_ELEMENTS, Named, checksum
+from actors.weights import BUCKET_ELEMENTS, Named, checksums
 from pipeline.types import Checksums
 
 # Bytes that are packed together, whatever the precision: two such buffers are on their way at a time.
@@ -49,9 +49,8 @@ class LearnerSource(WeightSource):
     def __iter__(self) -> Iterator[Named]:
         self.checksums = {}
         for bucket in self._buckets():
-            for name, tensor in bucket:
-                self.checksums[name] = checksum(tensor, self.turn)
-                yield name, tensor.detach()
+            self.checksums |= checksums(bucket, self.turn).of
+            yield from ((name, tensor.detach()) for name, tensor in bucket)
 
 
 class EngineClient:
@@ -66,19 +65,24 @@ class EngineClient:
     def init_weight_transfer_engine(self, init_info: dict[str, Any]) -> None:
         offsets = [{"rank_offset": 1 + place * self._ranks_each} for place in range(len(self._engines))]
         infos = [init_info | (offset if "rank_offset" in init_info else {}) for offset in offsets]
-        ray.get([e.weight_transfer.remote("init_weight_transfer_engine", i) for e, i in zip(self._engines, infos, strict=True)])
+        calls = [("init_weight_transfer_engine", info) for info in infos]
+        ray.get([engine.weight_transfer.remote(call) for engine, call in zip(self._engines, calls, strict=True)])
+
+    def update_at_once(self) -> None:
+        """A whole update, of which the engines know all, in one call."""
+        self._all(("start_weight_update",), ("update_weights", {}), ("finish_weight_update",))
 
     def start_weight_update(self) -> None:
-        self._all("start_weight_update")
+        self._all(("start_weight_update",))
 
     def update_weights(self, update_info: Any) -> None:
-        self._all("update_weights", update_info)
+        self._all(("update_weights", update_info))
 
     def finish_weight_update(self, weight_version: str | None = None) -> None:
-        self._all("finish_weight_update")
+        self._all(("finish_weight_update",))
 
-    def _all(self, call: str, *arguments: Any) -> None:
-        ray.get([engine.weight_transfer.remote(call, *arguments) for engine in self._engines])
+    def _all(self, *calls: tuple[Any, ...]) -> None:
+        ray.get([engine.weight_transfer.remote(*calls) for engine in self._engines])
 
 
 def nccl(rank: int, world_size: int) -> TrainerInitInfo:

@@ -3,10 +3,14 @@
 This is the only module that touches vLLM's loading of weights; it was run with vLLM 0.32.0.
 """
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from actors.weights import Bucket, PackedWeights, all_cores, checksum, unpack
+import torch
+
+from actors.weights import Bucket, Named, PackedWeights, checksums, unpack
 from pipeline.types import Checksums
 
 
@@ -49,16 +53,27 @@ def confirm(llm: Any, sent: Checksums) -> list[str]:
     return disagreements(held, sent.of, fused[0])
 
 
-@all_cores()
 def _load(worker: Any, arrays: PackedWeights) -> None:
-    worker.get_model().load_weights(unpack(arrays))
+    load(worker.get_model(), list(unpack(arrays)))
 
 
-@all_cores()
+def load(model: Any, named: Sequence[Named]) -> None:
+    """Has a model of vLLM's take on weights by HF name, on a CPU on all cores: hardly anything else computes meanwhile.
+
+    Threads of their own there, each with tensors to itself: torch's, of which a worker has one, would divide every tensor.
+    """
+    if next(model.parameters()).device.type != "cpu":
+        model.load_weights(named)
+        return
+    threads = len(os.sched_getaffinity(0))
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(torch.no_grad()(model.load_weights), [named[first::threads] for first in range(threads)]))
+
+
 def _checksums(worker: Any, turn: int | None) -> tuple[dict[str, int], dict[str, list[str]]]:
     """Checksums of a worker's parameters, and which layers its model keeps fused from which."""
     model = worker.get_model()
-    return {name: checksum(tensor, turn) for name, tensor in model.named_parameters()}, model.packed_modules_mapping
+    return checksums(model.named_parameters(), turn).of, model.packed_modules_mapping
 
 
 def disagreements(held: Sequence[Mapping[str, int]], sent: Mapping[str, int], fused: Mapping[str, Sequence[str]]) -> list[str]:

@@ -102,10 +102,11 @@ class RolloutWorker:
         self.version = version
         return wrong
 
-    def weight_transfer(self, call: str, *arguments: Any) -> None:
-        """A call of vLLM's weight-transfer API, in every process of the engine; see `actors/device_transfer.py`."""
+    def weight_transfer(self, *calls: tuple[Any, ...]) -> None:
+        """Calls of vLLM's weight-transfer API, in every process of the engine; each is a name and arguments."""
         self.version = "none"
-        self.llm.collective_rpc(call, args=arguments)
+        for name, *arguments in calls:
+            self.llm.collective_rpc(name, args=tuple(arguments))
 
     def accept(self, version: str, checksums: Checksums) -> list[str]:
         """Takes what `weight_transfer` brought to be policy `version`; returns the parameters that do not hold it, as `load`."""

@@ -21,7 +21,8 @@ from vllm.distributed.weight_transfer.base import (
 )
 from vllm.distributed.weight_transfer.factory import WeightTransferEngineFactory, WeightTransferTrainerFactory
 
-from actors.weights import Named, all_cores
+from actors.engine_weights import load
+from actors.weights import Named
 
 ALIGNMENT = 64  # bytes; a cache line
 
@@ -77,10 +78,8 @@ class SharedEngine(WeightTransferEngine[SharedInit, SharedUpdate]):
     def update_weights(self, update_info: dict[str, Any]) -> None:
         self.receive_weights(self.parse_update_info(update_info))  # the base class waits for an accelerator, too
 
-    @all_cores()
     def receive_weights(self, update_info: SharedUpdate) -> None:
-        model: Any = self.model
-        model.load_weights(self._weights)
+        load(self.model, self._weights)
 
     def shutdown(self) -> None:
         self._weights = []
@@ -92,13 +91,13 @@ class SharedTrainerInit(TrainerInitInfo):
 
 
 class SharedTrainer(TrainerWeightTransferEngine[SharedTrainerInit]):
-    """The learner's end; `source` is a `device_transfer.LearnerSource`."""
+    """The learner's end; `source` is a `device_transfer.LearnerSource`, `client` an `EngineClient` of there."""
 
     init_info_cls = SharedTrainerInit
 
     def __init__(self, client: Any, source: Any, is_sender: bool) -> None:
         super().__init__(client=client, source=source, is_sender=is_sender)
-        self._source = source
+        self._source, self._engines = source, client
         if is_sender:
             metas = source.metadata()
             # A file without a name: engines reach it through this process, and it is gone with the last that has it open.
@@ -113,7 +112,6 @@ class SharedTrainer(TrainerWeightTransferEngine[SharedTrainerInit]):
     def trainer_init(cls, init_info: SharedTrainerInit, *, client: Any, source: Any = None) -> "SharedTrainer":
         return cls(client, source, init_info.is_sender)
 
-    @all_cores()
     def send_weights(self) -> None:
         parameters = dict(self._source.parameters())
         for name, tensor in self._source:
@@ -122,9 +120,7 @@ class SharedTrainer(TrainerWeightTransferEngine[SharedTrainerInit]):
                 if self._source.movable and tensor.data_ptr() == parameters[name].data_ptr():
                     parameters[name].data = self._views[name]
         if self.is_sender:
-            self.client.start_weight_update()
-            self.client.update_weights({})
-            self.client.finish_weight_update()
+            self._engines.update_at_once()
 
     def shutdown(self) -> None:
         """Leaves the memory to the parameters that lie in it."""

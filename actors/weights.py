@@ -6,10 +6,8 @@ Each bucket carries the checksums of its tensors, taken from the sender's own me
 """
 
 import json
-import os
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,7 +24,7 @@ Named = tuple[str, torch.Tensor]
 # Elements of a bucket: what a learner gathers, and a receiver loads, at a time.
 BUCKET_ELEMENTS = 1 << 26
 WORD = 8  # bytes that a checksum adds up at a time
-TURNS = 8  # transfers in which every row of every matrix has been in a checksum
+TURNS = 16  # transfers in which every row of every matrix has been in a checksum
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +41,8 @@ def checksum(tensor: torch.Tensor, turn: int | None = None) -> int:
     It does not depend on the order of the words. So the checksum of tensors that an engine keeps fused, or split over its
     ranks, is the sum of theirs, as long as each part is a whole number of words.
 
-    With a `turn` in [0, TURNS) only every eighth row of a matrix is added up, from row `turn` on. An update changes nearly every
-    word of a model, so that a matrix which did not arrive shows in any of its rows. See `takes_turns` for when that may be asked.
+    With a `turn` in [0, TURNS) only one in `TURNS` rows of a matrix is added up, from row `turn` on. An update changes nearly
+    every word of a model, so that a matrix which did not arrive shows in any of its rows. See `takes_turns` for when that may be.
     """
     flat = (tensor if turn is None or tensor.dim() != 2 else tensor[turn::TURNS]).detach()
     if flat.dim() == 2 and flat.shape[1] * flat.element_size() % WORD == 0 and flat.stride(1) == 1:
@@ -66,18 +64,11 @@ def takes_turns(parameters: Iterable[torch.Tensor], vocabulary: int, ranks: int)
     return all(count % (TURNS * ranks) == 0 for count in [*rows, 64])
 
 
-@contextmanager
-def all_cores() -> Iterator[None]:
-    """Lets torch copy and add up on every core: while weights are on their way, hardly anything else computes."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(len(os.sched_getaffinity(0)))
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
+def checksums(named: Iterable[Named], turn: int | None) -> Checksums:
+    """The `checksum` of each tensor."""
+    return Checksums(turn, {name: checksum(tensor, turn) for name, tensor in named})
 
 
-@all_cores()
 def publish(buckets: Iterable[Sequence[Named]], turn: int | None = None) -> list[ray.ObjectRef]:
     """Puts buckets of tensors into Ray's object store, one after another: each may be gone once the next is asked for.
 
@@ -85,8 +76,7 @@ def publish(buckets: Iterable[Sequence[Named]], turn: int | None = None) -> list
     """
     references = []
     for bucket in buckets:
-        checksums = {name: checksum(tensor, turn) for name, tensor in bucket}
-        references.append(ray.put(Bucket(pack(bucket), Checksums(turn, checksums))))
+        references.append(ray.put(Bucket(pack(bucket), checksums(bucket, turn))))
     return references
 
 

@@ -103,8 +103,8 @@ def test_engines_get_ranks_of_their_own(ray_cluster: None) -> None:
     from actors.device_transfer import EngineClient
 
     class Engine:
-        def weight_transfer(self, call: str, *arguments: Any) -> None:
-            self.calls = [*getattr(self, "calls", []), (call, *arguments)]
+        def weight_transfer(self, *calls: tuple[Any, ...]) -> None:
+            self.calls = [*getattr(self, "calls", []), *calls]
 
         def told(self) -> list[Any]:
             return self.calls

@@ -7,7 +7,7 @@ from actors.engine_weights import disagreements
 from actors.weights import TURNS, checksum, pack, takes_turns, unpack
 
 FUSED = {"qkv": ["q", "k", "v"]}
-ROWS = {"a.q.weight": 32, "a.k.weight": 16, "a.v.weight": 16}
+ROWS = {"a.q.weight": 64, "a.k.weight": 32, "a.v.weight": 32}
 SENT = {name: torch.randn(rows, 4) for name, rows in ROWS.items()} | {"norm": torch.randn(6)}
 
 
@@ -42,7 +42,7 @@ def test_fused_and_split_layouts_agree(turn: int | None) -> None:
     assert disagreements(ranks, sent, FUSED) == []
 
 
-@pytest.mark.parametrize("shape", [(24, 6), (24, 5)])
+@pytest.mark.parametrize("shape", [(48, 6), (48, 5)])
 def test_each_word_of_a_matrix_is_in_the_checksum_of_one_turn(shape: tuple[int, int]) -> None:
     matrix = torch.randn(shape)
     before = [checksum(matrix, turn) for turn in range(TURNS)]
@@ -59,13 +59,13 @@ def test_a_matrix_that_did_not_arrive_shows_in_every_turn() -> None:
         assert disagreements([sums(stale, turn)], sums(SENT, turn), FUSED) == ["a.qkv.weight"]
 
 
-def test_turns_are_for_layouts_that_begin_at_multiples_of_eight_rows() -> None:
-    parameters = [torch.empty(48, 4), torch.empty(734, 4), torch.empty(7)]
+def test_turns_are_for_layouts_whose_parts_have_rows_of_all_turns() -> None:
+    parameters = [torch.empty(96, 4), torch.empty(734, 4), torch.empty(7)]
     assert takes_turns(parameters, 734, 1)
     assert takes_turns(parameters, 734, 2)
-    assert not takes_turns(parameters, 734, 4)  # 12 rows a rank
+    assert not takes_turns(parameters, 734, 4)  # 24 rows a rank
     assert not takes_turns(parameters, 500, 1)  # not the embedding, so perhaps fused with another
-    assert not takes_turns([torch.empty(256, 4)], 734, 16)  # an embedding would be cut at multiples of 4
+    assert not takes_turns([torch.empty(256, 4)], 734, 8)  # an embedding would be cut at multiples of 8
 
 
 @pytest.mark.parametrize("name", ["a.qkv.weight", "norm"])
