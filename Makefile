@@ -59,7 +59,7 @@ bench: setup  ## speed, as ratios against named peers in the same run
 	@$(PY) -m jobs.bench_learner
 	@$(PY) -m jobs.bench_rollout
 
-table: setup  ## the paper's table in small, variants of R-Zero over five seeds (OPTIONS=1: what helps over many rounds)
+table: setup  ## the paper's table in small, variants of R-Zero over five seeds and more (OPTIONS=1: what helps over many rounds)
 	@$(PY) -m jobs.table $(if $(OPTIONS),--options) $(if $(SEEDS),--seeds $(SEEDS))
 
 base: setup  ## rebuild the tiny base model in assets/

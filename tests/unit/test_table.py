@@ -22,7 +22,7 @@ def test_every_variant_differs_from_r_zero_in_its_own_settings_alone(variant: Va
     assert config.seed == 3
     assert config.name == f"{variant.name}-3"
     assert (config.solver, config.evaluation, config.model) == (plain.solver, plain.evaluation, plain.model)
-    assert (config == plain) == (variant == VARIANTS[0])
+    assert (config == plain) == (variant.name == VARIANTS[0].name)
 
 
 def test_the_intervals_are_students() -> None:
@@ -58,7 +58,15 @@ def test_gains_are_between_the_same_rounds_and_seeds() -> None:
 
 
 def test_seeds_come_one_after_another() -> None:
-    assert [seed for _, seed in jobs(VARIANTS, range(2))] == [0] * len(VARIANTS) + [1] * len(VARIANTS)
+    assert [seed for _, seed in jobs(VARIANTS, 2)] == [0] * len(VARIANTS) + [1] * len(VARIANTS)
+
+
+def test_the_main_comparison_has_eight_seeds_and_the_others_five() -> None:
+    seeds: dict[str, list[int]] = {}
+    for variant, seed in jobs(VARIANTS):
+        seeds.setdefault(variant.name, []).append(seed)
+    assert seeds.pop("r-zero") == seeds.pop("untrained-challenger") == list(range(8))
+    assert all(each == list(range(5)) for each in seeds.values())
 
 
 @pytest.fixture
