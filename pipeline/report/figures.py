@@ -37,12 +37,13 @@ def spread(items: Sequence, most: int = MOST_ROWS) -> list:
 
 
 def apart(places: Mapping[str, float], gap: float) -> dict[str, float]:
-    """Moves labels that would overlap away from each other, keeping their order."""
+    """Moves labels that would overlap away from each other, keeping their order; none goes above half a gap from the top."""
     moved: dict[str, float] = {}
     last = float("-inf")
     for key, place in sorted(places.items(), key=lambda entry: entry[1]):
         last = moved[key] = max(place, last + gap)
     shift = sum(moved.values()) / max(1, len(moved)) - sum(places.values()) / max(1, len(places))
+    shift = min(shift, max(0.0, min(moved.values(), default=0.0) - gap / 2))
     return {key: place - shift for key, place in moved.items()}
 
 

@@ -130,6 +130,7 @@ def test_places_on_a_chart() -> None:
     assert ticks(0, 0.0085, 4) == [0, 0.0025, 0.005, 0.0075]
     assert ticks(3, 3) == [3]
     assert apart({"a": 10, "b": 11, "c": 60}, 13)["b"] - apart({"a": 10, "b": 11, "c": 60}, 13)["a"] == 13
+    assert min(apart(dict.fromkeys("abcd", 20.0), 13).values()) == 6.5  # not above the picture
 
 
 def test_the_command_takes_the_run_that_was_written_last(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
