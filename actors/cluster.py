@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from conf.load import ROOT
+from conf.load import ROOT, ConfigError
 from conf.schema import Config
 
 FOLDER_PREFIX = "rzero-"
@@ -70,6 +70,9 @@ def worker_environment() -> dict[str, str]:
 def ray_cluster(config: Config) -> Iterator[None]:
     """Joins the cluster named by RAY_ADDRESS, which Ray sets inside a job, or starts a private one that ends with this context.
 
+    Raises:
+        ConfigError: this machine has not the GPUs that the settings ask for.
+
     A private cluster also ends when this process is killed; Ray's agents, which hold nothing of the run, a minute later.
     """
     import ray
@@ -95,6 +98,21 @@ def ray_cluster(config: Config) -> Iterator[None]:
         **quiet,
     )
     try:
+        present = ray.cluster_resources().get("GPU", 0)
+        if (wanted := gpus(config)) > present:
+            raise ConfigError(
+                f"resources.device={config.resources.device}: learner and engines reserve {wanted:g} GPUs, and this machine has "
+                f"{present:g}; valid: fewer learner.ranks or rollout.engines, a profile that needs none (tiny), or a cluster."
+            )
         yield
     finally:
         ray.shutdown()
+
+
+def gpus(config: Config) -> float:
+    """GPUs that a run reserves in all."""
+    if config.resources.device == "cpu":
+        return 0
+    engines = config.rollout.engines * (2 if config.rollout.fleets == "per_role" else 1)
+    an_engine = config.resources.rollout_gpus * config.rollout.tensor_parallel
+    return config.resources.learner_gpus * config.learner.ranks + an_engine * engines

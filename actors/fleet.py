@@ -28,25 +28,37 @@ class RolloutFleet:
         self._config = config
         self._model_path = model_path
         self._actor_class = rollout_actor(config)
-        self._starting: set[Any] = set()
+        self._ready: set[Any] = set()
         self._versions: dict[Any, str] = {}
         self._workers = [self._start() for _ in range(config.rollout.engines)]
         self._counts: dict[str, float] = defaultdict(float)
 
     def _start(self) -> Any:
-        worker = self._actor_class.remote(self._config, self._model_path)
-        self._starting.add(worker)
-        return worker
+        return self._actor_class.remote(self._config, self._model_path)
 
     def wait_ready(self) -> None:
-        """Raises what stopped an engine from starting, if anything did."""
-        ray.get(self._started())
+        """Waits until all engines have started.
 
-    def _started(self) -> list[ray.ObjectRef]:
-        """Waits for the engines that are starting; the results tell of each whether it did."""
-        starts = [worker.ready.remote() for worker in self._starting]
-        self._starting.clear()
-        return ray.wait(starts, num_returns=len(starts), timeout=START_TIMEOUT_S)[0] if starts else []
+        Raises:
+            RolloutError: one did not; with the reason.
+        """
+        for reason in self._failed(self._workers).values():
+            raise RolloutError(f"a rollout worker could not start: {reason}")
+
+    def _failed(self, workers: Sequence[Any]) -> dict[Any, str]:
+        """Of these workers those that are dead, do not start in `START_TIMEOUT_S`, or do not reply, and why."""
+        calls = {worker.ready.remote(): worker for worker in workers}
+        if starting := [call for call, worker in calls.items() if worker not in self._ready]:
+            ray.wait(starting, num_returns=len(starting), timeout=START_TIMEOUT_S)
+        done, late = ray.wait(list(calls), num_returns=len(calls), timeout=self._config.rollout.transfer_timeout_s)
+        failed = {calls[call]: f"no reply; free in the cluster: {ray.available_resources()}" for call in late}
+        for call in done:
+            try:
+                ray.get(call)
+                self._ready.add(calls[call])
+            except RayActorError as error:
+                failed[calls[call]] = str(error).strip().splitlines()[-1].strip()
+        return failed
 
     def load(self, policy: Policy) -> None:
         """Gives every engine the weights of `policy`; those that hold them already are left alone.
@@ -54,7 +66,7 @@ class RolloutFleet:
         An engine that dies over it, or has not got them within `rollout.transfer_timeout_s`, is killed and replaced.
 
         Raises:
-            MismatchError: an engine does not hold, bit for bit, what was sent.
+            MismatchError: an engine does not hold what was sent.
             RolloutError: engines had to be replaced several times in a row.
         """
         failure: object = None
@@ -62,7 +74,12 @@ class RolloutFleet:
             stale = [worker for worker in self._workers if self._versions.get(worker) != policy.version]
             if not stale:
                 return
-            self._started()
+            # Looked for before any weights move: a collective with a dead engine in it fails for the learner as well.
+            if failed := self._failed(stale):
+                failure = next(iter(failed.values()))
+                for worker in failed:
+                    self._replace(worker)
+                continue
             started = time.monotonic()
             loading = self._hand_over(policy, stale)
             limit = self._config.rollout.transfer_timeout_s
@@ -79,9 +96,10 @@ class RolloutFleet:
             for transfer in late:
                 failure = f"an engine did not have them within rollout.transfer_timeout_s={limit:g}"
                 self._replace(loading[transfer])
-        raise RolloutError(
-            f"rollout workers had to be replaced {MOST_DEATHS_IN_A_ROW} times taking on {policy.version}: {failure}"
-        )
+        if any(self._versions.get(worker) != policy.version for worker in self._workers):
+            raise RolloutError(
+                f"rollout workers had to be replaced {MOST_DEATHS_IN_A_ROW} times taking on {policy.version}: {failure}"
+            )
 
     def _hand_over(self, policy: Policy, workers: Sequence[Any]) -> dict[ray.ObjectRef, Any]:
         """Starts to give workers the weights: by call, which tells what they do not hold, the worker it goes to."""

@@ -245,9 +245,9 @@ class Learner:
             if self._sender is not None:
                 self._sender.close()
             rollout = self.config.rollout
-            source = LearnerSource(
-                lambda: base_parameters(self.engine.module), self._buckets, movable=self.config.learner.zero_stage == 0
-            )
+            # ZeRO's optimizers, one of which bfloat16 has at any stage, write to memory that parameters must not leave.
+            movable = not self.engine.zero_optimization()
+            source = LearnerSource(lambda: base_parameters(self.engine.module), self._buckets, movable)
             self._sender = Sender(rollout.transfer, self.rank, engines, rollout.tensor_parallel, source)
         return self._sender.send(self._turn())
 

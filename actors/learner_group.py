@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import ray
-from ray.exceptions import RayActorError, RayError
+from ray.exceptions import RayActorError, RayError, RayTaskError
 
 from actors.learner import Learner
 from conf.schema import Config
@@ -26,6 +26,11 @@ CAUSE_WAIT = 5
 
 # Metrics that the ranks report as sums over tokens and the driver as means.
 TOKEN_MEANS = ("kl", "clip_fraction", "entropy", "mismatch_kl", "mismatch_mean", "ratio_outside", "importance_mean")
+
+
+def is_death(failure: RayError) -> bool:
+    """Whether a rank is dead, and has not only met with another actor's death, which Ray hands on as both kinds of error."""
+    return isinstance(failure, RayActorError) and not isinstance(failure, RayTaskError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +174,7 @@ class LearnerGroup:
         deadline = time.monotonic() + timeout
         answers: dict[int, Any] = {}
         failures: dict[int, RayError] = {}
-        while pending and not any(isinstance(failure, RayActorError) for failure in failures.values()):
+        while pending and not any(map(is_death, failures.values())):
             left = deadline - time.monotonic()
             done, _ = ray.wait(list(pending), num_returns=1, timeout=max(0.0, left) if math.isfinite(left) else None)
             if not done:
@@ -187,6 +192,6 @@ class LearnerGroup:
         if not failures:
             late = f"learner ranks {sorted(pending.values())} of {world} did not finish {method} in {timeout:.0f} s"
             raise LearnerError(f"{late}; free in the cluster: {ray.available_resources()}")
-        rank, cause = min(failures.items(), key=lambda item: (not isinstance(item[1], RayActorError), item[0]))
-        verb = "died in" if isinstance(cause, RayActorError) else "failed in"
+        rank, cause = min(failures.items(), key=lambda item: (not is_death(item[1]), item[0]))
+        verb = "died in" if is_death(cause) else "failed in"
         raise LearnerError(f"learner rank {rank} of {world} {verb} {method}: {getattr(cause, 'cause', cause)!r}") from cause

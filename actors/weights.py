@@ -41,8 +41,8 @@ def checksum(tensor: torch.Tensor, turn: int | None = None) -> int:
     It does not depend on the order of the words. So the checksum of tensors that an engine keeps fused, or split over its
     ranks, is the sum of theirs, as long as each part is a whole number of words.
 
-    With a `turn` in [0, TURNS) only one in `TURNS` rows of a matrix is added up, from row `turn` on. An update changes nearly
-    every word of a model, so that a matrix which did not arrive shows in any of its rows. See `takes_turns` for when that may be.
+    With a `turn` in [0, TURNS) only one in `TURNS` rows of a matrix is added up, from row `turn` on. An update changes many words
+    of every row, in bfloat16 too, so a matrix that did not arrive shows in any of them. See `takes_turns`.
     """
     flat = (tensor if turn is None or tensor.dim() != 2 else tensor[turn::TURNS]).detach()
     if flat.dim() == 2 and flat.shape[1] * flat.element_size() % WORD == 0 and flat.stride(1) == 1:
@@ -118,13 +118,17 @@ def unpack(packed: PackedWeights) -> Iterator[Named]:
 def read_checkpoint(path: str, dtype: torch.dtype) -> Iterator[Named]:
     """The weights of a HF-format folder, one file or sharded, cast to `dtype`.
 
+    A head that is tied to the embedding is left out where the files hold both, as transformers does, and as vLLM demands.
+
     Raises:
         FileNotFoundError: the folder holds no safetensors weights.
     """
     folder = Path(path)
     index = folder / "model.safetensors.index.json"
     files = sorted(set(json.loads(index.read_text())["weight_map"].values())) if index.exists() else ["model.safetensors"]
+    tied = json.loads((folder / "config.json").read_text()).get("tie_word_embeddings")
     for file in files:
         with safe_open(folder / file, framework="pt") as shard:
             for name in shard.keys():  # noqa: SIM118  (not a dict: it has no iterator)
-                yield name, shard.get_tensor(name).to(dtype)
+                if not (tied and name == "lm_head.weight"):
+                    yield name, shard.get_tensor(name).to(dtype)

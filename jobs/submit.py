@@ -72,6 +72,9 @@ def entrypoint(options: Namespace) -> tuple[str, Config]:
 
 def relocations(config: Config) -> Iterator[str]:
     """Overrides for the paths that would lead elsewhere from the job's working directory, a temporary copy of the code."""
+    scorers = [scorer_on_cluster(scorer) for scorer in config.reward.scorers]
+    if scorers != list(config.reward.scorers):
+        yield f"reward.scorers=[{','.join(scorers)}]"
     paths = {"prompts": config.prompts}
     paths |= {f"evaluation.benchmarks.{name}.path": benchmark.path for name, benchmark in config.evaluation.benchmarks.items()}
     if resolve(config.model.path).is_dir():  # else it is a hub id
@@ -81,7 +84,13 @@ def relocations(config: Config) -> Iterator[str]:
     if config.tracking_uri.startswith(SQLITE):
         database = Path(config.tracking_uri.removeprefix(SQLITE)).absolute()
         paths["tracking_uri"], moved["tracking_uri"] = config.tracking_uri, f"{SQLITE}{database}"
-    return (f"{setting}={path}" for setting, path in moved.items() if path != paths[setting])
+    yield from (f"{setting}={path}" for setting, path in moved.items() if path != paths[setting])
+
+
+def scorer_on_cluster(scorer: str) -> str:
+    """A scorer's name; of one's own, `file.py:function`, with the file as the job finds it."""
+    file, colon, function = scorer.rpartition(":")
+    return f"{on_cluster(file)}:{function}" if colon else scorer
 
 
 def on_cluster(path: str) -> str:

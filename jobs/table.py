@@ -69,7 +69,7 @@ def work(todo: Sequence[tuple[Variant, int]]) -> int:
     """Runs what no other lane is at, one after another on one set of engines; 1 if a run failed."""
     prepare_environment()
     from actors.fleet import rollout_fleets
-    from pipeline.display import say
+    from pipeline.display import STARTED, say
     from pipeline.errors import RunError
     from pipeline.inputs import check_inputs
     from pipeline.round import run_rounds
@@ -78,8 +78,8 @@ def work(todo: Sequence[tuple[Variant, int]]) -> int:
     status = 0
     first = config_of(*todo[0])
     with ray_cluster(first), rollout_fleets(first, check_inputs(first).base_path) as fleets:
-        for variant, seed in todo:
-            config = config_of(variant, seed)
+        for number, (variant, seed) in enumerate(todo):
+            config, began = config_of(variant, seed), time.monotonic() if number else STARTED
             with ExitStack() as stack:
                 if (state := claim(config)) is None or stack.enter_context(state).finished_rounds() >= variant.rounds:
                     continue
@@ -89,7 +89,7 @@ def work(todo: Sequence[tuple[Variant, int]]) -> int:
                 for fleet in fleets.values():
                     fleet.forget_policy()  # the run before had policies of the same names
                 try:
-                    run_rounds(stack.enter_context(open_run(config, inputs, state, fleets)), variant.rounds)
+                    run_rounds(stack.enter_context(open_run(config, inputs, state, fleets, began)), variant.rounds)
                 except RunError as error:
                     say(f"run {config.name} failed: {error}")
                     status = 1

@@ -93,7 +93,12 @@ def check_inputs(config: Config) -> Inputs:
     except ValueError as error:
         raise ConfigError(f"reward.scorers: {error}.") from error
     base_path = find_model(config.model.path)
-    heads = json.loads((Path(base_path) / "config.json").read_text()).get("num_key_value_heads")
+    model = json.loads((Path(base_path) / "config.json").read_text())
+    heads, positions = model.get("num_key_value_heads"), model.get("max_position_embeddings")
+    if positions and not model.get("rope_scaling") and config.model.max_length > positions:
+        raise ConfigError(
+            f"model.max_length={config.model.max_length}: {config.model.path} has {positions} positions; valid: at most that."
+        )
     if heads and heads % config.rollout.tensor_parallel:
         raise ConfigError(
             f"rollout.tensor_parallel={config.rollout.tensor_parallel}: does not divide the {heads} key-value heads of "

@@ -49,9 +49,10 @@ def grpo_phase(run: Run, round_: int, task: Task) -> None:
     """Trains a role for its number of steps, from its last weights or, after an interruption, from the last finished step."""
     config, stage = run.config, run.state.stage(round_, task.role)
     settings = getattr(config, task.role)
+    folder = run.state.round_folder(round_) / task.role
+    remove_leftovers(folder, {stage.get("checkpoint"), stage.get("ahead")})
     if "policy" in stage:
         return
-    folder = run.state.round_folder(round_) / task.role
     history: list[dict[str, float]] = list(stage.get("metrics", []))
     p_hats: dict[int, list[float]] = {step: values for step, values in enumerate(stage.get("p_hats", []), start=1)}
     say(f"round {round_} {task.role}: starting the learner")
@@ -200,6 +201,13 @@ def save(
             remove_tree(run.state.folder / before["checkpoint"])
         if before.get("ahead"):
             (run.state.folder / before["ahead"]).unlink(missing_ok=True)
+
+
+def remove_leftovers(folder: Path, named: set[str | None]) -> None:
+    """Removes checkpoints and batches that a run killed at the wrong moment left behind, which the manifest does not name."""
+    for path in [*folder.glob("checkpoint-*"), *folder.glob("ahead-*")]:
+        if not any(name and Path(name).name == path.name for name in named):
+            remove_tree(path) if path.is_dir() else path.unlink()
 
 
 def relative(run: Run, path: Path) -> str:

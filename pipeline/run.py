@@ -16,6 +16,7 @@ from actors.reward import RAY_OPTIONS, RewardActor
 from actors.weights import in_buckets, publish, read_checkpoint
 from conf.load import ConfigError
 from conf.schema import Config, SamplingConfig
+from pipeline.benchmarks import read_benchmark
 from pipeline.clock import Clock
 from pipeline.codec import PromptCodec
 from pipeline.display import STARTED, say
@@ -82,11 +83,20 @@ class Run:
 
 
 @contextmanager
-def open_run(config: Config, inputs: Inputs, state: RunState, fleets: dict[Role, RolloutFleet]) -> Iterator[Run]:
-    """Starts what a run needs beside its engines, which are starting already; all of it is closed again at the end."""
+def open_run(
+    config: Config, inputs: Inputs, state: RunState, fleets: dict[Role, RolloutFleet], since: float = STARTED
+) -> Iterator[Run]:
+    """Starts what a run needs beside its engines, which are starting already; all of it is closed again at the end.
+
+    `since` is when the run's start-up began, by the monotonic clock.
+
+    Raises:
+        ConfigError: the tracking store cannot be used, or a prompt leaves no room for a response.
+        RolloutError: an engine did not start.
+    """
     from transformers import AutoTokenizer
 
-    clock = Clock(**{"start-up": time.monotonic() - STARTED})
+    clock = Clock(**{"start-up": time.monotonic() - since})
     with ExitStack() as stack, clock.part("start-up"):
         say(f"run {config.name}: starting the reward actor and the tracker")
         reward = ray.remote(RewardActor).options(num_cpus=1, **RAY_OPTIONS).remote(config.reward, inputs.scorers)
@@ -99,6 +109,8 @@ def open_run(config: Config, inputs: Inputs, state: RunState, fleets: dict[Role,
         state.track(tracker.parent_id)
         tracker.log_config(config)
         codec = PromptCodec(config, inputs.prompts, AutoTokenizer.from_pretrained(inputs.base_path))
+        for name, benchmark in config.evaluation.benchmarks.items():
+            codec.check(row["question"] for row in read_benchmark(name, benchmark.path))
         for fleet in fleets.values():
             fleet.wait_ready()
         learner.launch()

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from actors.cluster import ROOT
 from actors.fleet import RolloutFleet
 from actors.learner_group import LearnerGroup
-from conf.schema import Config, LearnerConfig, RolloutConfig, SamplingConfig
+from conf.schema import Config, LearnerConfig, ModelConfig, RolloutConfig, SamplingConfig
 from pipeline.errors import LearnerError, MismatchError
 from pipeline.types import Checksums, Policy, Request, Sample, TrainingBatch
 
@@ -87,6 +87,11 @@ def test_engines_take_on_the_learners_present_weights(fleet: RolloutFleet, learn
     with pytest.raises(MismatchError, match=r"model\.norm\.weight"):
         fleet.load(Policy("second", Tampered(learner.weights())))
 
+    # One that was dead before is found before anything is sent, and the learner stays.
+    ray.kill(fleet._workers[1])
+    assert draw(fleet, learner, Policy("after a death", learner.weights()))[0].logprobs == drawn[0].logprobs
+    assert fleet.take_counts()["replaced"] == 1
+
     # An update in place reaches no engine before it is asked for, and what was before it cannot be had again.
     learner.update(TrainingBatch(tuple(drawn[:8]), (1.0, -1.0) * 4))
     with pytest.raises(LearnerError, match="no longer"):
@@ -97,6 +102,21 @@ def test_engines_take_on_the_learners_present_weights(fleet: RolloutFleet, learn
     # A phase starts from weights that lie elsewhere.
     learner.begin_phase(str(other), lr=1e-3)
     assert [sample.logprobs for sample in draw(fleet, learner, Policy("again", learner.weights()))] == [s.logprobs for s in drawn]
+
+
+def test_an_update_in_bfloat16_reaches_the_engine(ray_cluster: None, other: Path) -> None:
+    config = Config(model=ModelConfig(dtype="bfloat16"), rollout=replace(ROLLOUT, engines=1))
+    fleet, learner = RolloutFleet(config, str(BASE)), LearnerGroup(config)
+    learner.begin_phase(str(other), lr=1e-3)
+    first = fleet.sample(REQUESTS, Policy("first", learner.weights()), SAMPLING)
+    drawn = [sample for group in first for sample in group]
+    learner.update(TrainingBatch(tuple(drawn[:8]), (1.0, -1.0) * 4))
+    second = [sample for group in fleet.sample(REQUESTS, Policy("second", learner.weights()), SAMPLING) for sample in group]
+    assert second[0].logprobs != drawn[0].logprobs
+    sampled = torch.tensor([sample.logprobs for sample in second])
+    assert (sampled - torch.tensor(learner.logprobs(second))).abs().mean() < 0.1
+    fleet.shutdown()
+    learner.shutdown()
 
 
 def test_engines_get_ranks_of_their_own(ray_cluster: None) -> None:

@@ -2,7 +2,8 @@
 
 import os
 import signal
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from actors.fleet import RolloutFleet
 from actors.rollout import RolloutWorker
 from actors.weights import publish
 from conf.schema import Config, RolloutConfig, SamplingConfig
-from pipeline.errors import MismatchError
+from pipeline.errors import MismatchError, RolloutError
 from pipeline.types import Policy, Request, Sample
 
 BASE = str(ROOT / "assets" / "tiny-base")
@@ -154,7 +155,8 @@ def test_an_engine_that_fails_is_replaced_and_draws_the_same(fleet: RolloutFleet
     assert [[as_drawn(sample) for sample in again[place]] for place in range(20)] == [
         [as_drawn(sample) for sample in group] for group in undisturbed
     ]
-    assert not process.is_running() or process.wait(timeout=30) is not None
+    psutil.wait_procs([process], timeout=30)
+    assert not process.is_running()
 
 
 def as_drawn(sample: Sample) -> Sample:
@@ -180,6 +182,34 @@ def test_a_corrupted_parameter_stops_the_run(ray_cluster: None, monkeypatch: pyt
     fleet = RolloutFleet(CONFIG, BASE)
     with pytest.raises(MismatchError, match=r"checksums of 1 parameters differ, e\.g\. model\.layers\.1\.self_attn\.qkv_proj"):
         fleet.load(policy(shaken(0.01), "corrupted"))
+    fleet.shutdown()
+
+
+def test_an_engine_that_does_not_take_on_weights_in_time_is_replaced(
+    ray_cluster: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    stalled = tmp_path / "stalled"
+
+    class Stalling(RolloutWorker):
+        """The first of its kind to take on weights never ends."""
+
+        def load(self, version: str, weights: Sequence[ray.ObjectRef]) -> list[str]:
+            if not stalled.exists():
+                stalled.touch()
+                time.sleep(600)
+            return super().load(version, weights)
+
+    monkeypatch.setattr("actors.rollout.RolloutWorker", Stalling)
+    fleet = RolloutFleet(CONFIG, BASE)
+    fleet.load(policy(shaken(0), "stalled"))
+    assert fleet.take_counts()["replaced"] == 1
+    fleet.shutdown()
+
+
+def test_what_keeps_an_engine_from_starting_is_told(ray_cluster: None, tmp_path: Path) -> None:
+    fleet = RolloutFleet(CONFIG, str(tmp_path / "no-model"))
+    with pytest.raises(RolloutError, match=r"a rollout worker could not start: .*no-model"):
+        fleet.wait_ready()
     fleet.shutdown()
 
 

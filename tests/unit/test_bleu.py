@@ -48,7 +48,7 @@ def batches(draw: st.DrawFn) -> list[str]:
     return batch
 
 
-@settings(max_examples=2000, deadline=None)
+@settings(max_examples=2000)
 @given(batches())
 def test_distances_equal_nltk_to_the_bit_and_labels_equal_scikit_learn_ties_included(batch: list[str]) -> None:
     expected = nltk_distances(batch)
@@ -64,7 +64,7 @@ def test_distances_of_long_questions_equal_nltk_to_the_bit() -> None:
     assert same_partition(cluster_labels(batch).tolist(), sklearn_labels(expected))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(batches(), st.sampled_from([0.3, 0.5, 0.9, 1.0]))
 def test_components_are_those_of_the_graph_of_distances_below_the_threshold(batch: list[str], threshold: float) -> None:
     expected = connected_components(nltk_distances(batch) < threshold, directed=False)[1]
@@ -83,7 +83,7 @@ def test_clustering_by_components_gives_the_labels_of_the_whole_matrix(monkeypat
     assert 1 < len(set(whole)) < len(batch) - 50
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(batches(), batches(), st.sampled_from([0.3, 0.5, 0.9]))
 def test_the_similarity_to_earlier_questions_is_the_largest_bleu_if_near_enough(
     batch: list[str], earlier: list[str], threshold: float

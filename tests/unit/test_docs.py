@@ -7,6 +7,7 @@ import pytest
 
 from conf.load import ROOT, settings, shown
 from jobs.docs import PATH, settings_page
+from pipeline.prompts import load_prompts
 
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 
@@ -29,6 +30,14 @@ def test_links_lead_somewhere(page: Path) -> None:
             file = (page.parent / path) if path else page
             assert file.exists(), target
             assert not anchor or anchor in anchors(file), target
+
+
+def test_the_example_of_prompts_can_be_loaded(tmp_path: Path) -> None:
+    (example,) = re.findall(
+        r"^```yaml\n# chemistry\.yaml\n(.*?)^```", (ROOT / "docs" / "domain.md").read_text(), re.MULTILINE | re.DOTALL
+    )
+    (tmp_path / "chemistry.yaml").write_text(example)
+    assert "chemistry" in str(load_prompts(tmp_path / "chemistry.yaml").challenger_messages())
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

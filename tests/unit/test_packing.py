@@ -2,7 +2,7 @@ import itertools
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel, Qwen3Config, Qwen3ForCausalLM
 
@@ -170,7 +170,6 @@ def test_sliding_window_is_refused() -> None:
         Policy(model, 1.0)(pack_row(SAMPLES, [0]))
 
 
-@settings(deadline=None)  # it is not a test of speed
 @given(st.lists(st.integers(1, 200), max_size=60), st.sampled_from([64, 128, 1000]), st.integers(1, 4))
 def test_rows_hold_every_sequence_once_within_the_budget(lengths: list[int], budget: int, ranks: int) -> None:
     plan = assign_rows(lengths, budget, ranks)

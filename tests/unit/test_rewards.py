@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from conf.schema import RewardConfig
@@ -74,7 +74,6 @@ def test_uncertainty_at_the_points_of_the_paper() -> None:
         uncertainty(1.1)
 
 
-@settings(deadline=None)
 @given(batches, st.floats(0, 3))
 def test_rewards_are_within_0_and_1_and_never_above_the_uncertainty(batch: list[tuple[str | None, int]], weight: float) -> None:
     rewards = paper(make_batch([q for q, _ in batch], [count for _, count in batch], weight=weight))
@@ -96,7 +95,6 @@ def test_a_batch_of_copies_is_worth_nothing(size: int, count: int) -> None:
     assert paper(make_batch(["what is one plus one equal to"] * size, [count] * size)) == [0.0] * size
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(0, 5), min_size=1, max_size=8), st.data())
 def test_posing_a_question_once_more_never_raises_its_reward(families: list[int], data: st.DataObject) -> None:
     # Questions of different families share no word, so that a copy joins one cluster and changes no other. Without that it

@@ -130,7 +130,6 @@ def test_the_rest_is_for_a_judge(a: str, b: str) -> None:
     assert rule(b, a) is None
 
 
-@settings(deadline=None)
 @given(st.text(), st.text())
 def test_rules_are_total_reflexive_and_symmetric_on_any_text(a: str, b: str) -> None:
     assert rule(a, a) is True
@@ -171,7 +170,7 @@ pairs = st.dictionaries(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(answers, pairs, st.randoms())
 def test_the_vote_does_not_depend_on_the_order_of_the_answers(
     given_answers: list[str | None], verdicts: dict[frozenset[str], bool | None], rng: random.Random

@@ -1,10 +1,14 @@
 """Checksums of weights: what they notice, and that vLLM's layouts do not change them."""
 
+import json
+from pathlib import Path
+
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from actors.engine_weights import disagreements
-from actors.weights import TURNS, checksum, pack, takes_turns, unpack
+from actors.weights import TURNS, checksum, pack, read_checkpoint, takes_turns, unpack
 
 FUSED = {"qkv": ["q", "k", "v"]}
 ROWS = {"a.q.weight": 64, "a.k.weight": 32, "a.v.weight": 32}
@@ -89,3 +93,13 @@ def test_packing_keeps_every_bit(dtype: torch.dtype) -> None:
     assert name == "x"
     assert back.dtype == dtype
     assert torch.equal(back, tensor)
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_a_tied_head_that_a_checkpoint_holds_too_is_left_out(tmp_path: Path, tied: bool) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({"tie_word_embeddings": tied}))
+    embedding = torch.randn(5, 3)
+    save_file({"model.embed_tokens.weight": embedding, "lm_head.weight": embedding.clone()}, tmp_path / "model.safetensors")
+    read = dict(read_checkpoint(str(tmp_path), torch.bfloat16))
+    assert set(read) == {"model.embed_tokens.weight"} | (set() if tied else {"lm_head.weight"})
+    assert torch.equal(read["model.embed_tokens.weight"], embedding.bfloat16())
