@@ -8,7 +8,7 @@ from omegaconf import OmegaConf
 
 from conf.load import ROOT, profiles, settings, shown, valid
 from conf.schema import BenchmarkConfig, Config
-from pipeline.state import FREE_SETTINGS
+from pipeline.state import may_change
 
 PATH = ROOT / "docs" / "settings.md"
 HEAD = """\
@@ -22,7 +22,7 @@ wins over the profile, the profile over the preset. A name that does not exist, 
 before anything starts. The profiles in `conf/`: {profiles}.
 
 A run goes on only under the settings that it was started with. Those marked † change where and how fast a run goes, not what
-comes out of it, and may differ when it goes on.
+comes out of it but for the last bits of probabilities, and may differ when it goes on.
 """
 
 
@@ -45,7 +45,7 @@ def written(value: object) -> str:
 
 
 def line(name: str, default: str, field: Field) -> str:
-    free = " †" if name.startswith(FREE_SETTINGS) else ""
+    free = " †" if may_change(name) else ""
     cells = (f"`{name}`{free}", f"`{default}`" if default else "", valid(field).removeprefix("valid: "), field.metadata["help"])
     return "| " + " | ".join(cell.replace("|", "\\|").replace("<", "&lt;") for cell in cells) + " |"
 

@@ -31,7 +31,7 @@ class QuestionBatch:
     votes: tuple[Vote, ...]  # of the frozen Solver
     clusters: tuple[int, ...]  # label within the batch
     invalid: tuple[float, ...]  # share of the Solver's verdicts that call the question ill-posed; zeros where it was not asked
-    earlier: tuple[str, ...]  # questions of the run's earlier steps and rounds; empty where no scorer needs them
+    earlier: tuple[str, ...]  # questions of the run's earlier steps and rounds
     config: RewardConfig
 
 

@@ -28,7 +28,8 @@ from pipeline.runs import stage_of
 
 MANIFEST_SCHEMA = 1
 
-# Settings that change where and how fast a run goes, not what comes out of it: they may differ when a run goes on.
+# Settings that change where and how fast a run goes, not what comes out of it but for the last bits of a probability, which follow
+# from the shapes of batches: they may differ when a run goes on.
 FREE_SETTINGS = (
     "resources.",
     "rollout.",
@@ -223,12 +224,16 @@ def remove_tree(path: str | Path | None) -> None:
         shutil.rmtree(path, ignore_errors=True)
 
 
+def may_change(setting: str) -> bool:
+    """Whether a run may go on with another value of a setting."""
+    return setting.startswith(FREE_SETTINGS) and setting not in BINDING_SETTINGS
+
+
 def refuse_other_settings(name: str, before: dict[str, Any], now: dict[str, Any]) -> None:
     """Raises ConfigError where a run would go on under settings that change its results."""
     old, new = dict(_leaves(before)), dict(_leaves(now))
     for key in sorted(old.keys() | new.keys()):
-        free = key.startswith(FREE_SETTINGS) and key not in BINDING_SETTINGS
-        if old.get(key) != new.get(key) and not free:
+        if old.get(key) != new.get(key) and not may_change(key):
             shown = key.replace("lambda_", "lambda")
             raise ConfigError(
                 f"{shown}={new.get(key)}: run {name!r} was started with {shown}={old.get(key)}. "
