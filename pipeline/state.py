@@ -28,8 +28,8 @@ from pipeline.runs import stage_of
 
 MANIFEST_SCHEMA = 1
 
-# Settings that change where and how fast a run goes, not what comes out of it but for the last bits of a probability, which follow
-# from the shapes of batches: they may differ when a run goes on.
+# Settings that change where and how fast a run goes, not what comes out of it, but for the last bits of a probability, which
+# follow from the shapes of batches: they may differ when a run goes on.
 FREE_SETTINGS = (
     "resources.",
     "rollout.",
