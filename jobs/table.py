@@ -39,8 +39,8 @@ VARIANTS = (
     Variant("r-zero", 6),
     Variant("untrained-challenger", 3, ("challenger.steps=0",)),
     Variant("no-repetition-penalty", 2, ("reward.scorers=[triangular]",)),
-    Variant("no-filter", 3, ("curriculum.delta=0.5",)),
-    Variant("one-model", 3, ("policies=shared",)),
+    Variant("no-filter", 2, ("curriculum.delta=0.5",)),
+    Variant("one-model", 2, ("policies=shared",)),
     Variant("official-reward", 2, ("reward.scorers=[official]",)),
     # More seeds for the comparison that the others hang on, whose difference is small.
     Variant("r-zero", 3, seeds=range(5, 8)),
