@@ -205,6 +205,7 @@ class RolloutFleet:
         """Starts an engine in place of one that is dead or hangs."""
         ray.kill(worker)
         self._versions.pop(worker, None)
+        self._ready.discard(worker)
         self._workers[self._workers.index(worker)] = self._start()
         self._counts["replaced"] += 1
 

@@ -95,10 +95,8 @@ def grpo_phase(run: Run, round_: int, task: Task) -> None:
         tracked.log_figure(p_hat_histogram(p_hats), "p_hat")
     with run.clock.part("learning"):
         run.learner.export(str(folder / "policy"))
-    last_checkpoint = run.state.stage(round_, task.role).get("checkpoint")
     run.state.record(round_, task.role, policy=relative(run, folder / "policy"), checkpoint=None)
-    if last_checkpoint:
-        remove_tree(run.state.folder / last_checkpoint)
+    remove_leftovers(folder, set())
 
 
 def current_policy(run: Run, version: str) -> Policy:
@@ -184,7 +182,6 @@ def save(
     batches: Batches,
 ) -> None:
     """Checkpoints the learner and lets the manifest name the checkpoint; the one before it goes."""
-    before = dict(run.state.stage(round_, role))
     checkpoint, ahead = folder / f"checkpoint-{len(history):04d}", folder / f"ahead-{len(history) + 1:04d}.parquet"
     drawn = batches.save(len(history) + 1, ahead)
     with run.clock.part("checkpoint"):
@@ -197,14 +194,11 @@ def save(
             metrics=history,
             p_hats=[p_hats[step] for step in sorted(p_hats)],
         )
-        if before.get("checkpoint") not in (None, relative(run, checkpoint)):
-            remove_tree(run.state.folder / before["checkpoint"])
-        if before.get("ahead"):
-            (run.state.folder / before["ahead"]).unlink(missing_ok=True)
+        remove_leftovers(folder, {relative(run, checkpoint), relative(run, ahead)})
 
 
 def remove_leftovers(folder: Path, named: set[str | None]) -> None:
-    """Removes checkpoints and batches that a run killed at the wrong moment left behind, which the manifest does not name."""
+    """Removes checkpoints and batches sampled ahead that the manifest no longer names, or, after a kill, never did."""
     for path in [*folder.glob("checkpoint-*"), *folder.glob("ahead-*")]:
         if not any(name and Path(name).name == path.name for name in named):
             remove_tree(path) if path.is_dir() else path.unlink()

@@ -165,18 +165,19 @@ def as_drawn(sample: Sample) -> Sample:
 
 def test_a_corrupted_parameter_stops_the_run(ray_cluster: None, monkeypatch: pytest.MonkeyPatch) -> None:
     class Corrupting(RolloutWorker):
-        """An engine in which one element of one parameter is lost whenever it takes on weights."""
+        """An engine in which one bit of one parameter flips whenever it takes on weights."""
 
         def __init__(self, config: Config, model_path: str) -> None:
             super().__init__(config, model_path)
             (model,) = self.llm.apply_model(lambda model: model)
             load = model.load_weights
 
-            def load_and_lose(weights: Iterator) -> None:
+            def load_and_flip(weights: Sequence) -> None:  # called with some of them by each of several threads
                 load(weights)
-                model.get_parameter("model.layers.1.self_attn.qkv_proj.weight").data[7, 7] = 0
+                if "model.layers.1.self_attn.q_proj.weight" in dict(weights):
+                    model.get_parameter("model.layers.1.self_attn.qkv_proj.weight").data.view(torch.int32)[7, 7] ^= 1
 
-            model.load_weights = load_and_lose
+            model.load_weights = load_and_flip
 
     monkeypatch.setattr("actors.rollout.RolloutWorker", Corrupting)
     fleet = RolloutFleet(CONFIG, BASE)

@@ -179,6 +179,8 @@ def test_a_round_with_adapters_two_updates_a_batch_and_other_scorers(tmp_path: P
         assert metrics[1]["mismatch_max"] < 1e-4  # vLLM sampled with what the first step's adapter was merged to
     steps = [read_questions(tmp_path, step) for step in (1, 2)]
     assert 0 < max(row["reward"] for row in steps[0]) <= 0.5
+    posed_before = {row["question"] for row in steps[0]} - {None}
+    assert all(row["reward"] == 0 for row in steps[1] if row["question"] in posed_before)
 
 
 def read_questions(folder: Path, step: int) -> list[dict]:
