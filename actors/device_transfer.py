@@ -8,9 +8,11 @@ on a GPU yet; what they share with `shared` is tested.
 
 import socket
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from typing import Any
 
 import ray
+from ray.exceptions import RayActorError
 from vllm.distributed.weight_transfer.base import ParamMeta, TrainerInitInfo, WeightSource
 from vllm.distributed.weight_transfer.factory import WeightTransferTrainerFactory
 from vllm.distributed.weight_transfer.ipc_engine import IPCTrainerInitInfo
@@ -18,6 +20,7 @@ from vllm.distributed.weight_transfer.nccl_engine import NCCLTrainerInitInfo
 
 from actors.shared_transfer import SharedTrainerInit
 from actors.weights import BUCKET_ELEMENTS, Named, checksums
+from conf.schema import RolloutConfig
 from pipeline.types import Checksums
 
 # Bytes that are packed together, whatever the precision: two such buffers are on their way at a time.
@@ -56,17 +59,19 @@ class LearnerSource(WeightSource):
 class EngineClient:
     """What a sender asks of the engines: vLLM's `VLLMWeightSyncClient` over the handles of rollout workers.
 
-    vLLM's own client gives every engine the same ranks in the NCCL world, so that several engines would collide.
+    vLLM's own client gives every engine the same ranks in the NCCL world, so that several engines would collide. And an engine
+    that dies is none of the learner's trouble: it is passed over, one that takes longer than `timeout` seconds over a call is
+    killed, and the fleet, which asks next whether the weights have arrived, finds both dead and replaces them.
     """
 
-    def __init__(self, engines: Sequence[Any], ranks_each: int) -> None:
-        self._engines, self._ranks_each = engines, ranks_each
+    def __init__(self, engines: Sequence[Any], ranks_each: int, timeout: float) -> None:
+        self._engines, self._ranks_each, self._timeout = engines, ranks_each, timeout
 
     def init_weight_transfer_engine(self, init_info: dict[str, Any]) -> None:
         offsets = [{"rank_offset": 1 + place * self._ranks_each} for place in range(len(self._engines))]
         infos = [init_info | (offset if "rank_offset" in init_info else {}) for offset in offsets]
         calls = [("init_weight_transfer_engine", info) for info in infos]
-        ray.get([engine.weight_transfer.remote(call) for engine, call in zip(self._engines, calls, strict=True)])
+        self._wait({engine.weight_transfer.remote(call): engine for engine, call in zip(self._engines, calls, strict=True)})
 
     def update_at_once(self) -> None:
         """A whole update, of which the engines know all, in one call."""
@@ -82,7 +87,16 @@ class EngineClient:
         self._all(("finish_weight_update",))
 
     def _all(self, *calls: tuple[Any, ...]) -> None:
-        ray.get([engine.weight_transfer.remote(*calls) for engine in self._engines])
+        self._wait({engine.weight_transfer.remote(*calls): engine for engine in self._engines})
+
+    def _wait(self, calls: dict[ray.ObjectRef, Any]) -> None:
+        """Raises what an engine raises, but not its death."""
+        done, late = ray.wait(list(calls), num_returns=len(calls), timeout=self._timeout)
+        for call in late:
+            ray.kill(calls[call])
+        for call in done:
+            with suppress(RayActorError):
+                ray.get(call)
 
 
 def nccl(rank: int, world_size: int) -> TrainerInitInfo:
@@ -107,11 +121,13 @@ WAYS: dict[str, Callable[[int, int], TrainerInitInfo]] = {"nccl": nccl, "ipc": i
 class Sender:
     """One learner rank's end of a connection to some engines."""
 
-    def __init__(self, way: str, rank: int, engines: Sequence[Any], ranks_each: int, source: LearnerSource) -> None:
+    def __init__(self, rollout: RolloutConfig, rank: int, engines: Sequence[Any], source: LearnerSource) -> None:
         self.engines = engines
         self._source = source
         self._trainer = WeightTransferTrainerFactory.trainer_init(
-            WAYS[way](rank, 1 + len(engines) * ranks_each), client=EngineClient(engines, ranks_each), source=source
+            WAYS[rollout.transfer](rank, 1 + len(engines) * rollout.tensor_parallel),
+            client=EngineClient(engines, rollout.tensor_parallel, rollout.transfer_timeout_s),
+            source=source,
         )
 
     def send(self, turn: int | None) -> Checksums:

@@ -244,11 +244,10 @@ class Learner:
         if self._sender is None or self._sender.engines != engines:
             if self._sender is not None:
                 self._sender.close()
-            rollout = self.config.rollout
             # ZeRO's optimizers, one of which bfloat16 has at any stage, write to memory that parameters must not leave.
             movable = not self.engine.zero_optimization()
             source = LearnerSource(lambda: base_parameters(self.engine.module), self._buckets, movable)
-            self._sender = Sender(rollout.transfer, self.rank, engines, rollout.tensor_parallel, source)
+            self._sender = Sender(self.config.rollout, self.rank, engines, source)
         return self._sender.send(self._turn())
 
     def _host_weights(self) -> dict[str, Tensor]:

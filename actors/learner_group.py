@@ -43,12 +43,15 @@ class PresentWeights:
     def send(self, engines: Sequence[Any]) -> Checksums:
         """Gives rollout workers the weights, without Ray's store; returns their checksums.
 
+        A worker that dies meanwhile is passed over; one that takes more than `rollout.transfer_timeout_s` is killed.
+
         Raises:
-            LearnerError: the learner has gone on since, or the transfer failed or took more than `rollout.transfer_timeout_s`.
+            LearnerError: the learner has gone on since, or the transfer failed or took twice `rollout.transfer_timeout_s`.
         """
         if self.updates != self.group._updates:
             raise LearnerError("the learner has been updated since these weights were asked for, and has them no longer")
-        return self.group._call("send", list(engines), timeout=self.group.config.rollout.transfer_timeout_s)[0]
+        # Twice, so that the learner outlives a worker that hangs.
+        return self.group._call("send", list(engines), timeout=2 * self.group.config.rollout.transfer_timeout_s)[0]
 
 
 class LearnerGroup:

@@ -154,7 +154,8 @@ def transfer(folder: Path, way: str) -> dict[str, float]:
     from pipeline.types import Checksums, Policy
 
     model = big_model(folder)
-    fleet = RolloutFleet(load_config(overrides=["rollout.kv_cache_mb=64", f"rollout.transfer={way}"]), str(folder))
+    config = load_config(overrides=["rollout.kv_cache_mb=64", f"rollout.transfer={way}"])
+    fleet = RolloutFleet(config, str(folder))
     fleet.wait_ready()
     named = model.named_parameters
     size = sum(tensor.numel() * tensor.element_size() for _, tensor in named())
@@ -167,7 +168,8 @@ def transfer(folder: Path, way: str) -> dict[str, float]:
 
         def send(self, engines: Any) -> Checksums:
             if self.sender is None:
-                self.sender = Sender(way, 0, engines, 1, LearnerSource(named, lambda: in_buckets(named()), movable=True))
+                whole = LearnerSource(named, lambda: in_buckets(named()), movable=True)
+                self.sender = Sender(config.rollout, 0, engines, whole)
             return self.sender.send(number % TURNS)
 
     present = InPlace()

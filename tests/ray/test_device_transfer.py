@@ -1,6 +1,8 @@
 """Weights by vLLM's own API, from the learner straight to the engines: shared memory, and what NCCL and IPC have of it."""
 
+import os
 import shutil
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -9,9 +11,11 @@ from typing import Any
 import pytest
 import ray
 import torch
+from ray.exceptions import RayActorError
 from safetensors.torch import load_file, save_file
 
 from actors.cluster import ROOT
+from actors.device_transfer import EngineClient
 from actors.fleet import RolloutFleet
 from actors.learner_group import LearnerGroup
 from conf.schema import Config, LearnerConfig, ModelConfig, RolloutConfig, SamplingConfig
@@ -73,7 +77,9 @@ def draw(fleet: RolloutFleet, learner: LearnerGroup, policy: Policy) -> list[Sam
     return samples
 
 
-def test_engines_take_on_the_learners_present_weights(fleet: RolloutFleet, learner: LearnerGroup, other: Path) -> None:
+def test_engines_take_on_the_learners_present_weights(
+    fleet: RolloutFleet, learner: LearnerGroup, other: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     fleet.forget_policy()
     fleet.take_counts()
     first = Policy("first", learner.weights())
@@ -87,9 +93,16 @@ def test_engines_take_on_the_learners_present_weights(fleet: RolloutFleet, learn
     with pytest.raises(MismatchError, match=r"model\.norm\.weight"):
         fleet.load(Policy("second", Tampered(learner.weights())))
 
-    # One that was dead before is found before anything is sent, and the learner stays.
+    # The learner outlives one that was dead before, and one of whose death it learns in the transfer.
     ray.kill(fleet._workers[1])
     assert draw(fleet, learner, Policy("after a death", learner.weights()))[0].logprobs == drawn[0].logprobs
+    assert fleet.take_counts()["replaced"] == 1
+    with monkeypatch.context() as unnoticed:
+        unnoticed.setattr(fleet, "_failed", lambda workers: {})
+        ray.kill(fleet._workers[1])
+        assert draw(fleet, learner, Policy("after another", learner.weights())) == [
+            replace(sample, version="after another") for sample in drawn
+        ]
     assert fleet.take_counts()["replaced"] == 1
 
     # An update in place reaches no engine before it is asked for, and what was before it cannot be had again.
@@ -119,26 +132,58 @@ def test_an_update_in_bfloat16_reaches_the_engine(ray_cluster: None, other: Path
     learner.shutdown()
 
 
-def test_engines_get_ranks_of_their_own(ray_cluster: None) -> None:
-    from actors.device_transfer import EngineClient
+def engines(*fates: str) -> list[Any]:
+    """Actors in the place of rollout workers. In a transfer each meets its fate, or, where that is "", notes its calls."""
 
-    class Engine:
+    class Engine:  # in here, so that Ray takes it along: its workers cannot import the tests
+        def __init__(self, fate: str) -> None:
+            self.fate = fate
+            self.calls: list[tuple[Any, ...]] = []
+
         def weight_transfer(self, *calls: tuple[Any, ...]) -> None:
-            self.calls = [*getattr(self, "calls", []), *calls]
+            if self.fate == "fails":
+                raise ValueError("no such parameter")
+            if self.fate == "dies":
+                os._exit(1)
+            if self.fate == "hangs":
+                threading.Event().wait()
+            self.calls += calls
 
         def told(self) -> list[Any]:
             return self.calls
 
-    engines = [ray.remote(num_cpus=0)(Engine).remote() for _ in range(3)]
-    client = EngineClient(engines, ranks_each=2)
+    actors = [ray.remote(num_cpus=0)(Engine).remote(fate) for fate in fates]
+    ray.get([actor.told.remote() for actor in actors])
+    return actors
+
+
+def test_engines_get_ranks_of_their_own(ray_cluster: None) -> None:
+    three = engines("", "", "")
+    client = EngineClient(three, ranks_each=2, timeout=60)
     client.init_weight_transfer_engine({"rank_offset": 1, "world_size": 7})
     client.start_weight_update()
     client.update_weights({"names": []})
     client.finish_weight_update()
-    for place, calls in enumerate(ray.get([engine.told.remote() for engine in engines])):
+    for place, calls in enumerate(ray.get([engine.told.remote() for engine in three])):
         assert calls == [
             ("init_weight_transfer_engine", {"rank_offset": 1 + 2 * place, "world_size": 7}),
             ("start_weight_update",),
             ("update_weights", {"names": []}),
             ("finish_weight_update",),
         ]
+
+
+def test_an_engine_that_dies_or_hangs_in_a_transfer_is_dead_after_it_and_no_error(ray_cluster: None) -> None:
+    dies, lives, hangs = engines("dies", "", "hangs")
+    client = EngineClient([dies, lives, hangs], ranks_each=1, timeout=5)
+    client.start_weight_update()
+    client.finish_weight_update()
+    assert ray.get(lives.told.remote()) == [("start_weight_update",), ("finish_weight_update",)]
+    for dead in dies, hangs:
+        with pytest.raises(RayActorError):
+            ray.get(dead.told.remote(), timeout=60)
+
+
+def test_an_engine_that_fails_in_a_transfer_is_an_error(ray_cluster: None) -> None:
+    with pytest.raises(ValueError, match="no such parameter"):
+        EngineClient(engines("", "fails"), ranks_each=1, timeout=60).update_at_once()
