@@ -175,7 +175,7 @@ def test_engines_get_ranks_of_their_own(ray_cluster: None) -> None:
 
 def test_an_engine_that_dies_or_hangs_in_a_transfer_is_dead_after_it_and_no_error(ray_cluster: None) -> None:
     dies, lives, hangs = engines("dies", "", "hangs")
-    client = EngineClient([dies, lives, hangs], ranks_each=1, timeout=5)
+    client = EngineClient([dies, lives, hangs], ranks_each=1, timeout=10)
     client.start_weight_update()
     client.finish_weight_update()
     assert ray.get(lives.told.remote()) == [("start_weight_update",), ("finish_weight_update",)]

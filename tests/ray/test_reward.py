@@ -84,5 +84,5 @@ def test_the_actor_comes_back_from_sigkill_and_a_lost_request_is_run_again(actor
     assert ray.get(under_way, timeout=120) == [row.vote for row in before]
     assert scored_by(actor) == before
     assert ray.get(actor.pid.remote()) != pid
-    left = psutil.wait_procs([psutil.Process(child) for child in family if psutil.pid_exists(child)], timeout=10)[1]
+    left = psutil.wait_procs([psutil.Process(child) for child in family if psutil.pid_exists(child)], timeout=60)[1]
     assert not left, "its sandbox went with it"

@@ -24,7 +24,7 @@ from pipeline.types import Policy, Request, Sample
 BASE = str(ROOT / "assets" / "tiny-base")
 SAMPLING = SamplingConfig(max_tokens=24)
 # Chunks of 16: 20 requests of two make several.
-CONFIG = Config(rollout=RolloutConfig(chunk=16, kv_cache_mb=64, transfer_timeout_s=5))
+CONFIG = Config(rollout=RolloutConfig(chunk=16, kv_cache_mb=64, transfer_timeout_s=10))
 
 
 @pytest.fixture(scope="module")

@@ -161,7 +161,11 @@ def test_kills_other_fleets_and_ways_of_the_weights_do_not_change_results(undist
 def test_a_round_with_adapters_two_updates_a_batch_and_other_scorers(tmp_path: Path) -> None:
     """LoRA under ZeRO-2 with offload, merged for vLLM: where the two disagreed about the policy, the run would stop."""
     mine = tmp_path / "mine.py"
-    mine.write_text("def mine(batch, rewards):\n    return [reward / 2 for reward in rewards]\n")
+    mine.write_text(
+        "def mine(batch, rewards):\n"
+        "    open(__file__ + '.earlier', 'a').writelines(question + chr(10) for question in batch.earlier)\n"
+        "    return [reward / 2 for reward in rewards]\n"
+    )
     finish(
         start(
             tmp_path,
@@ -179,7 +183,8 @@ def test_a_round_with_adapters_two_updates_a_batch_and_other_scorers(tmp_path: P
         assert metrics[1]["mismatch_max"] < 1e-4  # vLLM sampled with what the first step's adapter was merged to
     steps = [read_questions(tmp_path, step) for step in (1, 2)]
     assert 0 < max(row["reward"] for row in steps[0]) <= 0.5
-    posed_before = {row["question"] for row in steps[0]} - {None}
+    posed_before = [row["question"] for row in steps[0] if row["question"]]
+    assert (tmp_path / "mine.py.earlier").read_text().splitlines() == posed_before  # in the second step; nothing in the first
     assert all(row["reward"] == 0 for row in steps[1] if row["question"] in posed_before)
 
 
