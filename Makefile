@@ -42,8 +42,8 @@ status: setup  ## how far each run is (NAME for one)
 watch: setup  ## a run as it goes, until Ctrl-C
 	@$(PY) -m jobs.watch $(LOOK)
 
-best: setup  ## the best rounds of all runs (METRIC=heldout_sampled)
-	@$(PY) -m jobs.best $(if $(METRIC),--metric $(METRIC))
+best: setup  ## the best rounds of all runs (METRIC=heldout_sampled STORE=sqlite:////file)
+	@$(PY) -m jobs.best $(if $(METRIC),--metric $(METRIC)) $(if $(STORE),--tracking-uri $(STORE))
 
 docs: setup  ## write docs/settings.md anew from the schema
 	@$(PY) -m jobs.docs
@@ -65,10 +65,10 @@ table: setup  ## the paper's table in small, variants of R-Zero over five seeds 
 base: setup  ## rebuild the tiny base model in assets/
 	@$(PY) -m jobs.base
 
-dashboard: setup .venv/.installed-dashboard  ## MLflow over the runs, on http://127.0.0.1:5000
-	@$(PY) -m jobs.dashboard
+dashboard: setup .venv/.installed-dashboard  ## MLflow over the runs, on http://127.0.0.1:5000 (STORE)
+	@$(PY) -m jobs.dashboard $(if $(STORE),--tracking-uri $(STORE))
 
-lock:  ## compile the locks anew from pyproject.toml
+lock: setup  ## compile the locks anew from pyproject.toml
 	@sh locks/compile.sh
 
 clean:  ## remove the environment and the caches (runs/ and mlruns/ stay)

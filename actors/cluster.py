@@ -81,6 +81,11 @@ def ray_cluster(config: Config) -> Iterator[None]:
     if os.environ.get("RAY_ADDRESS"):
         ray.init(runtime_env={"env_vars": worker_environment()}, **quiet)
         try:
+            present = ray.cluster_resources().get("GPU", 0)
+            if (wanted := gpus(config)) > present:  # a cluster may grow
+                from pipeline.display import say
+
+                say(f"learner and engines reserve {wanted:g} GPUs; the cluster has {present:g} now, and the run waits for more")
             yield
         finally:
             ray.shutdown()

@@ -15,6 +15,7 @@ from pipeline.errors import MismatchError, RolloutError
 from pipeline.types import Policy, Request, Role, Sample
 
 MOST_DEATHS_IN_A_ROW = 3
+STALLED_S = 1800  # a response of a large model takes minutes; engines that finish none in this time hang
 START_TIMEOUT_S = 1800  # reading a large model and capturing its graphs takes minutes; longer than this is a hang
 
 
@@ -128,7 +129,8 @@ class RolloutFleet:
         """The same as they are finished: (index of the request, its samples), in any order.
 
         Chunks of requests wait in one queue, from which each engine takes the next when it has room. An engine that dies is
-        replaced, gets the policy's weights, and its chunks are drawn again with the same seeds.
+        replaced, gets the policy's weights, and its chunks are drawn again with the same seeds. Where nothing is finished in
+        `STALLED_S`, the engines that are at work are killed.
 
         Raises:
             RolloutError: several engines died in a row with nothing finished in between.
@@ -144,7 +146,12 @@ class RolloutFleet:
                 chunk = waiting.popleft()
                 call = worker.sample.options(num_returns="streaming")
                 running[call.remote([requests[place] for place in chunk], sampling, policy.version)] = worker, chunk
-            result: Any = ray.wait(list(running), num_returns=1)[0][0]
+            done, _ = ray.wait(list(running), num_returns=1, timeout=STALLED_S)
+            if not done:
+                for worker, _ in running.values():
+                    ray.kill(worker)
+                continue  # to find them dead
+            result: Any = done[0]
             worker, chunk = running[result]
             try:
                 finished: list[Drawn] = ray.get(next(result))

@@ -43,7 +43,15 @@ class RewardActor:
             raise ValueError(f"questions, lists of answers, votes and lists of verdicts differ in number: {lengths}")
         clusters = question_clusters(questions, self._config.threshold)
         invalid = [invalid_share(replies) for replies in verdicts]
-        batch = QuestionBatch(tuple(questions), tuple(votes), tuple(clusters), tuple(invalid), tuple(earlier), self._config)
+        batch = QuestionBatch(
+            questions=tuple(questions),
+            answers=tuple(map(tuple, answers)),
+            votes=tuple(votes),
+            clusters=tuple(clusters),
+            invalid=tuple(invalid),
+            earlier=tuple(earlier),
+            config=self._config,
+        )
         rewards = score(batch, self._scorers)
         return [
             ScoredQuestion(question, tuple(boxed), vote, cluster, reward, share)

@@ -126,7 +126,7 @@ class RolloutConfig:
         0, "batches sampled while the learner is at the one before; 1 makes them one update stale", low=0, high=1
     )
     max_num_seqs: int = setting(256, "sequences an engine decodes at once", low=1)
-    chunk: int = setting(512, "requests that an engine is given at a time; small ones spread work over many engines", low=1)
+    chunk: int = setting(512, "samples that an engine is asked for at a time; few spread work over many engines", low=1)
     transfer: str = setting(
         "host",
         "how the learner's weights reach the engines: Ray's store in host memory, memory that they share (CPU, one machine), "
@@ -144,7 +144,7 @@ class RolloutConfig:
 class ResourcesConfig:
     device: str = setting("cpu", "where policies run", choices=("cpu", "cuda"))
     learner_gpus: float = setting(0.0, "GPUs a learner rank reserves (a fraction shares the GPU)", low=0)
-    rollout_gpus: float = setting(0.0, "GPUs an engine reserves", low=0)
+    rollout_gpus: float = setting(0.0, "GPUs an engine reserves for each of its rollout.tensor_parallel ranks", low=0)
 
 
 @dataclass

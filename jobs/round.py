@@ -1,6 +1,8 @@
 """Runs co-evolution rounds: `python -m jobs.round --iter 3`, or `make round ITER=3`."""
 
 import argparse
+import os
+import shlex
 import signal
 import sys
 from collections.abc import Sequence
@@ -54,7 +56,7 @@ def main(arguments: Sequence[str]) -> int:
     options = parse(arguments, "jobs.round")
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # leave through every context's end
     try:
-        return run(settings(options), options.iter)
+        run(settings(options), options.iter)
     except ConfigError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -62,11 +64,20 @@ def main(arguments: Sequence[str]) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("interrupted; the same command goes on from the last finished step", file=sys.stderr)
+        print("interrupted; the same command goes on from the last checkpoint", file=sys.stderr)
         return 130
+    print(f"next: {another_round(options)}")
+    return 0
 
 
-def run(config: Config, last: int) -> int:
+def another_round(options: argparse.Namespace) -> str:
+    """What to type for one round more, with all that this call was told. Ray sets RAY_ADDRESS inside a job."""
+    told = {"PROFILE": options.profile, "NAME": options.name, "SEED": options.seed, "SET": " ".join(options.set)}
+    words = [f"{name}={shlex.quote(str(value))}" for name, value in told.items() if value not in (None, "", "tiny")]
+    return " ".join([f"make {'submit' if 'RAY_ADDRESS' in os.environ else 'round'} ITER={options.iter + 1}", *words])
+
+
+def run(config: Config, last: int) -> None:
     # Imported late: a wrong setting is told at once.
     prepare_environment()
     from pipeline.display import say
@@ -77,8 +88,8 @@ def run(config: Config, last: int) -> int:
     with RunState(config) as state:
         state.refuse_other_files(inputs.fingerprints())
         if state.finished_rounds() >= last:
-            say(f"run {config.name} has finished round {last} already, there is nothing to do; next: make round ITER={last + 1}")
-            return 0
+            say(f"run {config.name} has finished round {last} already, there is nothing to do")
+            return
         say(f"run {config.name}: starting Ray and the rollout workers")
         from actors.fleet import rollout_fleets
 
@@ -89,7 +100,6 @@ def run(config: Config, last: int) -> int:
 
             with open_run(config, inputs, state, fleets) as opened:
                 run_rounds(opened, last)
-    return 0
 
 
 if __name__ == "__main__":

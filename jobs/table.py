@@ -48,10 +48,10 @@ VARIANTS = (
 )
 # What might help where many rounds go wrong.
 OPTIONS = (
-    Variant("validity-vote", 4, ("reward.scorers=[triangular,repetition,validity]",), range(1)),
-    Variant("memory", 4, ("reward.scorers=[triangular,repetition,memory]",), range(1)),
-    Variant("narrow-filter", 4, ("curriculum.delta=0.15",), range(1)),
-    Variant("replay", 4, ("curriculum.replay=2",), range(1)),
+    Variant("validity-vote", 6, ("reward.scorers=[triangular,repetition,validity]",), range(3)),
+    Variant("memory", 6, ("reward.scorers=[triangular,repetition,memory]",), range(3)),
+    Variant("narrow-filter", 6, ("curriculum.delta=0.15",), range(3)),
+    Variant("replay", 6, ("curriculum.replay=2",), range(3)),
 )
 
 
@@ -165,7 +165,7 @@ def end(lane: subprocess.Popen) -> None:
 
 def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m jobs.table", description="Compare variants of R-Zero on the tiny base.")
-    parser.add_argument("--options", action="store_true", help="the options that might help over many rounds, one seed each")
+    parser.add_argument("--options", action="store_true", help="the options that might help over many rounds")
     parser.add_argument("--seeds", type=int, default=None, metavar="N", help="seeds 0 to N-1 for every variant")
     parser.add_argument("--collect", action="store_true", help="run nothing: write the results of the runs there are")
     parser.add_argument("--lane", type=int, help=argparse.SUPPRESS)

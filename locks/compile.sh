@@ -12,5 +12,6 @@ if [ -n "$links" ]; then cpu="--find-links $links"; else cpu="--torch-backend cp
 # shellcheck disable=SC2086  # two words on purpose
 compile cpu --extra cpu --extra dev $cpu
 compile gpu --extra gpu --extra dev
+# What a CPU and a GPU have in different versions stays as it is.
 # shellcheck disable=SC2086
-compile dashboard --extra dashboard --constraints locks/cpu.txt $cpu
+compile dashboard --extra dashboard --constraints locks/cpu.txt --no-emit-package torch --no-emit-package setuptools $cpu

@@ -1,4 +1,4 @@
-"""The Challenger's task: write questions that the frozen Solver gets right about half the time."""
+"""The Challenger's task: write questions on which the frozen Solver agrees with itself half the time."""
 
 from collections.abc import Iterator
 

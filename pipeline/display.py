@@ -60,7 +60,6 @@ class RoundSummary:
     examples: Sequence[Example | tuple[str, float, str, str | None]]
     seconds: Mapping[str, float]
     paths: Mapping[str, str]
-    next_command: str
 
 
 def printable(text: str, width: int) -> str:
@@ -170,7 +169,6 @@ def round_summary(summary: RoundSummary) -> None:
         console.print(_example_table(summary.examples), "")
     for name, path in summary.paths.items():
         console.print(Text.assemble((f"{name:<12}", "dim"), printable(path, 2000)), soft_wrap=True)
-    console.print(Text.assemble(("next        ", "dim"), (summary.next_command, "bold")), soft_wrap=True)
 
 
 def _table(title: str) -> Table:
@@ -200,10 +198,10 @@ def _change(before: float | None, after: float | None) -> Text:
 
 
 def _facts(summary: RoundSummary) -> Table:
-    kept, answered = summary.questions_kept, summary.questions_answered
+    written, kept = summary.questions_written, summary.questions_kept
     questions = (
-        f"{summary.questions_written} written, {summary.questions_wellformed} well-formed, {answered} answered, {kept} kept"
-        + (f" ({kept / answered:.0%})" if answered else "")
+        f"{written} written, {summary.questions_wellformed} well-formed, {summary.questions_answered} answered, "
+        f"{kept} kept ({kept / written:.0%})"
     )
     accuracy = summary.label_accuracy
     labels = "not known (no oracle)" if accuracy is None else f"{accuracy:.0%} of the kept pseudo-labels are right"

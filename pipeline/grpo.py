@@ -21,7 +21,7 @@ RATIO_BAND = (0.9, 1.1)
 def group_advantages(rewards: Tensor, *, scale: str = "group", baseline: str = "group", eps: float = 1e-6) -> Tensor:
     """How much better each response is than its peers: (r - mean) / (std + eps).
 
-    `baseline` names the peers whose mean is subtracted: the row of `rewards`, or the whole batch where all prompts are one.
+    `baseline` names the peers whose mean is subtracted: the row of `rewards`, or the whole batch.
     `scale` names what the standard deviation (Bessel-corrected) is taken over: "group" is those same peers, "batch" all rewards;
     "none" does not divide. A batch-wide baseline makes the batch one group, so that equal rewards in a row are no zero divisor.
 

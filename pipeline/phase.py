@@ -46,7 +46,7 @@ MISMATCH_LIMIT = {"float32": 1e-4, "bfloat16": 0.1}
 
 
 def grpo_phase(run: Run, round_: int, task: Task) -> None:
-    """Trains a role for its number of steps, from its last weights or, after an interruption, from the last finished step."""
+    """Trains a role for its number of steps, from its last weights or, after an interruption, from the last checkpoint."""
     config, stage = run.config, run.state.stage(round_, task.role)
     settings = getattr(config, task.role)
     folder = run.state.round_folder(round_) / task.role

@@ -28,7 +28,8 @@ class QuestionBatch:
     """
 
     questions: tuple[str | None, ...]
-    votes: tuple[Vote, ...]  # of the frozen Solver
+    answers: tuple[tuple[str | None, ...], ...]  # of the frozen Solver to each, as they stood in the box; None without one
+    votes: tuple[Vote, ...]  # on these answers
     clusters: tuple[int, ...]  # label within the batch
     invalid: tuple[float, ...]  # share of the Solver's verdicts that call the question ill-posed; zeros where it was not asked
     earlier: tuple[str, ...]  # questions of the run's earlier steps and rounds

@@ -39,6 +39,8 @@ FREE_SETTINGS = (
     "runs_dir",
     "reward.workers",
     "learner.checkpoint_every",
+    "learner.gradient_checkpointing",
+    "learner.micro_batch_tokens",
 )
 BINDING_SETTINGS = ("rollout.ahead",)  # all the same
 

@@ -78,7 +78,6 @@ def summarise(run: Run, round_: int) -> RoundSummary:
             "manifest": str(run.state.path),
             "report": str(run.state.folder / REPORT),
         },
-        next_command=next_command(run, round_),
     )
 
 
@@ -92,13 +91,3 @@ def examples(run: Run, round_: int) -> list[Example]:
     picked = [kept[index * len(kept) // EXAMPLES] for index in range(min(EXAMPLES, len(kept)))]
     truths = true_answers(run, [row["question"] for row in picked]) or [None] * len(picked)
     return [Example(row["question"], row["p_hat"], row["majority"], truth) for row, truth in zip(picked, truths, strict=True)]
-
-
-def next_command(run: Run, round_: int) -> str:
-    """What to type to go on with this run."""
-    config = run.config
-    words = [f"make round ITER={round_ + 1}"]
-    words += [f"PROFILE={config.profile}"] * (config.profile != "tiny")
-    words += [f"NAME={config.name}"] * (config.name != config.profile)
-    words += [f"SEED={config.seed}"] * (config.seed != 0)
-    return " ".join(words)

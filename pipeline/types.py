@@ -94,7 +94,7 @@ NO_VOTE = Vote(None, 0, 0)  # on what is no question
 
 @dataclass(frozen=True, slots=True)
 class ScoredQuestion:
-    """A question with the vote of the frozen Solver: a row of the curriculum's and the Challenger's tables.
+    """A question with the vote of the frozen Solver: a row of the Challenger's tables.
 
     `question` is None for a malformed response. `answers` are the boxed answers (None where there is none).
     """

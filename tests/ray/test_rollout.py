@@ -135,22 +135,27 @@ def test_greedy_takes_the_likeliest_token(fleet: RolloutFleet) -> None:
     assert len({sample.token_ids for sample in group}) == 1
 
 
-# One that hangs does not take the next weights in time; one that dies does so with chunks still to draw.
-@pytest.mark.parametrize("fate", [signal.SIGKILL, signal.SIGSTOP])
-def test_an_engine_that_fails_is_replaced_and_draws_the_same(fleet: RolloutFleet, fate: signal.Signals) -> None:
-    model = policy(shaken(0.01), f"before-{fate.name}")
+@pytest.mark.parametrize(
+    ("fate", "drawing"), [(signal.SIGKILL, True), (signal.SIGSTOP, True), (signal.SIGSTOP, False)], ids=["dies", "hangs", "hung"]
+)
+def test_an_engine_that_fails_is_replaced_and_draws_the_same(
+    fleet: RolloutFleet, fate: signal.Signals, drawing: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With chunks still to draw, or before it is to take on the next weights."""
+    model = policy(shaken(0.01), f"before-{fate.name}-{drawing}")
     fleet.take_counts()
     undisturbed = fleet.sample(requests(20), model, SAMPLING)
     (process,) = [process for process in psutil.process_iter(["cmdline"]) if is_rollout_worker(process)]
-    if fate == signal.SIGKILL:
+    if drawing:
+        monkeypatch.setattr("actors.fleet.STALLED_S", 10)
         arriving = fleet.stream(requests(20), model, SAMPLING)
         first = next(arriving)
-        process.kill()
+        process.send_signal(fate)
         again = dict([first, *arriving])
         assert len(again) == 20
     else:
-        process.suspend()
-        again = dict(fleet.stream(requests(20), Policy(f"after-{fate.name}", model.weights), SAMPLING))
+        process.send_signal(fate)
+        again = dict(fleet.stream(requests(20), Policy("after-hanging", model.weights), SAMPLING))
     assert fleet.take_counts()["replaced"] == 1
     assert [[as_drawn(sample) for sample in again[place]] for place in range(20)] == [
         [as_drawn(sample) for sample in group] for group in undisturbed

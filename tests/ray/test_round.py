@@ -163,6 +163,7 @@ def test_a_round_with_adapters_two_updates_a_batch_and_other_scorers(tmp_path: P
     mine = tmp_path / "mine.py"
     mine.write_text(
         "def mine(batch, rewards):\n"
+        "    assert [len(answers) for answers in batch.answers] == [vote.total for vote in batch.votes]\n"
         "    open(__file__ + '.earlier', 'a').writelines(question + chr(10) for question in batch.earlier)\n"
         "    return [reward / 2 for reward in rewards]\n"
     )

@@ -27,7 +27,6 @@ SUMMARY = RoundSummary(
     examples=[Example("What is 2 + 3?", 0.5, "5", "5"), Example(HOSTILE, 0.7, HOSTILE, None)],
     seconds={"sampling": 181.0, "learning": 70.4, "start-up": 3700.0},
     paths={"curriculum": "runs/tiny/" + "deep/" * 30 + "curriculum.parquet"},
-    next_command="make round ITER=3",
 )
 
 
@@ -124,12 +123,11 @@ def test_summary_says_what_changed(shown: Callable[[], str]) -> None:
     ]
     gsm8k = next(line for line in text.splitlines() if line.startswith("gsm8k"))
     assert gsm8k.split() == ["gsm8k", "-", "?->25.0", "-"]
-    assert "384 written, 371 well-formed, 370 answered, 122 kept (33%)" in text
+    assert "384 written, 371 well-formed, 370 answered, 122 kept (32%)" in text
     assert "87% of the kept pseudo-labels are right" in text
     assert "0.70 -> 0.65" in text
     assert "1:05:51: start-up 1:01:40, sampling 3:01, learning 1:10" in text
     assert "What is 2 + 3?" in text
-    assert "make round ITER=3" in text
 
 
 def test_summary_fits_80_columns_except_for_paths_which_stay_whole(shown: Callable[[], str]) -> None:

@@ -50,6 +50,7 @@ def make_batch(
     ]
     return QuestionBatch(
         questions=tuple(asked),
+        answers=tuple(("7",) * vote.count + (None,) * (vote.total - vote.count) for vote in votes),
         votes=tuple(votes),
         clusters=tuple(question_clusters(asked)),
         invalid=tuple(invalid or [0.0] * len(asked)),
