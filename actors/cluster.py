@@ -6,6 +6,7 @@ import secrets
 import shutil
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -46,11 +47,20 @@ def prepare_environment() -> None:
         raise RuntimeError("prepare_environment() was called after ray had been imported, which is too late for its settings")
     remove_orphans()
     folder = Path(tempfile.mkdtemp(prefix=f"{FOLDER_PREFIX}{os.getpid()}-"))  # short: a Unix socket's path ends at 107 characters
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    atexit.register(remove_cluster_folder, folder)
     token_path = folder / "token"
     token_path.touch(mode=0o600)
     token_path.write_text(secrets.token_hex(32))
     os.environ.update(loopback_environment(token_path))
+
+
+def remove_cluster_folder(folder: Path) -> None:
+    """Removes the folder, into which Ray's last processes may still be writing as they end."""
+    for _ in range(50):
+        shutil.rmtree(folder, ignore_errors=True)
+        if not folder.exists():
+            break
+        time.sleep(0.1)
 
 
 def remove_orphans() -> None:

@@ -133,7 +133,7 @@ class RolloutFleet:
         `STALLED_S`, the engines that are at work are killed.
 
         Raises:
-            RolloutError: several engines died in a row with nothing finished in between.
+            RolloutError: engines died several times in a row with nothing finished in between.
         """
         self.load(policy)
         clock = time.monotonic()
@@ -160,10 +160,11 @@ class RolloutFleet:
             except RayActorError as error:
                 deaths += 1
                 if deaths >= MOST_DEATHS_IN_A_ROW:
-                    raise RolloutError(f"{deaths} rollout workers died in a row, the last of: {error}") from error
-                lost = [other for other, (dead, _) in running.items() if dead == worker]
-                waiting.extendleft(running.pop(other)[1] for other in lost)
-                self._replace(worker)
+                    raise RolloutError(f"rollout workers died {deaths} times in a row, the last of: {error}") from error
+                for dead in {worker, *self._failed(self._workers)}:  # a node takes all of its engines with it
+                    lost = [call for call, (busy, _) in running.items() if busy == dead]
+                    waiting.extendleft(running.pop(call)[1] for call in lost)
+                    self._replace(dead)
                 self.load(policy)
             else:
                 deaths = 0

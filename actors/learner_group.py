@@ -22,7 +22,7 @@ MAX_SKIPPED = 3
 START_TIMEOUT = 300
 
 # When a rank fails, the others' collectives fail too: seconds to wait for the cause among the consequences.
-CAUSE_WAIT = 5
+CAUSE_WAIT = 10
 
 # Metrics that the ranks report as sums over tokens and the driver as means.
 TOKEN_MEANS = ("kl", "clip_fraction", "entropy", "mismatch_kl", "mismatch_mean", "ratio_outside", "importance_mean")
@@ -46,12 +46,12 @@ class PresentWeights:
         A worker that dies meanwhile is passed over; one that takes more than `rollout.transfer_timeout_s` is killed.
 
         Raises:
-            LearnerError: the learner has gone on since, or the transfer failed or took twice `rollout.transfer_timeout_s`.
+            LearnerError: the learner has gone on since, or the transfer failed or took three times `rollout.transfer_timeout_s`.
         """
         if self.updates != self.group._updates:
             raise LearnerError("the learner has been updated since these weights were asked for, and has them no longer")
-        # Twice, so that the learner outlives a worker that hangs.
-        return self.group._call("send", list(engines), timeout=2 * self.group.config.rollout.transfer_timeout_s)[0]
+        # So that the learner outlives a worker that hangs as the two connect, and one that hangs after that.
+        return self.group._call("send", list(engines), timeout=3 * self.group.config.rollout.transfer_timeout_s)[0]
 
 
 class LearnerGroup:

@@ -5,6 +5,7 @@ import multiprocessing
 import tempfile
 import warnings
 from collections.abc import Iterable
+from concurrent.futures import ProcessPoolExecutor
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -49,8 +50,8 @@ def logprob_peak(chunked: bool, tokens: int = 1024, vocabulary: int = 150_000, h
 
 
 def in_new_process(function: Any, *arguments: Any) -> Any:
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(function, arguments)
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(function, *arguments).result()
 
 
 def bench_peak(tokens: int = 1024, vocabulary: int = 150_000) -> None:

@@ -13,6 +13,7 @@ import fcntl
 import json
 import os
 import shutil
+import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -135,17 +136,25 @@ class RunState:
         self.folder = Path(config.runs_dir).absolute() / config.name
         self.folder.mkdir(parents=True, exist_ok=True)
         self._lock = (self.folder / ".lock").open("w")
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
+        if not self._locked():
             raise ConfigError(
                 f"name={config.name}: another process is working on {self.folder}. Wait for it, or use another name."
-            ) from error
+            )
         try:
             self.data = self._data(config)
         except BaseException:
             self._lock.close()
             raise
+
+    def _locked(self) -> bool:
+        """Takes the lock. Who only looks whether a run is in use (`runs.in_use`) holds it for a moment, too."""
+        for _ in range(10):
+            try:
+                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return True
+            except BlockingIOError:
+                time.sleep(0.1)
+        return False
 
     def _data(self, config: Config) -> dict[str, Any]:
         """The manifest as it is, or a new one."""

@@ -4,6 +4,7 @@ import os
 import shutil
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -68,6 +69,14 @@ class Tampered:
         return replace(checksums, of=checksums.of | {"model.norm.weight": 0})
 
 
+def kill(actor: Any) -> None:
+    """Kills an actor and waits until Ray knows that it is dead."""
+    ray.kill(actor)
+    with suppress(RayActorError):
+        while True:
+            ray.get(actor.ready.remote())
+
+
 def draw(fleet: RolloutFleet, learner: LearnerGroup, policy: Policy) -> list[Sample]:
     """Samples whose log-probabilities are those that the learner has for them."""
     samples = [sample for group in fleet.sample(REQUESTS, policy, SAMPLING) for sample in group]
@@ -86,7 +95,7 @@ def test_engines_take_on_the_learners_present_weights(
     drawn = draw(fleet, learner, first)
 
     # One that takes a dead one's place gets the same, from the learner again.
-    ray.kill(fleet._workers[0])
+    kill(fleet._workers[0])
     assert draw(fleet, learner, first) == drawn
     assert fleet.take_counts()["replaced"] == 1
 
@@ -126,8 +135,9 @@ def test_an_update_in_bfloat16_reaches_the_engine(ray_cluster: None, other: Path
     learner.update(TrainingBatch(tuple(drawn[:8]), (1.0, -1.0) * 4))
     second = [sample for group in fleet.sample(REQUESTS, Policy("second", learner.weights()), SAMPLING) for sample in group]
     assert second[0].logprobs != drawn[0].logprobs
-    sampled = torch.tensor([sample.logprobs for sample in second])
-    assert (sampled - torch.tensor(learner.logprobs(second))).abs().mean() < 0.1
+    sampled = torch.tensor([value for sample in second for value in sample.logprobs])
+    learned = torch.tensor([value for values in learner.logprobs(second) for value in values])
+    assert (sampled - learned).abs().mean() < 0.1
     fleet.shutdown()
     learner.shutdown()
 

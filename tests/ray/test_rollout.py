@@ -24,7 +24,7 @@ from pipeline.types import Policy, Request, Sample
 BASE = str(ROOT / "assets" / "tiny-base")
 SAMPLING = SamplingConfig(max_tokens=24)
 # Chunks of 16: 20 requests of two make several.
-CONFIG = Config(rollout=RolloutConfig(chunk=16, kv_cache_mb=64, transfer_timeout_s=10))
+CONFIG = Config(rollout=RolloutConfig(chunk=16, kv_cache_mb=64, transfer_timeout_s=20))
 
 
 @pytest.fixture(scope="module")
@@ -147,7 +147,7 @@ def test_an_engine_that_fails_is_replaced_and_draws_the_same(
     undisturbed = fleet.sample(requests(20), model, SAMPLING)
     (process,) = [process for process in psutil.process_iter(["cmdline"]) if is_rollout_worker(process)]
     if drawing:
-        monkeypatch.setattr("actors.fleet.STALLED_S", 10)
+        monkeypatch.setattr("actors.fleet.STALLED_S", 20)
         arriving = fleet.stream(requests(20), model, SAMPLING)
         first = next(arriving)
         process.send_signal(fate)

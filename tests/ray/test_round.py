@@ -2,7 +2,6 @@
 
 import json
 import os
-import signal
 import sqlite3
 import subprocess
 import sys
@@ -16,6 +15,8 @@ import pytest
 from transformers import AutoModelForCausalLM
 
 from actors.cluster import FOLDER_PREFIX, ROOT
+
+pytestmark = pytest.mark.timeout(3600)  # several runs a test; `ended` and the like bound each of them
 
 SMALL = [
     "challenger.steps=2",
@@ -46,8 +47,16 @@ def start(folder: Path, *more: str) -> subprocess.Popen[str]:
     return subprocess.Popen(command, cwd=ROOT, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
 
 
+def ended(process: subprocess.Popen[str]) -> str:
+    """Waits for the end of a run, which in a quarter of an hour is its end in any case; its output."""
+    try:
+        return process.communicate(timeout=900)[0]
+    finally:
+        process.kill()
+
+
 def finish(process: subprocess.Popen[str]) -> str:
-    output, _ = process.communicate(timeout=400)
+    output = ended(process)
     assert process.returncode == 0, output
     return output
 
@@ -79,7 +88,7 @@ def processes_of(pid: int) -> dict[int, str]:
     return {found_pid: name for found_pid, name in found.items() if not name.startswith(RAY_AGENTS)}
 
 
-def wait_until(condition, process: subprocess.Popen[str], seconds: float = 300) -> None:
+def wait_until(condition, process: subprocess.Popen[str], seconds: float = 900) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert process.poll() is None, f"ended too early:\n{process.stdout and process.stdout.read()}"
@@ -91,14 +100,22 @@ def kill_after(folder: Path, role: str, steps: int, *more: str) -> None:
     """Starts the run and kills its driver with SIGKILL when `role` has finished `steps` steps; waits for its processes to end."""
     process = start(folder, *more)
     path = folder / "small" / "manifest.json"
-    wait_until(
-        lambda: path.exists() and len(manifest(folder)["rounds"].get("1", {}).get(role, {}).get("metrics", [])) >= steps, process
-    )
-    os.kill(process.pid, signal.SIGKILL)
+    try:
+        wait_until(
+            lambda: path.exists() and len(manifest(folder)["rounds"].get("1", {}).get(role, {}).get("metrics", [])) >= steps,
+            process,
+        )
+    finally:
+        process.kill()
     process.communicate()
+    wait_until_gone(process.pid)
+
+
+def wait_until_gone(pid: int) -> None:
+    """Waits for the end of what the driver `pid` had started. Ray kills its processes, and does not wait for them."""
     deadline = time.monotonic() + 60
-    while left := processes_of(process.pid):
-        assert time.monotonic() < deadline, f"processes of a killed run are still there: {left}"
+    while left := processes_of(pid):
+        assert time.monotonic() < deadline, f"processes of a run that has ended are still there: {left}"
         time.sleep(0.2)  # polls, as above
 
 
@@ -107,7 +124,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     folder = tmp_path_factory.mktemp("undisturbed")
     process = start(folder)
     output = finish(process)
-    assert processes_of(process.pid) == {}
+    wait_until_gone(process.pid)
     assert not list(Path(tempfile.gettempdir()).glob(f"{FOLDER_PREFIX}{process.pid}-*"))
     return folder, output
 
@@ -197,7 +214,7 @@ def test_a_scorer_that_fails_stops_the_run_with_its_name_and_line(tmp_path: Path
     mine = tmp_path / "mine.py"
     mine.write_text("def mine(batch, rewards):\n    return [question.answer for question in batch.questions]\n")
     process = start(tmp_path, f"reward.scorers=[triangular,{mine}:mine]", "evaluation.benchmarks.heldout.samples=0")
-    output, _ = process.communicate(timeout=400)
+    output = ended(process)
     assert process.returncode == 1
     assert output.splitlines()[-1].startswith("error: scorer mine: AttributeError")
     assert output.splitlines()[-1].endswith("mine.py, line 2)")
@@ -208,11 +225,13 @@ def test_a_batch_sampled_ahead_is_one_update_stale_and_outlives_a_kill(tmp_path:
     ahead = ["rollout.ahead=1", "challenger.steps=1", "solver.steps=3", "evaluation.benchmarks.heldout.samples=0"]
     kill_after(tmp_path, "solver", 1, *ahead)
     run = tmp_path / "small"
-    waiting = pq.read_table(run / manifest(tmp_path)["rounds"]["1"]["solver"]["ahead"]).drop(["reward"])
+    stage = manifest(tmp_path)["rounds"]["1"]["solver"]
+    next_step = len(stage["metrics"])  # 0 is the first; the kill may have come a step late
+    waiting = pq.read_table(run / stage["ahead"]).drop(["reward"])
     finish(start(tmp_path, *ahead))
     batches = [pq.read_table(run / "round-1" / "solver" / f"samples-{step:04d}.parquet") for step in (1, 2, 3)]
     assert [set(batch["version"].to_pylist()) for batch in batches] == [{"solver-r1-s0"}, {"solver-r1-s0"}, {"solver-r1-s1"}]
-    assert batches[1].drop(["reward"]).equals(waiting)
+    assert batches[next_step].drop(["reward"]).equals(waiting)
     fresh, *stale = (step.get("mismatch_mean", 0.0) for step in manifest(tmp_path)["rounds"]["1"]["solver"]["metrics"])
     assert fresh < 1e-4
     assert max(stale) > 1e-3  # corrected for, not refused
@@ -221,7 +240,7 @@ def test_a_batch_sampled_ahead_is_one_update_stale_and_outlives_a_kill(tmp_path:
 
 def test_a_wrong_setting_stops_before_anything_is_made(tmp_path: Path) -> None:
     process = start(tmp_path, "model.path=nowhere/at/all")
-    output, _ = process.communicate(timeout=120)
+    output = ended(process)
     assert process.returncode == 2
     assert output.startswith("error: model.path=nowhere/at/all: no such folder")
     assert "Traceback" not in output

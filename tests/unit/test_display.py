@@ -77,7 +77,8 @@ def test_say_prints_one_plain_line_that_is_not_wrapped(shown: Callable[[], str])
     assert shown().count("\n") == 1
 
 
-def test_progress_off_a_terminal_is_a_plain_line_a_step(shown: Callable[[], str]) -> None:
+def test_progress_off_a_terminal_is_a_plain_line_a_step(shown: Callable[[], str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(display.time, "monotonic", lambda: 100.0)
     with PhaseProgress(round=1, name="challenger", total=5, done=3) as progress:
         progress.update(4, reward=0.4213, p_hat=0.63, tokens_per_s=5812)
         progress.update(5, reward=0.5)

@@ -1,5 +1,6 @@
 """The report: what it says, that it holds for a run in any state, and that what a model wrote stays text."""
 
+import os
 import re
 from collections import Counter
 from html.parser import HTMLParser
@@ -135,7 +136,8 @@ def test_places_on_a_chart() -> None:
 
 def test_the_command_takes_the_run_that_was_written_last(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for name in ("older", "newer"):
-        write_run(made_config(tmp_path, name), 1)
+        folder = write_run(made_config(tmp_path, name), 1)
+        os.utime(folder / "manifest.json", (0, 1000 if name == "newer" else 0))
     assert main(["--runs-dir", str(tmp_path)]) == 0
     assert (tmp_path / "newer" / "report.html").stat().st_size > 10_000
     assert main(["--runs-dir", str(tmp_path), "--name", "absent"]) == 2
