@@ -1,10 +1,10 @@
 r"""Equivalence of answers by math-verify, in processes that can be killed.
 
 An answer is model output, and some of it hangs or blows up any symbolic parser (`9^{9^{9^9}}`). So math-verify runs in
-children, one comparison at a time; a child that has not replied by the parent's deadline gets SIGKILL and is replaced
-while its neighbours go on. Each child is forked from a warm process of its own, so that a replacement takes milliseconds,
-not the seconds that importing SymPy takes. No alarm signals, no threads. What a child may do, and what is not covered,
-`actors/sandbox_child.py` tells.
+children, one comparison at a time. A child may use so much CPU time for it, which does not depend on what else the machine
+is doing, as time on a clock would; then the kernel ends it, and it is replaced while its neighbours go on. Each child is
+forked from a warm process of its own, so that a replacement takes milliseconds, not the seconds that importing SymPy takes.
+No signal handlers, no threads. What a child may do, and what is not covered, `actors/sandbox_child.py` tells.
 """
 
 import json
@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Self, TypeVar
 
-from actors.sandbox_child import EQUAL, READY
+from actors.sandbox_child import DIFFERENT, EQUAL, LATE, READY
 from pipeline.types import Vote
 from pipeline.votes import compare, majority
 
@@ -30,6 +30,7 @@ T = TypeVar("T")
 _Outcome = Literal["equal", "different", "died", "killed"]
 
 _START_S = 120.0  # importing SymPy takes 2 s; a machine sixty times slower than that is broken
+_CLOCK_TO_CPU = 20  # a child that takes so many times its CPU time on the clock is waiting for something, and gets SIGKILL
 _ROOT = str(Path(__file__).resolve().parents[1])
 
 
@@ -41,7 +42,7 @@ _HEAVY = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class _Request:
-    """Two answers to compare within `share` of the time-out."""
+    """Two answers to compare within `share` of the limit."""
 
     a: str
     b: str
@@ -54,7 +55,7 @@ _Task = Generator[_Request, bool | None, T]
 class AnswerSandbox:
     r"""A pool of `workers` killable processes that compare answers: what a `\boxed{}` held, None where there was none.
 
-    `timeout_s` bounds one comparison, in seconds of wall clock; `memory_mb` bounds a child's address space, in MiB. Use it
+    `timeout_s` bounds one comparison, in seconds of CPU time; `memory_mb` bounds a child's address space, in MiB. Use it
     as a context manager, or call `close`.
 
     >>> with AnswerSandbox() as sandbox:
@@ -98,7 +99,7 @@ class AnswerSandbox:
 
     def stats(self) -> dict[str, float]:
         """Counts since the last call: undecided pairs, pairs put to `verify` (both ways round is one), answers probed,
-        children killed at the deadline, and children that died (out of memory, a crash). What was found out is forgotten."""
+        children killed at the limit, and children that died (out of memory, a crash). What was found out is forgotten."""
         counts = {name: float(self._counts[name]) for name in ("undecided", "verify_calls", "probes", "killed", "died")}
         self._counts.clear()
         self._judge = _Judge(self._counts)
@@ -188,7 +189,7 @@ class _Worker:
 
     def _start(self) -> None:
         code = "import sys; sys.path.insert(0, sys.argv[1]); from actors.sandbox_child import nursery; nursery(*sys.argv[2:])"
-        settings = (self._request_in, self._reply_out, self._timeout_s, self._memory_mb, self._generation)
+        settings = (self._request_in, self._reply_out, self._memory_mb, self._generation)
         # Hash randomisation would let the order of a set, and with it a verdict, differ from run to run.
         environment = {"PYTHONHASHSEED": "0", "LD_LIBRARY_PATH": os.environ.get("LD_LIBRARY_PATH", "")}
         self._process = subprocess.Popen(
@@ -221,8 +222,9 @@ class _Worker:
     def _send(self, request: _Request) -> None:
         # At most 2 x 1000 characters of 12 bytes: less than a pipe holds, so this never blocks.
         self._sequence = (self._sequence + 1) % 256
-        os.write(self._request_out, json.dumps([self._sequence, request.a, request.b]).encode() + b"\n")
-        self.deadline = time.monotonic() + self._timeout_s * request.share
+        cpu_s = self._timeout_s * request.share
+        os.write(self._request_out, json.dumps([self._sequence, cpu_s, request.a, request.b]).encode() + b"\n")
+        self.deadline = time.monotonic() + _CLOCK_TO_CPU * cpu_s
 
     def step(self, readable: bool) -> _Outcome | None:
         """Take what has happened since the last step; the outcome of the request, once there is one."""
@@ -230,7 +232,10 @@ class _Worker:
             kind, number = os.read(self.replies, 2)
             if kind == READY and number == self._generation % 256:
                 return self._greeted()
-            if kind != READY and number == self._sequence and self._ready and self._request is not None:
+            if kind == LATE and number == self._generation % 256 and self._ready and self._request is not None:
+                self._await_child()
+                return self._finish("killed")
+            if kind in (EQUAL, DIFFERENT) and number == self._sequence and self._ready and self._request is not None:
                 return self._finish("equal" if kind == EQUAL else "different")
         if self._process.poll() is not None:
             return self._replace_nursery()

@@ -1,6 +1,6 @@
 """The process that runs math-verify on model output: started, asked and killed by `actors/sandbox.py`.
 
-What a child may do is cut down before it reads anything: address space, CPU time and open files by rlimit, no file
+What a child may do is cut down before it reads anything: address space and open files by rlimit, CPU time by a timer, no file
 written, no core dumped, no environment handed down, an empty network namespace where the kernel lets it have one, and an
 audit hook that refuses sockets, processes and every file outside Python's own folders. It dies with its parent.
 Not covered: system calls are not filtered (no seccomp), the audit hook binds Python code and not a bug in native code, and
@@ -11,22 +11,20 @@ error, reads as "different".
 import ctypes
 import json
 import logging
-import math
 import os
 import re
 import resource
 import select
 import signal
 import sys
-import time
 import warnings
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, NoReturn
 
 # Every message of a child is two bytes, so that a pipe delivers it whole: one of these, and a number modulo 256, which is the
-# request's for a verdict and for READY the generation of the child that is.
-EQUAL, DIFFERENT, READY = 0, 1, 2
+# request's for a verdict, and for READY and LATE the generation of the child that is, or was ended at its limit of CPU time.
+EQUAL, DIFFERENT, READY, LATE = 0, 1, 2, 3
 
 _CLONE_NEWUSER, _CLONE_NEWNET, _PR_SET_PDEATHSIG, _PR_SET_NO_NEW_PRIVS = 0x10000000, 0x40000000, 1, 38
 # Compared once before any answer is: imports and parser tables that every child then has from its birth.
@@ -36,7 +34,7 @@ _WARM_UP = (
 )  # fmt: skip
 
 
-def nursery(request_fd: str, reply_fd: str, timeout_s: str, memory_mb: str, generation: str) -> NoReturn:
+def nursery(request_fd: str, reply_fd: str, memory_mb: str, generation: str) -> NoReturn:
     """Import math-verify once, then keep one child of this process alive: killed when the parent says so, then replaced.
 
     Reads no answer itself. Ends, with its child, when the parent does.
@@ -59,14 +57,16 @@ def nursery(request_fd: str, reply_fd: str, timeout_s: str, memory_mb: str, gene
             if os.getppid() != own_pid:
                 os._exit(0)
             os.close(alive)
-            _serve(same, int(request_fd), int(reply_fd), float(timeout_s), int(memory_mb), born)
+            _serve(same, int(request_fd), int(reply_fd), int(memory_mb), born)
         os.close(held_by_child)
         readable, _, _ = select.select([0, alive], [], [])
         command = os.read(0, 1) if 0 in readable else b"-"
-        born += command == b"k"
         os.kill(pid, signal.SIGKILL)  # not reaped yet, so this is our child and no other
-        os.waitpid(pid, 0)
+        _, status = os.waitpid(pid, 0)
         os.close(alive)
+        if os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGPROF:
+            os.write(int(reply_fd), bytes([LATE, born % 256]))
+        born += command == b"k"
         if not command:
             os._exit(0)
 
@@ -91,9 +91,7 @@ def _load_math_verify() -> Callable[[str, str], bool]:
     return same
 
 
-def _serve(
-    same: Callable[[str, str], bool], request_fd: int, reply_fd: int, timeout_s: float, memory_mb: int, generation: int
-) -> NoReturn:
+def _serve(same: Callable[[str, str], bool], request_fd: int, reply_fd: int, memory_mb: int, generation: int) -> NoReturn:
     """A child's life: give up every right, greet, then one reply for one request until killed."""
     memory = memory_mb << 20
     null = os.open(os.devnull, os.O_RDWR)
@@ -112,10 +110,10 @@ def _serve(
     sys.addaudithook(_refuse)
     os.write(reply_fd, bytes([READY, generation % 256]))
     for line in requests:
-        cpu_s = math.ceil(time.process_time() + timeout_s) + 1
-        resource.setrlimit(resource.RLIMIT_CPU, (cpu_s, resource.RLIM_INFINITY))
-        number, a, b = json.loads(line)
+        number, cpu_s, a, b = json.loads(line)
+        signal.setitimer(signal.ITIMER_PROF, cpu_s)  # at whose end SIGPROF, which has no handler, ends the process
         equal = same(a, b)  # whatever it raises ends the child, which the parent counts
+        signal.setitimer(signal.ITIMER_PROF, 0)
         # math-verify swallows errors, MemoryError among them: near the limit its verdict means nothing.
         if _peak_memory(status) > 0.8 * memory:
             os._exit(1)

@@ -51,7 +51,7 @@ class RewardConfig:
     )
     samples: int = setting(10, "Solver answers per question that the vote is taken over (m)", low=2)
     workers: int = setting(2, "sandboxed math-verify processes", low=1)
-    timeout_s: float = setting(2.0, "seconds one equivalence check may take before its process is killed", low=0.05)
+    timeout_s: float = setting(2.0, "CPU seconds one equivalence check may take before its process is killed", low=0.05)
     memory_mb: int = setting(1024, "address-space limit of a sandboxed process, MiB", low=256)
 
 

@@ -6,7 +6,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from itertools import permutations
 from pathlib import Path
@@ -84,7 +83,7 @@ def test_an_answer_that_hangs_costs_its_own_pairs_alone(sandbox: AnswerSandbox) 
     assert sandbox.stats()["killed"] == 0
 
 
-def test_the_hostile_corpus_ends_in_time_with_every_honest_vote_right() -> None:
+def test_the_hostile_corpus_ends_with_every_honest_vote_right() -> None:
     assert len(set(HOSTILE)) == len(HOSTILE) >= 300
     rng = random.Random(0)
     honest = [
@@ -99,12 +98,10 @@ def test_the_hostile_corpus_ends_in_time_with_every_honest_vote_right() -> None:
         answers: list[str | None] = [*good, wrong, bad, None]
         rng.shuffle(answers)
         batch.append(answers)
-    with AnswerSandbox(workers=2, timeout_s=1.0) as sandbox:
+    with AnswerSandbox(workers=2, timeout_s=0.5) as sandbox:
         assert len(children(sandbox)) == 2
         sandbox.stats()
-        start = time.monotonic()
         votes = sandbox.votes(batch)
-        assert time.monotonic() - start < 300
         stats = sandbox.stats()
     for index, (vote, bad) in enumerate(zip(votes, HOSTILE, strict=True)):
         good = honest[index % len(honest)][0]
@@ -127,6 +124,16 @@ def test_memory_beyond_the_limit_ends_in_undecided() -> None:
         stats = sandbox.stats()
         assert (stats["died"], stats["killed"]) == (1, 0), "gone at once, not at the deadline"
         assert sandbox.equivalent("x+1", "1+x") is True
+
+
+def test_a_child_that_uses_no_time_at_all_is_killed_all_the_same() -> None:
+    with AnswerSandbox(workers=1, timeout_s=0.3) as sandbox:
+        (child,) = children(sandbox)
+        sandbox.stats()
+        child.suspend()
+        assert sandbox.equivalent("x+1", "1+x") is None
+        assert sandbox.equivalent("x+2", "2+x") is True
+        assert sandbox.stats()["killed"] == 1
 
 
 def test_children_and_nurseries_that_are_killed_are_replaced() -> None:
