@@ -51,7 +51,7 @@ OPTIONS = (
     Variant("validity-vote", 6, ("reward.scorers=[triangular,repetition,validity]",), range(3)),
     Variant("memory", 6, ("reward.scorers=[triangular,repetition,memory]",), range(3)),
     Variant("narrow-filter", 6, ("curriculum.delta=0.15",), range(3)),
-    Variant("replay", 6, ("curriculum.replay=2",), range(3)),
+    Variant("replay", 6, ("curriculum.replay=2",), range(5)),  # more seeds for the one that seems to help
 )
 
 
