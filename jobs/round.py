@@ -72,8 +72,9 @@ def main(arguments: Sequence[str]) -> int:
 
 def another_round(options: argparse.Namespace) -> str:
     """What to type for one round more, with all that this call was told. Ray sets RAY_ADDRESS inside a job."""
-    told = {"PROFILE": options.profile, "NAME": options.name, "SEED": options.seed, "SET": " ".join(options.set)}
-    words = [f"{name}={shlex.quote(str(value))}" for name, value in told.items() if value not in (None, "", "tiny")]
+    profile = options.profile if options.profile != "tiny" else None
+    told = {"PROFILE": profile, "NAME": options.name, "SEED": options.seed, "SET": " ".join(options.set)}
+    words = [f"{name}={shlex.quote(str(value))}" for name, value in told.items() if value not in (None, "")]
     return " ".join([f"make {'submit' if 'RAY_ADDRESS' in os.environ else 'round'} ITER={options.iter + 1}", *words])
 
 

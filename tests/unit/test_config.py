@@ -3,6 +3,7 @@
 import pytest
 
 from conf.load import ConfigError, help_text, load_config, profiles, settings
+from jobs.round import another_round, parse
 
 
 def test_defaults_and_overrides() -> None:
@@ -79,3 +80,21 @@ def test_help_names_every_setting() -> None:
     text = help_text()
     assert all(name.replace("lambda_", "lambda") in text for name, _ in settings())
     assert all(field.metadata["help"] for _, field in settings())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "address", "command"),
+    [
+        ("", None, "make round ITER=2"),
+        ("--iter 3 --seed 0", None, "make round ITER=4 SEED=0"),
+        ("--profile mine.yaml --name tiny", None, "make round ITER=2 PROFILE=mine.yaml NAME=tiny"),
+        ("--set a.b=1 c=[d,e]", None, "make round ITER=2 SET='a.b=1 c=[d,e]'"),
+        ("--profile qwen3-4b", "head:6379", "make submit ITER=2 PROFILE=qwen3-4b"),
+    ],
+)
+def test_the_command_for_another_round_says_all_that_this_one_was_told(
+    arguments: str, address: str | None, command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if address:
+        monkeypatch.setenv("RAY_ADDRESS", address)
+    assert another_round(parse(arguments.split(), "jobs.round")) == command
