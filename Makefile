@@ -55,9 +55,9 @@ lint: setup  ## ruff and mypy
 	@$(PY) -m ruff check . && $(PY) -m ruff format --check . && $(PY) -m mypy
 
 bench: setup  ## speed, as ratios against named peers in the same run
-	@$(PY) -m jobs.bench_reward
-	@$(PY) -m jobs.bench_learner
-	@$(PY) -m jobs.bench_rollout
+	@$(PY) -m jobs.bench.reward
+	@$(PY) -m jobs.bench.learner
+	@$(PY) -m jobs.bench.rollout
 
 table: setup  ## the paper's table in small, variants of R-Zero over five seeds and more (OPTIONS=1: what helps over many rounds)
 	@$(PY) -m jobs.table $(if $(OPTIONS),--options) $(if $(SEEDS),--seeds $(SEEDS))

@@ -93,7 +93,7 @@ def ray_cluster(config: Config) -> Iterator[None]:
         try:
             present = ray.cluster_resources().get("GPU", 0)
             if (wanted := gpus(config)) > present:  # a cluster may grow
-                from pipeline.display import say
+                from pipeline.observe.terminal import say
 
                 say(f"learner and engines reserve {wanted:g} GPUs; the cluster has {present:g} now, and the run waits for more")
             yield

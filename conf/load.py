@@ -20,16 +20,16 @@ class ConfigError(ValueError):
 
 
 def profiles() -> list[str]:
-    return sorted(path.stem for path in (ROOT / "conf").glob("*.yaml"))
+    return sorted(path.stem for path in (ROOT / "conf" / "profiles").glob("*.yaml"))
 
 
 def load_config(profile: str = "tiny", overrides: Sequence[str] = ()) -> Config:
-    """The profile conf/<profile>.yaml (or a path to a YAML file) with `key=value` overrides on top and its preset below.
+    """The profile conf/profiles/<profile>.yaml (or a path to a YAML file) with `key=value` overrides on top and its preset below.
 
     Raises:
         ConfigError: an unknown profile or setting, a value of the wrong type or out of range, or a path that leads nowhere.
     """
-    path = Path(profile) if profile.endswith((".yaml", ".yml")) else ROOT / "conf" / f"{profile}.yaml"
+    path = Path(profile) if profile.endswith((".yaml", ".yml")) else ROOT / "conf" / "profiles" / f"{profile}.yaml"
     if not path.is_file():
         raise ConfigError(f"PROFILE={profile}: no such profile. Valid: {', '.join(profiles())}, or a path to a .yaml file.")
     written = [(*leaf, str(path)) for leaf in read_yaml(path)]

@@ -167,7 +167,7 @@ class EvaluationConfig:
 
 @dataclass
 class Config:
-    """A whole run. See conf/*.yaml for the profiles."""
+    """A whole run. See conf/profiles/*.yaml for the profiles."""
 
     profile: str = setting("tiny", "profile this configuration came from")
     preset: str = setting(

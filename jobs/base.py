@@ -4,8 +4,7 @@
     python -m jobs.base --measure        # the table alone, for the model that is there
 
 The text shows two things: how to pose a problem in the question format, and how to solve one step by step, with slips
-(`pipeline/domain_write.py`, `pipeline/domain.py`). The same seed and number of steps give the same weights on one machine. The
-table at the end holds what R-Zero needs of a base: right about half the time when sampled, right more often when ten samples
+(`pipeline/domain/tiny/write.py`, `read.py`). The same seed and number of steps give the same weights on one machine. The table at the end holds what R-Zero needs of a base: right about half the time when sampled, right more often when ten samples
 vote, and able to pose what it can nearly solve.
 """
 
@@ -29,8 +28,9 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.utils import logging
 
 from jobs.base_measure import PROMPTS, Row, measure, table
-from pipeline import domain, domain_text
-from pipeline.domain_write import write
+from pipeline.domain.tiny import read as domain
+from pipeline.domain.tiny import words
+from pipeline.domain.tiny.write import write
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -63,7 +63,7 @@ def examples(rng: Random, count: int) -> list[tuple[list[Message], str]]:
     while len(out) < count:
         kind = rng.random()
         challenger = kind < CHALLENGER_SHARE
-        form = rng.choice(domain_text.FORMS if challenger else (*domain_text.FORMS, domain_text.TRANSFER_FORM))
+        form = rng.choice(words.FORMS if challenger else (*words.FORMS, words.TRANSFER_FORM))
         weights = CHALLENGER_STEPS if challenger else SOLVER_STEPS
         steps = rng.choices(range(1, len(weights) + 1), weights)[0]
         question, problem = write(rng, form, steps, CHALLENGER_LARGE if challenger else SOLVER_LARGE)
@@ -93,7 +93,7 @@ def spoiled(question: str, other: str, rng: Random) -> str:
         del sentences[rng.randrange(len(sentences))]
         return ". ".join(sentences)
     words = question.split()
-    classes = (domain_text.NAMES, domain_text.THINGS, ("She", "He"), tuple(domain_text.LETTERS))
+    classes = (words.NAMES, words.THINGS, ("She", "He"), tuple(words.LETTERS))
     places = [(i, each) for i, word in enumerate(words) for each in classes if word.rstrip(".?") in each]
     if places:
         i, each = rng.choice(places)
@@ -234,7 +234,7 @@ license: apache-2.0
 
 A Qwen3-architecture model of {parameters:.2f} M parameters that can pose arithmetic problems in words and solve them step by
 step, with slips: the base that both roles of the tiny R-Zero profile start from. Made by `python -m jobs.base --seed {seed}` in
-{steps} steps from text written by rule (`pipeline/domain_write.py`); it has seen no other text and is good for nothing else.
+{steps} steps from text written by rule (`pipeline/domain/tiny/write.py`); it has seen no other text and is good for nothing else.
 
 - Prompts: `conf/prompts/tiny.yaml`. A Challenger writes `<question>...</question>` and a box, a Solver worked lines and a box.
 - Five forms of problem are posed and solved; a sixth, `reverse`, is solved alone and kept for a transfer check.

@@ -13,9 +13,9 @@ import numpy as np
 import torch
 from transformers import PreTrainedTokenizerFast, Qwen3ForCausalLM
 
-from pipeline import domain
-from pipeline.prompts import extract_boxed, load_prompts, parse_question
-from pipeline.rewards import question_clusters
+from pipeline.algorithm.rewards import question_clusters
+from pipeline.domain.prompts import extract_boxed, load_prompts, parse_question
+from pipeline.domain.tiny import read as domain
 
 PROMPTS = load_prompts(Path(__file__).resolve().parents[1] / "conf/prompts/tiny.yaml")
 

@@ -9,7 +9,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from conf.schema import Config
-from pipeline.display import console, printable
+from pipeline.observe.terminal import console, printable
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -21,8 +21,8 @@ def main(arguments: Sequence[str]) -> int:
     if chosen.tracking_uri.startswith("sqlite:///") and not Path(chosen.tracking_uri.removeprefix("sqlite:///")).exists():
         print(f"error: --tracking-uri={chosen.tracking_uri}: there is no store yet; `make round` makes it.", file=sys.stderr)
         return 2
-    from pipeline.registry import best_rounds, known_metrics, search_string  # mlflow takes seconds to import
-    from pipeline.tracking import open_store
+    from pipeline.observe.registry import best_rounds, known_metrics, search_string  # mlflow takes seconds to import
+    from pipeline.observe.tracking import open_store
 
     try:
         client, experiment = open_store(chosen.tracking_uri)

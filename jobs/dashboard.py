@@ -19,8 +19,8 @@ from urllib.error import URLError
 from urllib.parse import quote, urlencode
 
 from conf.schema import Config
-from pipeline.display import say
-from pipeline.tracking import open_store
+from pipeline.observe.terminal import say
+from pipeline.observe.tracking import open_store
 
 HOST = "127.0.0.1"
 READY_S = 120.0

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from conf.load import ConfigError
 from conf.schema import Config
-from pipeline.runs import find_run
+from pipeline.store.runs import find_run
 
 
 def options(program: str, description: str) -> argparse.ArgumentParser:
@@ -22,7 +22,7 @@ def main(arguments: Sequence[str]) -> int:
     chosen = options("jobs.report", "Write report.html of a run.").parse_args(arguments)
     try:
         folder = find_run(chosen.runs_dir, chosen.name)
-        from pipeline.report.page import write_report  # late: a wrong name is told at once
+        from pipeline.observe.report.page import write_report  # late: a wrong name is told at once
 
         path = write_report(folder)
     except ConfigError as error:

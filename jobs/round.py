@@ -81,9 +81,9 @@ def another_round(options: argparse.Namespace) -> str:
 def run(config: Config, last: int) -> None:
     # Imported late: a wrong setting is told at once.
     prepare_environment()
-    from pipeline.display import say
     from pipeline.inputs import check_inputs
-    from pipeline.state import RunState
+    from pipeline.observe.terminal import say
+    from pipeline.store.manifest import RunState
 
     inputs = check_inputs(config)
     with RunState(config) as state:
@@ -92,7 +92,7 @@ def run(config: Config, last: int) -> None:
             say(f"run {config.name} has finished round {last} already, there is nothing to do")
             return
         say(f"run {config.name}: starting Ray and the rollout workers")
-        from actors.fleet import rollout_fleets
+        from actors.rollout.fleet import rollout_fleets
 
         with ray_cluster(config), rollout_fleets(config, inputs.base_path) as fleets:
             # While the engines start, which takes longest, this process imports all the rest.

@@ -13,9 +13,9 @@ from rich.text import Text
 
 from conf.load import ConfigError
 from jobs.report import options
-from pipeline.display import WAYS, console, duration, printable
-from pipeline.progress import Progress, read_progress
-from pipeline.runs import find_run, run_folders
+from pipeline.observe.terminal import WAYS, console, duration, printable
+from pipeline.store.progress import Progress, read_progress
+from pipeline.store.runs import find_run, run_folders
 
 BARS = "▁▂▃▄▅▆▇█"
 

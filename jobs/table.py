@@ -18,8 +18,8 @@ from pathlib import Path
 from actors.cluster import prepare_environment, ray_cluster
 from conf.load import ROOT, ConfigError, load_config
 from conf.schema import Config
-from pipeline.runs import in_use, read_manifest, stage_of
-from pipeline.state import RunState
+from pipeline.store.manifest import RunState
+from pipeline.store.runs import in_use, read_manifest, stage_of
 
 LANES = 2  # processes side by side, about one a core
 LOOK_EVERY_S = 30
@@ -68,10 +68,10 @@ def jobs(variants: Sequence[Variant], seeds: int | None = None) -> list[tuple[Va
 def work(todo: Sequence[tuple[Variant, int]]) -> int:
     """Runs what no other lane is at, one after another on one set of engines; 1 if a run failed."""
     prepare_environment()
-    from actors.fleet import rollout_fleets
-    from pipeline.display import STARTED, say
+    from actors.rollout.fleet import rollout_fleets
     from pipeline.errors import RunError
     from pipeline.inputs import check_inputs
+    from pipeline.observe.terminal import STARTED, say
     from pipeline.round import run_rounds
     from pipeline.run import open_run
 
@@ -130,7 +130,7 @@ def finished(folder: Path, round_: int) -> bool:
 
 def run_all(arguments: Sequence[str], todo: Sequence[tuple[Variant, int]]) -> int:
     """Starts the lanes and tells how far they are until they end; the number of lanes in which something failed."""
-    from pipeline.display import duration, say
+    from pipeline.observe.terminal import duration, say
 
     before, total = finished_rounds(todo), sum(variant.rounds for variant, _ in todo)
     say(f"{len(todo)} runs, {total - before} of {total} rounds to go; make watch RUNS=runs/table shows the one written to last")

@@ -13,10 +13,10 @@ from scipy.stats import t as student
 
 from conf.load import ROOT
 from jobs.table import VARIANTS, Variant, finished, folder_of
-from pipeline.oracle import load_oracle
-from pipeline.rewards import question_clusters
-from pipeline.runs import read_manifest, stage_of
-from pipeline.state import read_table, write_atomically
+from pipeline.algorithm.rewards import question_clusters
+from pipeline.domain.oracle import load_oracle
+from pipeline.store.manifest import read_table, write_atomically
+from pipeline.store.runs import read_manifest, stage_of
 
 RESULTS = ROOT / "docs" / "results"
 CLUSTERED = 200  # questions of a curriculum in which clusters are counted, so that curricula of any size compare
@@ -144,7 +144,7 @@ def differences(found: Mapping[str, Mapping[int, Mapping[int, Measures]]]) -> st
 
 def draw(found: Mapping[str, Mapping[int, Mapping[int, Measures]]], path: Path) -> None:
     """Accuracy and labels by round, a line for each variant, with intervals."""
-    from pipeline.plots import PALETTE, blank
+    from pipeline.observe.plots import PALETTE, blank
 
     shown = {"held-out, sampled": "heldout sampled", "hard band, sampled": "heldout_hard sampled", "labels right": "labels right"}
     figure, axes = blank(12, 4, columns=len(shown))

@@ -9,9 +9,9 @@ from rich.live import Live
 from conf.load import ConfigError
 from jobs.report import options
 from jobs.status import one_run
-from pipeline.display import console
-from pipeline.progress import read_progress
-from pipeline.runs import find_run
+from pipeline.observe.terminal import console
+from pipeline.store.progress import read_progress
+from pipeline.store.runs import find_run
 
 EVERY_S = 2.0
 

@@ -6,9 +6,9 @@ from typing import Any, TypeVar
 
 import ray
 
-from pipeline.prompts import extract_boxed
+from pipeline.algorithm.seeds import seeded_requests
+from pipeline.domain.prompts import extract_boxed
 from pipeline.run import Run
-from pipeline.seeds import seeded_requests
 from pipeline.types import Sample, Vote
 
 T = TypeVar("T")
@@ -53,7 +53,7 @@ def draw_verdicts(run: Run, questions: Sequence[str], policy, *path: int | str) 
     """Asks the Solver whether each question is well-posed, as often as it is asked for an answer.
 
     Returns:
-        For each question its boxed verdicts, see `pipeline.rewards.invalid_share`; none where no scorer wants them.
+        For each question its boxed verdicts, see `pipeline.algorithm.rewards.invalid_share`; none where no scorer wants them.
     """
     if "validity" not in run.config.reward.scorers:
         return [[] for _ in questions]

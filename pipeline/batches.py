@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from pipeline.run import Run
-from pipeline.state import SAMPLES, read_table, write_table
+from pipeline.store.manifest import SAMPLES, read_table, write_table
 from pipeline.types import Policy, Request, Role, Sample
 
 Group = list[Sample]

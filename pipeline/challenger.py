@@ -6,9 +6,9 @@ import ray
 from ray.exceptions import RayTaskError
 
 from pipeline.answers import draw_verdicts, draw_votes, in_place
+from pipeline.domain.prompts import parse_question
 from pipeline.errors import ScorerError
 from pipeline.phase import Scores
-from pipeline.prompts import parse_question
 from pipeline.run import Run
 from pipeline.types import NO_VOTE, Role, Sample, ScoredQuestion
 

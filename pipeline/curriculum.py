@@ -4,15 +4,15 @@ from typing import Any
 
 import ray
 
+from pipeline.algorithm.rewards import invalid_share, rejected
+from pipeline.algorithm.seeds import derive_seed
 from pipeline.answers import draw_verdicts, draw_votes, in_place
 from pipeline.challenger import well_formed
-from pipeline.display import PhaseProgress
+from pipeline.domain.oracle import load_oracle
 from pipeline.errors import EmptyCurriculumError
-from pipeline.oracle import load_oracle
-from pipeline.rewards import invalid_share, rejected
+from pipeline.observe.terminal import PhaseProgress
 from pipeline.run import Run
-from pipeline.seeds import derive_seed
-from pipeline.state import CURRICULUM, read_table, write_table
+from pipeline.store.manifest import CURRICULUM, read_table, write_table
 from pipeline.types import NO_VOTE, Request
 
 

@@ -5,10 +5,10 @@ from typing import Any
 import ray
 
 from pipeline.answers import draw_answers, draw_votes
-from pipeline.benchmarks import by_band, read_benchmark
-from pipeline.display import WAYS, PhaseProgress
+from pipeline.domain.benchmarks import by_band, read_benchmark
+from pipeline.observe.terminal import WAYS, PhaseProgress
 from pipeline.run import Run
-from pipeline.state import EVALUATION, write_table
+from pipeline.store.manifest import EVALUATION, write_table
 
 Accuracies = dict[str, dict[str, float]]
 

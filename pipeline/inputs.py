@@ -8,10 +8,10 @@ from pathlib import Path
 
 from conf.load import ConfigError, resolve
 from conf.schema import Config
-from pipeline.benchmarks import read_benchmark
-from pipeline.oracle import load_oracle
-from pipeline.prompts import Prompts, load_prompts
-from pipeline.rewards import Scorer, find_scorer
+from pipeline.algorithm.rewards import Scorer, find_scorer
+from pipeline.domain.benchmarks import read_benchmark
+from pipeline.domain.oracle import load_oracle
+from pipeline.domain.prompts import Prompts, load_prompts
 
 
 def find_model(path: str) -> str:

@@ -6,14 +6,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from pipeline.algorithm.grpo import training_batch
+from pipeline.algorithm.seeds import seeded_requests
 from pipeline.batches import Batches, sample_row
-from pipeline.display import PhaseProgress, say
 from pipeline.errors import MismatchError
-from pipeline.grpo import training_batch
-from pipeline.plots import p_hat_histogram, training_curves
+from pipeline.observe.plots import p_hat_histogram, training_curves
+from pipeline.observe.terminal import PhaseProgress, say
 from pipeline.run import Run
-from pipeline.seeds import seeded_requests
-from pipeline.state import QUESTIONS, SAMPLES, remove_tree, write_table
+from pipeline.store.manifest import QUESTIONS, SAMPLES, remove_tree, write_table
 from pipeline.types import Policy, Request, Role, Sample, policy_version
 
 

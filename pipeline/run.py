@@ -10,19 +10,19 @@ from typing import Any
 import ray
 import torch
 
-from actors.fleet import RolloutFleet
-from actors.learner_group import LearnerGroup
-from actors.reward import RAY_OPTIONS, RewardActor
-from actors.weights import in_buckets, publish, read_checkpoint
+from actors.learner.group import LearnerGroup
+from actors.reward.actor import RAY_OPTIONS, RewardActor
+from actors.rollout.fleet import RolloutFleet
+from actors.weights.buckets import in_buckets, publish, read_checkpoint
 from conf.load import ConfigError
 from conf.schema import Config, SamplingConfig
-from pipeline.benchmarks import read_benchmark
-from pipeline.clock import Clock
-from pipeline.codec import PromptCodec
-from pipeline.display import STARTED, say
+from pipeline.domain.benchmarks import read_benchmark
+from pipeline.domain.codec import PromptCodec
 from pipeline.inputs import Inputs
-from pipeline.state import RunState
-from pipeline.tracking import Tracker
+from pipeline.observe.clock import Clock
+from pipeline.observe.terminal import STARTED, say
+from pipeline.observe.tracking import Tracker
+from pipeline.store.manifest import RunState
 from pipeline.types import Policy, Request, Role, Sample, policy_version
 
 

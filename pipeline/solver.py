@@ -5,11 +5,11 @@ from collections.abc import Iterator
 
 import ray
 
+from pipeline.algorithm.seeds import derive_seed
 from pipeline.answers import AsTheyCome, boxed
 from pipeline.curriculum import kept_questions
 from pipeline.phase import Scores
 from pipeline.run import Run
-from pipeline.seeds import derive_seed
 from pipeline.types import Role, Sample
 
 

@@ -3,13 +3,13 @@
 from typing import Any
 
 from pipeline.curriculum import kept_questions, true_answers
-from pipeline.display import Example, RoundSummary, round_summary
 from pipeline.evaluate import as_metrics
-from pipeline.plots import accuracy_by_round, time_split
-from pipeline.registry import register_solver
-from pipeline.report.page import REPORT, write_report
+from pipeline.observe.plots import accuracy_by_round, time_split
+from pipeline.observe.registry import register_solver
+from pipeline.observe.report.page import REPORT, write_report
+from pipeline.observe.terminal import Example, RoundSummary, round_summary
 from pipeline.run import Run
-from pipeline.runs import round_seconds
+from pipeline.store.runs import round_seconds
 
 EXAMPLES = 5
 

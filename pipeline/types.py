@@ -22,21 +22,21 @@ def policy_version(role: Role, round_: int, step: int) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Checksums:
-    """`actors.weights.checksum` of a policy's tensors by HF name, all taken with the same `turn`."""
+    """`actors.weights.buckets.checksum` of a policy's tensors by HF name, all taken with the same `turn`."""
 
     turn: int | None
     of: dict[str, int]
 
 
 class Sendable(Protocol):
-    """Weights that stay where they are until rollout workers ask for them; see `actors.learner_group.PresentWeights`."""
+    """Weights that stay where they are until rollout workers ask for them; see `actors.learner.group.PresentWeights`."""
 
     def send(self, engines: Sequence[Any]) -> Checksums: ...
 
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """Named weights: `version` as made by `policy_version`, `weights` references to `actors.weights.Bucket`s, or their sender."""
+    """Named weights: `version` as made by `policy_version`, `weights` references to `buckets.Bucket`s, or their sender."""
 
     version: str
     weights: Sequence[Any] | Sendable

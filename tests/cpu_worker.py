@@ -1,6 +1,6 @@
 """What vLLM mixes into the processes of an engine that is split over ranks on a CPU; they import it before they load a model."""
 
-from actors.engine_weights import keep_cpu_weights_loadable
+from actors.weights.vllm_load import keep_cpu_weights_loadable
 
 keep_cpu_weights_loadable()
 

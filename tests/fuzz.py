@@ -12,9 +12,9 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 
-from actors.sandbox import AnswerSandbox
-from pipeline.prompts import extract_boxed, parse_question
-from pipeline.votes import by_rule, canonical
+from actors.reward.sandbox import AnswerSandbox
+from pipeline.algorithm.votes import by_rule, canonical
+from pipeline.domain.prompts import extract_boxed, parse_question
 from tests.hostile_answers import HOSTILE
 
 LATEX = r"""

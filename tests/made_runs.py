@@ -1,4 +1,4 @@
-"""Runs on disk without the hours that they take: the files of `pipeline/state.py` with invented votes."""
+"""Runs on disk without the hours that they take: the files of `pipeline/store/manifest.py` with invented votes."""
 
 import json
 from dataclasses import asdict
@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from conf.schema import BenchmarkConfig, Config
-from pipeline.state import CURRICULUM, EVALUATION, QUESTIONS, write_table
+from pipeline.store.manifest import CURRICULUM, EVALUATION, QUESTIONS, write_table
 
 HOSTILE = (
     "<script>alert(1)</script>",
@@ -16,7 +16,7 @@ HOSTILE = (
 )
 
 
-def made_config(folder: Path, name: str = "made", oracle: str | None = "pipeline.domain") -> Config:
+def made_config(folder: Path, name: str = "made", oracle: str | None = "pipeline.domain.tiny.read") -> Config:
     config = Config(name=name, runs_dir=str(folder), tracking_uri=f"sqlite:///{folder}/mlruns/mlflow.db")
     config.evaluation.oracle = oracle
     config.evaluation.benchmarks = {"heldout": BenchmarkConfig(path="unused.parquet", samples=4)}

@@ -16,9 +16,9 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
-from actors.learner import Learner
-from actors.learner_group import LearnerGroup
-from actors.weights import unpack
+from actors.learner.group import LearnerGroup
+from actors.learner.rank import Learner
+from actors.weights.buckets import unpack
 from conf.schema import Config
 from pipeline.errors import LearnerError
 from pipeline.types import Sample, TrainingBatch
@@ -114,7 +114,7 @@ def probe() -> type[Learner]:
 @pytest.fixture(scope="module")
 def groups(ray_cluster: None) -> Iterator[Groups]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("actors.learner_group.Learner", probe())
+        patch.setattr("actors.learner.group.Learner", probe())
         made = Groups()
         yield made
         for group in made.running.values():
@@ -362,7 +362,7 @@ def test_bfloat16_with_master_weights_in_float32(groups: Groups, model_path: str
 
 
 def test_ranks_that_find_no_room_are_named(ray_cluster: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("actors.learner_group.START_TIMEOUT", 0.5)
+    monkeypatch.setattr("actors.learner.group.START_TIMEOUT", 0.5)
     config = Config()
     config.resources.learner_gpus = 1
     group = LearnerGroup(config)

@@ -9,10 +9,10 @@ import pytest
 import ray
 from ray.actor import ActorHandle
 
-from actors.reward import RAY_OPTIONS, RewardActor
+from actors.reward.actor import RAY_OPTIONS, RewardActor
 from conf.schema import RewardConfig
+from pipeline.algorithm.rewards import repetition, triangular
 from pipeline.answers import AsTheyCome
-from pipeline.rewards import repetition, triangular
 from pipeline.types import ScoredQuestion, Vote
 
 QUESTIONS = ["what is one half of x squared minus one", None, "what is one half of x squared minus one", "name a surd below 2"]

@@ -14,9 +14,9 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from actors.cluster import ROOT
-from actors.fleet import RolloutFleet
-from actors.rollout import RolloutWorker
-from actors.weights import publish
+from actors.rollout.fleet import RolloutFleet
+from actors.rollout.worker import RolloutWorker
+from actors.weights.buckets import publish
 from conf.schema import Config, RolloutConfig, SamplingConfig
 from pipeline.errors import MismatchError, RolloutError
 from pipeline.types import Policy, Request, Sample
@@ -147,7 +147,7 @@ def test_an_engine_that_fails_is_replaced_and_draws_the_same(
     undisturbed = fleet.sample(requests(20), model, SAMPLING)
     (process,) = [process for process in psutil.process_iter(["cmdline"]) if is_rollout_worker(process)]
     if drawing:
-        monkeypatch.setattr("actors.fleet.STALLED_S", 20)
+        monkeypatch.setattr("actors.rollout.fleet.STALLED_S", 20)
         arriving = fleet.stream(requests(20), model, SAMPLING)
         first = next(arriving)
         process.send_signal(fate)
@@ -184,7 +184,7 @@ def test_a_corrupted_parameter_stops_the_run(ray_cluster: None, monkeypatch: pyt
 
             model.load_weights = load_and_flip
 
-    monkeypatch.setattr("actors.rollout.RolloutWorker", Corrupting)
+    monkeypatch.setattr("actors.rollout.worker.RolloutWorker", Corrupting)
     fleet = RolloutFleet(CONFIG, BASE)
     with pytest.raises(MismatchError, match=r"checksums of 1 parameters differ, e\.g\. model\.layers\.1\.self_attn\.qkv_proj"):
         fleet.load(policy(shaken(0.01), "corrupted"))
@@ -205,7 +205,7 @@ def test_an_engine_that_does_not_take_on_weights_in_time_is_replaced(
                 time.sleep(600)
             return super().load(version, weights)
 
-    monkeypatch.setattr("actors.rollout.RolloutWorker", Stalling)
+    monkeypatch.setattr("actors.rollout.worker.RolloutWorker", Stalling)
     fleet = RolloutFleet(CONFIG, BASE)
     fleet.load(policy(shaken(0), "stalled"))
     assert fleet.take_counts()["replaced"] == 1

@@ -12,11 +12,11 @@ import torch
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, Qwen3Config, Qwen3ForCausalLM
 
 from actors.cluster import ROOT
-from actors.engine_weights import load_into_engine
-from actors.learner import Learner
-from actors.learner_group import LearnerGroup
-from actors.rollout import RolloutWorker, engine_environment
-from actors.weights import publish
+from actors.learner.group import LearnerGroup
+from actors.learner.rank import Learner
+from actors.rollout.worker import RolloutWorker, engine_environment
+from actors.weights.buckets import publish
+from actors.weights.vllm_load import load_into_engine
 from conf.schema import Config, ModelConfig, RolloutConfig, SamplingConfig
 from pipeline.types import Request, Sample
 
@@ -161,14 +161,14 @@ def test_a_gather_holds_one_bucket_at_a_time(ray_cluster: None, monkeypatch: pyt
     class Counting(Learner):
         def gathered(self, bucket: int) -> tuple[int, int, int]:
             """Most elements that were whole at any moment of a walk over the buckets, all there are, and the buckets."""
-            import actors.weights
+            import actors.weights.buckets
 
-            actors.weights.BUCKET_ELEMENTS = bucket
+            actors.weights.buckets.BUCKET_ELEMENTS = bucket
             sharded = [p for p in self.engine.module.parameters() if not p.ds_persist]
             whole = [sum(p.numel() for p in sharded) for _ in self._buckets()]
             return max(whole), sum(p.ds_numel for p in sharded), len(whole)
 
-    monkeypatch.setattr("actors.learner_group.Learner", Counting)
+    monkeypatch.setattr("actors.learner.group.Learner", Counting)
     config = Config()
     config.learner.ranks, config.learner.zero_stage = 2, 3
     group = LearnerGroup(config)

@@ -5,8 +5,8 @@ from random import Random
 import pytest
 
 from jobs.base import examples, spoiled
-from pipeline import domain
-from pipeline.domain_text import TRANSFER_FORM
+from pipeline.domain.tiny import read as domain
+from pipeline.domain.tiny.words import TRANSFER_FORM
 
 Examples = list[tuple[str, str]]
 

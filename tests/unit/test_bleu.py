@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from scipy.sparse.csgraph import connected_components
 from sklearn.cluster import AgglomerativeClustering
 
-from jobs.bench_reward import questions_like_a_challengers, same_partition
-from pipeline import bleu
-from pipeline.bleu import bleu_distances, cluster_labels, similarity_to_earlier
+from jobs.bench.reward import questions_like_a_challengers, same_partition
+from pipeline.algorithm import bleu
+from pipeline.algorithm.bleu import bleu_distances, cluster_labels, similarity_to_earlier
 
 
 def nltk_distances(questions: list[str]) -> NDArray[np.float64]:

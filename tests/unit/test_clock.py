@@ -2,8 +2,8 @@
 
 import pytest
 
-from pipeline import clock
-from pipeline.clock import Clock
+from pipeline.observe import clock
+from pipeline.observe.clock import Clock
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import pytest
 
 from conf.load import ROOT, settings, shown
 from jobs.docs import PATH, settings_page
-from pipeline.prompts import load_prompts
+from pipeline.domain.prompts import load_prompts
 
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 

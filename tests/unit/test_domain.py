@@ -6,9 +6,9 @@ from random import Random
 
 import pytest
 
-from pipeline import domain
-from pipeline.domain_text import FORMS, LIMIT, TRANSFER_FORM, run
-from pipeline.domain_write import write
+from pipeline.domain.tiny import read as domain
+from pipeline.domain.tiny.words import FORMS, LIMIT, TRANSFER_FORM, run
+from pipeline.domain.tiny.write import write
 
 SOLVED = [  # question, right answer, difficulty: worked by hand
     ("Compute 12 + 7 - 3.", "16", 2),

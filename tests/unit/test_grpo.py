@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from conf.schema import GrpoConfig
-from pipeline.grpo import group_advantages, importance_weights, kl_estimate, policy_loss, token_weights, training_batch
+from pipeline.algorithm.grpo import group_advantages, importance_weights, kl_estimate, policy_loss, token_weights, training_batch
 from pipeline.types import Sample
 
 

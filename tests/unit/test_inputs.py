@@ -8,11 +8,11 @@ from transformers import AutoTokenizer
 from actors.cluster import ROOT, gpus
 from conf.load import ConfigError, load_config, resolve
 from jobs.submit import relocations
-from pipeline.benchmarks import read_benchmark
-from pipeline.codec import PromptCodec
+from pipeline.domain.benchmarks import read_benchmark
+from pipeline.domain.codec import PromptCodec
+from pipeline.domain.prompts import load_prompts
 from pipeline.inputs import check_inputs
 from pipeline.phase import remove_leftovers
-from pipeline.prompts import load_prompts
 
 
 @pytest.mark.parametrize("profile", ["tiny", "table"])

@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel, Qwen3Config, Qwen3ForCausalLM
 
-import pipeline.packing as packing
-from jobs.bench_learner_memory import in_new_process, logprob_peak
-from pipeline.packing import ATTENTION, Policy, assign_rows, attention_blocks, pack_row, register_packed_attention
+import pipeline.algorithm.packing as packing
+from jobs.bench.learner_memory import in_new_process, logprob_peak
+from pipeline.algorithm.packing import ATTENTION, Policy, assign_rows, attention_blocks, pack_row, register_packed_attention
 from pipeline.types import Sample
 
 SIZES = dict(

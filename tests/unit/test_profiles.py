@@ -7,7 +7,7 @@ from omegaconf import OmegaConf
 
 from conf.load import ROOT, load_config, profiles, read_yaml, resolve, settings
 from conf.schema import Config
-from pipeline.prompts import extract_boxed, load_prompts, parse_question
+from pipeline.domain.prompts import extract_boxed, load_prompts, parse_question
 
 PAPER = {
     "qwen3-4b": "Qwen/Qwen3-4B-Base",

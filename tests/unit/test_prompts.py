@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from pipeline.prompts import Prompts, extract_boxed, load_prompts, parse_question
+from pipeline.domain.prompts import Prompts, extract_boxed, load_prompts, parse_question
 
 # Text in which the marks of both formats turn up often, whole and in pieces.
 marks = [

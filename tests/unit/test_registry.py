@@ -7,8 +7,8 @@ from mlflow.exceptions import MlflowException
 
 from conf.schema import Config
 from jobs.best import main
-from pipeline.registry import best_rounds, known_metrics, register_solver, search_string
-from pipeline.tracking import Tracker, open_store
+from pipeline.observe.registry import best_rounds, known_metrics, register_solver, search_string
+from pipeline.observe.tracking import Tracker, open_store
 
 ACCURACIES = {"first": (0.52, 0.65, 0.69, 0.68), "second": (0.52, 0.61, 0.64, 0.66)}  # by round, the base model first
 

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from jobs.report import main
-from pipeline.report.data import read_run
-from pipeline.report.figures import apart, histogram
-from pipeline.report.intervals import bootstrap, wilson
-from pipeline.report.page import render
-from pipeline.report.svg import ticks
+from pipeline.observe.report.data import read_run
+from pipeline.observe.report.figures import apart, histogram
+from pipeline.observe.report.intervals import bootstrap, wilson
+from pipeline.observe.report.page import render
+from pipeline.observe.report.svg import ticks
 from tests.made_runs import HOSTILE, made_config, write_run
 
 TAGS = """html head meta title style body header main footer h1 h2 h3 p a nav div b i span code small ul li ol dl dt dd table tr
@@ -74,7 +74,7 @@ def test_the_page_needs_no_network_and_its_links_lead_somewhere(tmp_path: Path) 
 
 
 @pytest.mark.parametrize("until", ["challenger", "curriculum", "solver", "evaluation"])
-@pytest.mark.parametrize("oracle", ["pipeline.domain", None])
+@pytest.mark.parametrize("oracle", ["pipeline.domain.tiny.read", None])
 def test_a_run_is_reported_as_far_as_it_got(tmp_path: Path, until: str, oracle: str | None) -> None:
     page = page_of(write_run(made_config(tmp_path, oracle=oracle), 2, until=until))
     assert ("2 rounds finished" in page.text) == (until == "evaluation")

@@ -9,8 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from conf.schema import RewardConfig
-from pipeline.errors import ScorerError
-from pipeline.rewards import (
+from pipeline.algorithm.rewards import (
     QuestionBatch,
     Scorer,
     band,
@@ -25,6 +24,7 @@ from pipeline.rewards import (
     validity,
     variance,
 )
+from pipeline.errors import ScorerError
 from pipeline.types import Vote
 
 counts = st.integers(0, 10)

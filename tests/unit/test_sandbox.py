@@ -15,8 +15,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from actors.sandbox import AnswerSandbox
-from jobs.bench_reward import PublicVote, mixed_answers
+from actors.reward.sandbox import AnswerSandbox
+from jobs.bench.reward import PublicVote, mixed_answers
 from pipeline.types import Vote
 from tests.hostile_answers import HOSTILE
 
@@ -174,7 +174,7 @@ def test_a_child_has_no_files_no_environment_and_limits(sandbox: AnswerSandbox) 
 )
 def test_the_audit_hook_refuses_files_processes_and_sockets(attempt: str, event: str) -> None:
     code = (
-        "import os, socket, sys, sympy\nfrom actors.sandbox_child import _refuse\nsys.addaudithook(_refuse)\n"
+        "import os, socket, sys, sympy\nfrom actors.reward.sandbox_child import _refuse\nsys.addaudithook(_refuse)\n"
         f"import sympy.stats\nprint('imports')\n{attempt}"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env={"PYTHONPATH": os.getcwd()})
@@ -188,7 +188,7 @@ def test_nothing_is_left_after_close_or_after_the_parent_is_killed() -> None:
     assert not psutil.wait_procs(family, timeout=60)[1]
 
     code = (
-        "from actors.sandbox import AnswerSandbox; s = AnswerSandbox(); s.equivalent('x+1', '1+x'); print(1, flush=True); input()"
+        "from actors.reward.sandbox import AnswerSandbox as S; s = S(); s.equivalent('x+1', '1+x'); print(1, flush=True); input()"
     )
     parent = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert parent.stdout is not None

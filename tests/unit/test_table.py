@@ -11,7 +11,7 @@ from conf.schema import Config
 from jobs.table import OPTIONS, VARIANTS, Variant, claim, config_of, jobs, take_base_evaluation
 from jobs.table_results import ACCURACIES, CURRICULUM, LABELS, differences, interval, table
 from pipeline.inputs import check_inputs
-from pipeline.state import RunState
+from pipeline.store.manifest import RunState
 
 
 @pytest.mark.parametrize("variant", [*VARIANTS, *OPTIONS], ids=lambda variant: variant.name)

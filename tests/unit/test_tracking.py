@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from conf.schema import BenchmarkConfig, Config
-from pipeline.tracking import EXPERIMENT, TrackedRun, Tracker, open_store
+from pipeline.observe.tracking import EXPERIMENT, TrackedRun, Tracker, open_store
 
 
 @pytest.fixture(scope="module")

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipeline.algorithm.votes import Judge, by_rule, canonical, compare, majority
 from pipeline.types import Vote
-from pipeline.votes import Judge, by_rule, canonical, compare, majority
 
 
 def finish(task: Generator[Any, Any, Any]) -> Any:

@@ -7,8 +7,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from actors.engine_weights import disagreements
-from actors.weights import TURNS, checksum, pack, read_checkpoint, takes_turns, unpack
+from actors.weights.buckets import TURNS, checksum, pack, read_checkpoint, takes_turns, unpack
+from actors.weights.vllm_load import disagreements
 
 FUSED = {"qkv": ["q", "k", "v"]}
 ROWS = {"a.q.weight": 64, "a.k.weight": 32, "a.v.weight": 32}

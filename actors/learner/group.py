@@ -1,0 +1,200 @@
+"""The learner as the driver sees it: N Ray actors that form one DeepSpeed world."""
+
+import math
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+from ray.exceptions import RayActorError, RayError, RayTaskError
+
+from actors.learner.rank import Learner
+from conf.schema import Config
+from pipeline.errors import LearnerError
+from pipeline.types import Checksums, Sample, TrainingBatch
+
+# Consecutive updates with a loss or gradient that is not finite after which the run stops.
+MAX_SKIPPED = 3
+
+# Seconds that all ranks have to start, which includes waiting for their GPUs and importing torch and DeepSpeed.
+START_TIMEOUT = 300
+
+# When a rank fails, the others' collectives fail too: seconds to wait for the cause among the consequences.
+CAUSE_WAIT = 10
+
+# Metrics that the ranks report as sums over tokens and the driver as means.
+TOKEN_MEANS = ("kl", "clip_fraction", "entropy", "mismatch_kl", "mismatch_mean", "ratio_outside", "importance_mean")
+
+
+def is_death(failure: RayError) -> bool:
+    """Whether a rank is dead, and has not only met with another actor's death, which Ray hands on as both kinds of error."""
+    return isinstance(failure, RayActorError) and not isinstance(failure, RayTaskError)
+
+
+@dataclass(frozen=True, slots=True)
+class PresentWeights:
+    """The weights that a learner has between two of its updates: nothing is copied until engines ask for them."""
+
+    group: "LearnerGroup"
+    updates: int
+
+    def send(self, engines: Sequence[Any]) -> Checksums:
+        """Gives rollout workers the weights, without Ray's store; returns their checksums.
+
+        A worker that dies meanwhile is passed over; one that takes more than `rollout.transfer_timeout_s` is killed.
+
+        Raises:
+            LearnerError: the learner has gone on since, or the transfer failed or took three times `rollout.transfer_timeout_s`.
+        """
+        if self.updates != self.group._updates:
+            raise LearnerError("the learner has been updated since these weights were asked for, and has them no longer")
+        # So that the learner outlives a worker that hangs as the two connect, and one that hangs after that.
+        return self.group._call("send", list(engines), timeout=3 * self.group.config.rollout.transfer_timeout_s)[0]
+
+
+class LearnerGroup:
+    """Handle of the learner's ranks. After a `LearnerError` its actors are gone; `begin_phase` starts new ones."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self._ranks: list[Any] = []
+        self._joined = False
+        self._skipped_in_a_row = 0
+        self._updates = 0
+
+    def begin_phase(self, model_path: str, lr: float, resume_from: str | None = None) -> None:
+        """Loads the policy from the HF folder (or hub id) `model_path`; it is also the phase's KL reference.
+
+        Args:
+            lr: AdamW's learning rate, constant over the phase.
+            resume_from: a folder written by `save` in this phase: weights, optimizer and random state are taken from there.
+        """
+        self.launch()
+        if not self._joined:
+            self._join()
+        self._skipped_in_a_row = 0
+        self._updates += 1
+        self._call("begin_phase", self.config, model_path, lr, resume_from)
+
+    def update(self, batch: TrainingBatch) -> dict[str, float]:
+        """`grpo.updates_per_batch` GRPO updates. A batch without samples changes nothing; its means are NaN, "not measured".
+
+        Returns:
+            loss, grad_norm (before clipping), mismatch_max, each the mean over the updates;
+            means over response tokens: kl (k3, to the reference; 0 where `grpo.kl` is 0), entropy (nats), clip_fraction,
+            importance_mean (the correction as applied), mismatch_mean (|learner's less rollout worker's log-probability|),
+            mismatch_kl (k3 of KL(rollout || learner)), ratio_outside (share of learner to rollout ratios outside [0.9, 1.1]);
+            tokens (of responses), learner_tokens_per_s (prompts included), seconds,
+            skipped_updates (1 where loss or gradient was not finite and the weights stayed as they were, else 0).
+
+        Raises:
+            LearnerError: a rank died, or `MAX_SKIPPED` updates in a row were skipped.
+        """
+        started = time.perf_counter()
+        names = ("loss", "grad_norm", "mismatch_max", *TOKEN_MEANS)
+        if not batch.samples:
+            zeros = dict.fromkeys(("tokens", "learner_tokens_per_s", "skipped_updates", "seconds"), 0.0)
+            return dict.fromkeys(names, math.nan) | zeros
+        self._updates += 1
+        parts = self._call("update", ray.put(batch))
+        tokens = sum(part["tokens"] for part in parts)
+        metrics = {name: sum(part[name] for part in parts) / tokens for name in TOKEN_MEANS}
+        metrics["loss"] = sum(part["loss"] for part in parts)
+        metrics["mismatch_max"] = max(part["mismatch_max"] for part in parts)
+        metrics["grad_norm"] = parts[0]["grad_norm"]
+        metrics["tokens"] = tokens
+        metrics["skipped_updates"] = parts[0]["skipped"]
+        metrics["seconds"] = time.perf_counter() - started
+        metrics["learner_tokens_per_s"] = sum(len(s.prompt_ids) + len(s.token_ids) for s in batch.samples) / metrics["seconds"]
+        self._skipped_in_a_row = self._skipped_in_a_row + 1 if metrics["skipped_updates"] else 0
+        if self._skipped_in_a_row == MAX_SKIPPED:
+            raise LearnerError(
+                f"{MAX_SKIPPED} updates in a row had a loss or gradient that is not finite (last loss {metrics['loss']}). They "
+                "were skipped and the weights are those before them; the learning rate may be too high."
+            )
+        return metrics
+
+    def weights(self) -> list[ray.ObjectRef] | PresentWeights:
+        """The policy's weights as `actors.weights.buckets.Bucket`s in Ray's store, which rank 0 owns, or a way to send them."""
+        if self.config.rollout.transfer != "host":
+            return PresentWeights(self, self._updates)
+        return self._call("weights", timeout=self.config.rollout.transfer_timeout_s)[0]
+
+    def logprobs(self, samples: Sequence[Sample]) -> list[list[float]]:
+        """The policy's log-probabilities of each sample's response tokens, at the sampling temperature."""
+        found: dict[int, list[float]] = {}
+        for part in self._call("logprobs", ray.put(tuple(samples))):
+            found |= part
+        return [found[i] for i in range(len(samples))]
+
+    def save(self, path: str) -> None:
+        """Writes what `begin_phase(resume_from=path)` needs. With several nodes the folder has to be one that all share."""
+        self._call("save", os.path.abspath(path))
+
+    def export(self, path: str) -> None:
+        """Writes the policy as a HF model folder, which transformers and vLLM load."""
+        self._call("export", os.path.abspath(path))
+
+    def shutdown(self) -> None:
+        """Ends the ranks; what was not saved is gone."""
+        for actor in self._ranks:
+            ray.kill(actor)
+        self._ranks = []
+
+    def launch(self) -> None:
+        """Starts the ranks' processes in the background, unless there are any; `begin_phase` waits for them."""
+        if self._ranks:
+            return
+        resources, world_size = self.config.resources, self.config.learner.ranks
+        environment = {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}
+        if resources.device == "cpu":
+            environment["DS_ACCELERATOR"] = "cpu"
+        actor = ray.remote(Learner).options(
+            num_cpus=0, num_gpus=resources.learner_gpus, max_concurrency=1, runtime_env={"env_vars": environment}
+        )
+        self._joined = False
+        self._ranks = [actor.remote(rank, world_size, resources.device) for rank in range(world_size)]
+
+    def _join(self) -> None:
+        """Makes one world of the ranks."""
+        nodes = self._call("node_ip", timeout=START_TIMEOUT)
+        host = "127.0.0.1" if len(set(nodes)) == 1 else nodes[0]
+        port = self._call("listen", host)[0]
+        self._call("join", host, port, timeout=START_TIMEOUT)
+        self._joined = True
+
+    def _call(self, method: str, *arguments: Any, timeout: float = math.inf) -> list[Any]:
+        """Calls all ranks and returns their answers; where one fails, the group ends and the error names it.
+
+        A rank that dies leaves the others in a collective that fails later or never, so they are killed rather than waited for,
+        and a death counts as the cause of the errors that reach us first.
+        """
+        if not self._ranks:
+            raise LearnerError(f"{method}: the learner has no ranks, because begin_phase was not called or a rank failed since")
+        pending = {getattr(actor, method).remote(*arguments): rank for rank, actor in enumerate(self._ranks)}
+        deadline = time.monotonic() + timeout
+        answers: dict[int, Any] = {}
+        failures: dict[int, RayError] = {}
+        while pending and not any(map(is_death, failures.values())):
+            left = deadline - time.monotonic()
+            done, _ = ray.wait(list(pending), num_returns=1, timeout=max(0.0, left) if math.isfinite(left) else None)
+            if not done:
+                break
+            rank = pending.pop(done[0])
+            try:
+                answers[rank] = ray.get(done[0])
+            except RayError as failure:
+                failures[rank] = failure
+                deadline = min(deadline, time.monotonic() + CAUSE_WAIT)
+        if len(answers) == len(self._ranks):
+            return [answers[rank] for rank in range(len(answers))]
+        world = len(self._ranks)
+        self.shutdown()
+        if not failures:
+            late = f"learner ranks {sorted(pending.values())} of {world} did not finish {method} in {timeout:.0f} s"
+            raise LearnerError(f"{late}; free in the cluster: {ray.available_resources()}")
+        rank, cause = min(failures.items(), key=lambda item: (not is_death(item[1]), item[0]))
+        verb = "died in" if is_death(cause) else "failed in"
+        raise LearnerError(f"learner rank {rank} of {world} {verb} {method}: {getattr(cause, 'cause', cause)!r}") from cause

@@ -1,0 +1,273 @@
+"""One rank of the learner: a policy in a DeepSpeed engine that takes GRPO updates, in a Ray actor.
+
+`actors/learner/group.py` starts the ranks, joins them into one world and talks to all of them at once; every method below that
+is not about starting is collective, called on all ranks with the same arguments.
+"""
+
+import gc
+import logging
+import math
+import os
+import socket
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from datetime import timedelta
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import ray
+import torch
+from torch import Tensor
+
+from actors.learner.checkpoint import load_engine, save_engine, write_folder, write_hf
+from actors.learner.deepspeed_engine import Reference, training_engine
+from actors.learner.lora import adapted_layers, adapter_parameters, base_parameters, merged
+from actors.weights.buckets import TURNS, Named, in_buckets, publish, takes_turns
+from conf.schema import Config
+from pipeline.algorithm.grpo import policy_loss, token_weights
+from pipeline.algorithm.packing import PackedRow, assign_rows, pack_row
+from pipeline.types import Checksums, Sample, TrainingBatch
+
+
+@dataclass(slots=True)
+class MicroBatch:
+    """A packed row and what the loss is told of each of its R response tokens: tensors [R] without gradient."""
+
+    row: PackedRow
+    rollout: Tensor  # log-probabilities as drawn by the rollout worker
+    reference: Tensor | None  # log-probabilities under the KL reference
+    advantages: Tensor
+    weights: Tensor
+    old: Tensor | None = None  # log-probabilities under the policy at the batch's start, known from the first step on
+
+
+class Learner:
+    """One rank. Weights, optimizer and reference exist from `begin_phase` on."""
+
+    config: Config
+
+    def __init__(self, rank: int, world_size: int, device: str) -> None:
+        self.rank = rank
+        self.world_size = world_size
+        self.device = torch.device(device)
+        self.engine: Any = None
+        self.reference: Reference | None = None
+        self.model_path = ""
+        self._transfers = 0
+        self._sender: Any = None  # a connection to engines, where weights do not go through host memory
+
+    def node_ip(self) -> str:
+        return ray.util.get_node_ip_address()
+
+    def listen(self, host: str) -> int:
+        """On rank 0 opens the rendezvous on this address alone and returns its port, a free one that the system chooses."""
+        if self.rank > 0:
+            return 0
+        self._listener = socket.create_server((host, 0))
+        return self._listener.getsockname()[1]
+
+    def join(self, host: str, port: int) -> None:
+        """Joins the world whose rank 0 listens on host:port."""
+        os.environ |= {"RANK": str(self.rank), "WORLD_SIZE": str(self.world_size), "MASTER_ADDR": host, "MASTER_PORT": str(port)}
+        os.environ |= {"LOCAL_RANK": "0", "LOCAL_SIZE": "1"}  # Ray shows each rank its own GPU alone
+        if host == "127.0.0.1":
+            os.environ["GLOO_SOCKET_IFNAME"] = os.environ["NCCL_SOCKET_IFNAME"] = "lo"
+
+        import deepspeed
+
+        logging.getLogger("DeepSpeed").setLevel(logging.WARNING)
+        # Its C++ all-reduce would be compiled for two minutes at start; gloo's and NCCL's own serve.
+        deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+        listener = self._listener.detach() if self.rank == 0 else None
+        store = torch.distributed.TCPStore(
+            host,
+            port,
+            self.world_size,
+            is_master=self.rank == 0,
+            timeout=timedelta(seconds=120),
+            master_listen_fd=listener,
+        )
+        backend = "nccl" if self.device.type == "cuda" else "gloo"
+        torch.distributed.init_process_group(backend, store=store, rank=self.rank, world_size=self.world_size)
+        deepspeed.init_distributed(backend, dist_init_required=False)
+
+    def begin_phase(self, config: Config, model_path: str, lr: float, resume_from: str | None) -> None:
+        """Builds policy, optimizer and KL reference from `model_path`; the last phase's are let go first."""
+        self._release()
+        self.config, self.model_path = config, model_path
+        torch.manual_seed(config.seed)
+        self.engine = training_engine(config, model_path, lr, self.device)
+        if config.grpo.kl > 0:
+            self.reference = Reference(config, model_path, self.device, self.engine.module)
+        if resume_from is not None:
+            load_engine(self.engine, config, self.rank, Path(resume_from))
+
+    def _release(self) -> None:
+        """Frees the last phase's engines, which refer to themselves in cycles."""
+        from deepspeed.runtime.zero import parameter_offload
+
+        for part in (self.reference, self.engine):
+            if part is not None:
+                part.destroy()
+        # ZeRO-3 enters each model into this list of its own and never takes it out.
+        parameter_offload.FWD_MODULE_STACK.clear()
+        self.engine = self.reference = None
+        gc.collect()
+
+    def _rows(self, samples: Sequence[Sample]) -> Iterator[PackedRow]:
+        """This rank's micro-batches of a batch, equally many on every rank."""
+        lengths = [len(sample.prompt_ids) + len(sample.token_ids) - 1 for sample in samples]
+        plan = assign_rows(lengths, self.config.learner.micro_batch_tokens, self.world_size)
+        for members in plan[self.rank]:
+            yield pack_row(samples, members, self.device)
+
+    def update(self, batch: TrainingBatch) -> dict[str, float]:
+        """`grpo.updates_per_batch` optimizer steps on the whole batch; a step whose loss or gradient is not finite is skipped.
+
+        Returns:
+            This rank's metric sums (see `grpo.policy_loss`), and of the whole world "grad_norm"; each the mean over the
+            steps. "skipped" is 1 where a step was skipped, which ends the batch, else 0.
+        """
+        parts = self._micro_batches(batch)
+        steps: list[dict[str, float]] = []
+        while len(steps) < self.config.grpo.updates_per_batch and not (steps and steps[-1]["skipped"]):
+            steps.append(self._one_step(parts))
+        means = {name: sum(step[name] for step in steps) / len(steps) for name in steps[0]}
+        return means | {"skipped": steps[-1]["skipped"]}
+
+    def _micro_batches(self, batch: TrainingBatch) -> list[MicroBatch]:
+        """This rank's share of a batch. The reference is asked once, before anything is trained."""
+        lengths = [len(sample.token_ids) for sample in batch.samples]
+        weights = token_weights(lengths, self.config.grpo.aggregation, self.config.sampling.max_tokens)
+
+        def per_token(values: Sequence[float], row: PackedRow) -> Tensor:
+            return torch.tensor([values[i] for i in row.members], device=self.device)[row.sequence]
+
+        def drawn(row: PackedRow) -> Tensor:
+            return torch.tensor(list(chain.from_iterable(batch.samples[i].logprobs for i in row.members)), device=self.device)
+
+        rows = list(self._rows(batch.samples))
+        references = self.reference.logprobs(rows) if self.reference is not None else [None] * len(rows)
+        return [
+            MicroBatch(row, drawn(row), reference, per_token(batch.advantages, row), per_token(weights, row))
+            for row, reference in zip(rows, references, strict=True)
+        ]
+
+    def _one_step(self, parts: Sequence[MicroBatch]) -> dict[str, float]:
+        sums: dict[str, Tensor] = {}
+        for i, part in enumerate(parts):
+            self.engine.set_gradient_accumulation_boundary(i == len(parts) - 1)
+            loss, of_part = self._loss(part)
+            # DeepSpeed averages over ranks, but the weights already make the ranks' losses add up to the batch's. A loss that is
+            # not finite makes every gradient NaN, so that the check of the gradient finds it on all ranks.
+            poison = torch.where(loss.detach().isfinite(), 1.0, math.nan)
+            self.engine.backward(loss * self.world_size * poison)
+            for name, value in of_part.items():
+                join = torch.maximum if name == "mismatch_max" else torch.add
+                sums[name] = join(sums[name], value) if name in sums else value
+        return {name: float(value) for name, value in sums.items()} | self._step()
+
+    def _loss(self, part: MicroBatch) -> tuple[Tensor, dict[str, Tensor]]:
+        """The micro-batch's share of the batch's loss, and its metric sums."""
+        logprobs, entropy = self.engine(part.row)
+        if part.old is None:  # the batch's first step: the policy is the one at the batch's start
+            part.old = logprobs.detach()
+        loss, sums = policy_loss(
+            logprobs,
+            part.old,
+            part.rollout,
+            part.reference,
+            part.advantages,
+            part.weights,
+            part.row.sequence,
+            self.config.grpo,
+        )
+        return loss, sums | {"entropy": entropy.sum()}
+
+    def _step(self) -> dict[str, float]:
+        """Takes the optimizer step unless the gradient is not finite; ZeRO's optimizers make that check themselves."""
+        if self.engine.zero_optimization():
+            self.engine.step()
+            norm, skipped = float(self.engine.get_global_grad_norm()), not self.engine.was_step_applied()
+        else:
+            gradients = [p.grad for p in self.engine.module.parameters() if p.grad is not None]
+            norm = float(torch.nn.utils.get_total_norm(gradients))
+            skipped = not math.isfinite(norm)
+            if skipped:
+                self.engine.zero_grad()
+            else:
+                self.engine.step()
+        return {"grad_norm": norm, "skipped": float(skipped)}
+
+    def logprobs(self, samples: Sequence[Sample]) -> dict[int, list[float]]:
+        """Log-probabilities of response tokens by index of the sample, for the samples that this rank computed."""
+        found: dict[int, list[float]] = {}
+        with torch.no_grad():
+            for row in self._rows(samples):
+                values = self.engine(row)[0].split([len(samples[i].token_ids) for i in row.members])
+                found |= {i: value.tolist() for i, value in zip(row.members, values, strict=True)}
+        return found
+
+    def _buckets(self) -> Iterator[list[Named]]:
+        """Whole parameters by HF name, LoRA merged, some at a time; under ZeRO-3 gathered until the next are asked for."""
+        from deepspeed.runtime.zero import GatheredParameters
+
+        policy = self.engine.module
+        named, layers = base_parameters(policy), adapted_layers(policy)
+        sharded = self.config.learner.zero_stage == 3
+        with GatheredParameters(adapter_parameters(policy)) if sharded and layers else nullcontext():
+            for bucket in in_buckets(named):
+                with GatheredParameters([p for _, p in bucket]) if sharded else nullcontext():
+                    yield list(merged(bucket, layers))
+
+    def weights(self) -> list[ray.ObjectRef]:
+        """References to the weights in Ray's object store, as `buckets.publish` leaves them; none but on rank 0."""
+        if self.rank == 0:
+            return publish(self._buckets(), self._turn())
+        for _ in self._buckets():  # a gather needs every rank
+            pass
+        return []
+
+    def _turn(self) -> int | None:
+        """Which rows the checksums of this transfer cover: in turn, where that can be."""
+        self._transfers += 1
+        policy, ranks = self.engine.module, self.config.rollout.tensor_parallel
+        parameters = (parameter for _, parameter in base_parameters(policy))
+        return self._transfers % TURNS if takes_turns(parameters, policy.config.vocab_size, ranks) else None
+
+    def send(self, engines: Sequence[Any]) -> Checksums:
+        """Sends the weights to rollout workers by `rollout.transfer`; returns the checksums of what rank 0 sent."""
+        from actors.weights.device import LearnerSource, Sender  # imports vLLM, which only this needs
+
+        if self._sender is None or self._sender.engines != engines:
+            if self._sender is not None:
+                self._sender.close()
+            # ZeRO's optimizers, one of which bfloat16 has at any stage, write to memory that parameters must not leave.
+            movable = not self.engine.zero_optimization()
+            source = LearnerSource(lambda: base_parameters(self.engine.module), self._buckets, movable)
+            self._sender = Sender(self.config.rollout, self.rank, engines, source)
+        return self._sender.send(self._turn())
+
+    def _host_weights(self) -> dict[str, Tensor]:
+        """A copy of the policy's weights in host memory on rank 0, nothing elsewhere."""
+        weights: dict[str, Tensor] = {}
+        for bucket in self._buckets():
+            if self.rank == 0:
+                weights |= {name: tensor.detach().to("cpu", copy=True) for name, tensor in bucket}
+        return weights
+
+    def save(self, path: str) -> None:
+        """Writes engine, optimizer and random state to the folder `path`, which appears complete or not at all."""
+        write_folder(Path(path), self.rank, lambda folder: save_engine(self.engine, self.config, self.rank, folder))
+
+    def export(self, path: str) -> None:
+        """Writes the policy in HF format, with the base model's tokenizer, to `path`, complete or not at all."""
+
+        def write(folder: Path) -> None:
+            weights = self._host_weights()
+            if self.rank == 0:
+                write_hf(folder, self.model_path, self.engine.module.config, weights)
+
+        write_folder(Path(path), self.rank, write)

@@ -1,0 +1,141 @@
+"""The process that runs math-verify on model output: started, asked and killed by `actors/reward/sandbox.py`.
+
+What a child may do is cut down before it reads anything: address space and open files by rlimit, CPU time by a timer, no file
+written, no core dumped, no environment handed down, an empty network namespace where the kernel lets it have one, and an
+audit hook that refuses sockets, processes and every file outside Python's own folders. It dies with its parent.
+Not covered: system calls are not filtered (no seccomp), the audit hook binds Python code and not a bug in native code, and
+the file system stays mounted. A single allocation beyond the memory limit, if math-verify's own handlers swallow the
+error, reads as "different".
+"""
+
+import ctypes
+import json
+import logging
+import os
+import re
+import resource
+import select
+import signal
+import sys
+import warnings
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any, NoReturn
+
+# Every message of a child is two bytes, so that a pipe delivers it whole: one of these, and a number modulo 256, which is the
+# request's for a verdict, and for READY and LATE the generation of the child that is, or was ended at its limit of CPU time.
+EQUAL, DIFFERENT, READY, LATE = 0, 1, 2, 3
+
+_CLONE_NEWUSER, _CLONE_NEWNET, _PR_SET_PDEATHSIG, _PR_SET_NO_NEW_PRIVS = 0x10000000, 0x40000000, 1, 38
+# Compared once before any answer is: imports and parser tables that every child then has from its birth.
+_WARM_UP = (
+    r"\frac{1}{2}+\sqrt{3}", r"\{1,2\}", r"[0,1)\cup(2,\infty)", r"x^2-2x+1=0", r"(x-1)^2", r"\text{yes}", r"x\le 3", r"(1,2,3)",
+    r"\begin{pmatrix}1&2\\3&4\end{pmatrix}", r"2\pi", r"\sin(x)", r"3+4i", r"12\text{ cm}", r"25\%", r"\log_2 8", r"|x|", "5!",
+)  # fmt: skip
+
+
+def nursery(request_fd: str, reply_fd: str, memory_mb: str, generation: str) -> NoReturn:
+    """Import math-verify once, then keep one child of this process alive: killed when the parent says so, then replaced.
+
+    Reads no answer itself. Ends, with its child, when the parent does.
+    """
+    logging.disable(logging.CRITICAL)
+    warnings.simplefilter("ignore")
+    same = _load_math_verify()
+    for text in _WARM_UP:
+        same(text, "1")
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.unshare(_CLONE_NEWNET) != 0:
+        libc.unshare(_CLONE_NEWUSER | _CLONE_NEWNET)  # where that is not allowed either, the audit hook is what is left
+    born, own_pid = int(generation), os.getpid()
+    while True:
+        alive, held_by_child = os.pipe()
+        pid = os.fork()
+        if pid == 0:
+            libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+            libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+            if os.getppid() != own_pid:
+                os._exit(0)
+            os.close(alive)
+            _serve(same, int(request_fd), int(reply_fd), int(memory_mb), born)
+        os.close(held_by_child)
+        readable, _, _ = select.select([0, alive], [], [])
+        command = os.read(0, 1) if 0 in readable else b"-"
+        os.kill(pid, signal.SIGKILL)  # not reaped yet, so this is our child and no other
+        _, status = os.waitpid(pid, 0)
+        os.close(alive)
+        if os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGPROF:
+            os.write(int(reply_fd), bytes([LATE, born % 256]))
+        born += command == b"k"
+        if not command:
+            os._exit(0)
+
+
+def _load_math_verify() -> Callable[[str, str], bool]:
+    """Whether two answers are equivalent: `verify` both ways round, for it treats its arguments differently."""
+    from math_verify import parse, verify
+    from sympy import Expr
+
+    @lru_cache(maxsize=1024)
+    def parsed(text: str) -> list[Any]:
+        return parse(f"\\boxed{{{text}}}", parsing_timeout=None)
+
+    def same(a: str, b: str) -> bool:
+        first, second = parsed(a), parsed(b)
+        if verify(first, second, timeout_seconds=None):
+            return True
+        # Of its two arguments verify unwraps relations and orders sets differently, plain expressions it treats alike.
+        plain = all(isinstance(value, Expr | str) for value in (*first, *second))
+        return not plain and verify(second, first, timeout_seconds=None)
+
+    return same
+
+
+def _serve(same: Callable[[str, str], bool], request_fd: int, reply_fd: int, memory_mb: int, generation: int) -> NoReturn:
+    """A child's life: give up every right, greet, then one reply for one request until killed."""
+    memory = memory_mb << 20
+    null = os.open(os.devnull, os.O_RDWR)
+    for stream in (0, 1, 2):
+        os.dup2(null, stream)
+    status = os.open("/proc/self/status", os.O_RDONLY)
+    for limit, value in (("AS", memory), ("FSIZE", 0), ("CORE", 0), ("NOFILE", 64)):
+        resource.setrlimit(getattr(resource, f"RLIMIT_{limit}"), (value, value))
+    os.set_blocking(request_fd, False)
+    try:
+        while os.read(request_fd, 1 << 16):
+            pass  # what the child before this one was killed over
+    except BlockingIOError:
+        os.set_blocking(request_fd, True)
+    requests = os.fdopen(request_fd, "rb")
+    sys.addaudithook(_refuse)
+    os.write(reply_fd, bytes([READY, generation % 256]))
+    for line in requests:
+        number, cpu_s, a, b = json.loads(line)
+        signal.setitimer(signal.ITIMER_PROF, cpu_s)  # at whose end SIGPROF, which has no handler, ends the process
+        equal = same(a, b)  # whatever it raises ends the child, which the parent counts
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        # math-verify swallows errors, MemoryError among them: near the limit its verdict means nothing.
+        if _peak_memory(status) > 0.8 * memory:
+            os._exit(1)
+        os.write(reply_fd, bytes([EQUAL if equal else DIFFERENT, number]))
+    os._exit(0)
+
+
+def _peak_memory(status: int) -> int:
+    """Largest address space of this process so far, bytes; `status` is its open /proc/self/status."""
+    return int(re.search(rb"VmPeak:\s*(\d+)", os.pread(status, 4096, 0))[1]) << 10  # type: ignore[index]
+
+
+_READABLE = tuple({os.path.realpath(path) for path in (sys.prefix, sys.base_prefix, *sys.path) if path})
+
+
+def _refuse(event: str, args: tuple[Any, ...]) -> None:
+    """Audit hook: no sockets, no processes, no change to any file, and none read outside Python's own folders."""
+    if event == "open":
+        path, _, flags = args
+        reading = isinstance(path, str) and not flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)
+        if reading and os.path.realpath(path).startswith(_READABLE):
+            return
+    elif event in ("os.listdir", "os.scandir") or not event.startswith(("socket.", "subprocess.", "os.", "shutil.", "ctypes.")):
+        return
+    raise PermissionError(f"a sandboxed process has no business with {event}")

@@ -1,0 +1,240 @@
+"""The rollout fleet: several engines behind one `sample`, with work spread by queue and dead engines replaced."""
+
+import time
+from collections import defaultdict, deque
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import ray
+from ray.exceptions import RayActorError
+
+from actors.rollout.worker import Drawn, rollout_actor
+from conf.schema import Config, SamplingConfig
+from pipeline.errors import MismatchError, RolloutError
+from pipeline.types import Policy, Request, Role, Sample
+
+MOST_DEATHS_IN_A_ROW = 3
+STALLED_S = 1800  # a response of a large model takes minutes; engines that finish none in this time hang
+START_TIMEOUT_S = 1800  # reading a large model and capturing its graphs takes minutes; longer than this is a hang
+
+
+class RolloutFleet:
+    """Engines that hold one policy at a time. They start in the background: `wait_ready` waits for them.
+
+    Several roles may share a fleet: whichever policy is asked for is swapped in.
+    """
+
+    def __init__(self, config: Config, model_path: str) -> None:
+        self._config = config
+        self._model_path = model_path
+        self._actor_class = rollout_actor(config)
+        self._ready: set[Any] = set()
+        self._versions: dict[Any, str] = {}
+        self._workers = [self._start() for _ in range(config.rollout.engines)]
+        self._counts: dict[str, float] = defaultdict(float)
+
+    def _start(self) -> Any:
+        return self._actor_class.remote(self._config, self._model_path)
+
+    def wait_ready(self) -> None:
+        """Waits until all engines have started.
+
+        Raises:
+            RolloutError: one did not; with the reason.
+        """
+        for reason in self._failed(self._workers).values():
+            raise RolloutError(f"a rollout worker could not start: {reason}")
+
+    def _failed(self, workers: Sequence[Any]) -> dict[Any, str]:
+        """Of these workers those that are dead, do not start in `START_TIMEOUT_S`, or do not reply, and why."""
+        calls = {worker.ready.remote(): worker for worker in workers}
+        if starting := [call for call, worker in calls.items() if worker not in self._ready]:
+            ray.wait(starting, num_returns=len(starting), timeout=START_TIMEOUT_S)
+        done, late = ray.wait(list(calls), num_returns=len(calls), timeout=self._config.rollout.transfer_timeout_s)
+        failed = {calls[call]: f"no reply; free in the cluster: {ray.available_resources()}" for call in late}
+        for call in done:
+            try:
+                ray.get(call)
+                self._ready.add(calls[call])
+            except RayActorError as error:
+                failed[calls[call]] = str(error).strip().splitlines()[-1].strip()
+        return failed
+
+    def load(self, policy: Policy) -> None:
+        """Gives every engine the weights of `policy`; those that hold them already are left alone.
+
+        An engine that dies over it, or has not got them within `rollout.transfer_timeout_s`, is killed and replaced.
+
+        Raises:
+            MismatchError: an engine does not hold what was sent.
+            RolloutError: engines had to be replaced several times in a row.
+        """
+        failure: object = None
+        for _ in range(MOST_DEATHS_IN_A_ROW):
+            stale = [worker for worker in self._workers if self._versions.get(worker) != policy.version]
+            if not stale:
+                return
+            # Looked for before any weights move: a collective with a dead engine in it fails for the learner as well.
+            if failed := self._failed(stale):
+                failure = next(iter(failed.values()))
+                for worker in failed:
+                    self._replace(worker)
+                continue
+            started = time.monotonic()
+            loading = self._hand_over(policy, stale)
+            limit = self._config.rollout.transfer_timeout_s
+            done, late = ray.wait(list(loading), num_returns=len(loading), timeout=limit)
+            for transfer in done:
+                try:
+                    self._check(ray.get(transfer), policy)
+                    self._versions[loading[transfer]] = policy.version
+                except RayActorError as error:
+                    failure = error
+                    self._replace(loading[transfer])
+            self._counts["swaps"] += 1
+            self._counts["swap_seconds"] += time.monotonic() - started
+            for transfer in late:
+                failure = f"an engine did not have them within rollout.transfer_timeout_s={limit:g}"
+                self._replace(loading[transfer])
+        if any(self._versions.get(worker) != policy.version for worker in self._workers):
+            raise RolloutError(
+                f"rollout workers had to be replaced {MOST_DEATHS_IN_A_ROW} times taking on {policy.version}: {failure}"
+            )
+
+    def _hand_over(self, policy: Policy, workers: Sequence[Any]) -> dict[ray.ObjectRef, Any]:
+        """Starts to give workers the weights: by call, which tells what they do not hold, the worker it goes to."""
+        if isinstance(policy.weights, Sequence):
+            return {worker.load.remote(policy.version, policy.weights): worker for worker in workers}
+        checksums = policy.weights.send(workers)
+        return {worker.accept.remote(policy.version, checksums): worker for worker in workers}
+
+    def forget_policy(self) -> None:
+        """Takes no engine to hold what is asked for next, whatever its name: policies of different runs share names."""
+        self._versions.clear()
+
+    def _check(self, wrong: list[str], policy: Policy) -> None:
+        if wrong:
+            raise MismatchError(
+                f"a rollout worker does not hold the weights of {policy.version} that it was sent: the checksums of {len(wrong)} "
+                f"parameters differ, e.g. {wrong[0]}"
+            )
+
+    def sample(self, requests: Sequence[Request], policy: Policy, sampling: SamplingConfig) -> list[list[Sample]]:
+        """For each request its samples, in order, drawn under `policy`; see `stream`."""
+        drawn = dict(self.stream(requests, policy, sampling))
+        return [drawn[place] for place in range(len(requests))]
+
+    def stream(self, requests: Sequence[Request], policy: Policy, sampling: SamplingConfig) -> Iterator[tuple[int, list[Sample]]]:
+        """The same as they are finished: (index of the request, its samples), in any order.
+
+        Chunks of requests wait in one queue, from which each engine takes the next when it has room. An engine that dies is
+        replaced, gets the policy's weights, and its chunks are drawn again with the same seeds. Where nothing is finished in
+        `STALLED_S`, the engines that are at work are killed.
+
+        Raises:
+            RolloutError: engines died several times in a row with nothing finished in between.
+        """
+        self.load(policy)
+        clock = time.monotonic()
+        waiting = deque(self._chunks(requests))
+        running: dict[Any, tuple[Any, list[int]]] = {}
+        left = set(range(len(requests)))
+        deaths = 0
+        while waiting or running:
+            while waiting and (worker := self._free([busy for busy, _ in running.values()])):
+                chunk = waiting.popleft()
+                call = worker.sample.options(num_returns="streaming")
+                running[call.remote([requests[place] for place in chunk], sampling, policy.version)] = worker, chunk
+            done, _ = ray.wait(list(running), num_returns=1, timeout=STALLED_S)
+            if not done:
+                for worker, _ in running.values():
+                    ray.kill(worker)
+                continue  # to find them dead
+            result: Any = done[0]
+            worker, chunk = running[result]
+            try:
+                finished: list[Drawn] = ray.get(next(result))
+            except StopIteration:
+                del running[result]
+            except RayActorError as error:
+                deaths += 1
+                if deaths >= MOST_DEATHS_IN_A_ROW:
+                    raise RolloutError(f"rollout workers died {deaths} times in a row, the last of: {error}") from error
+                for dead in {worker, *self._failed(self._workers)}:  # a node takes all of its engines with it
+                    lost = [call for call, (busy, _) in running.items() if busy == dead]
+                    waiting.extendleft(running.pop(call)[1] for call in lost)
+                    self._replace(dead)
+                self.load(policy)
+            else:
+                deaths = 0
+                for drawn in finished:
+                    place = chunk[drawn.place]
+                    if place in left:  # not drawn before its engine died
+                        left.remove(place)
+                        self._count(drawn)
+                        self._counts["sampling_seconds"] += time.monotonic() - clock
+                        yield place, drawn.samples
+                        clock = time.monotonic()
+
+    def _chunks(self, requests: Sequence[Request]) -> Iterator[list[int]]:
+        """Indices of requests that together ask for about `rollout.chunk` samples.
+
+        They do not depend on the number of engines, so that the shape of each computation does not either.
+        """
+        chunk: list[int] = []
+        size = 0
+        for place, request in enumerate(requests):
+            if chunk and size + len(request.seeds) > self._config.rollout.chunk:
+                yield chunk
+                chunk, size = [], 0
+            chunk.append(place)
+            size += len(request.seeds)
+        if chunk:
+            yield chunk
+
+    def _free(self, busy: Sequence[Any]) -> Any:
+        """The engine with the most room for another chunk, None where all are full; `busy` names an engine for each chunk.
+
+        An engine takes as many chunks at a time as it has sequences for, so that a long answer holds up none. On CPU it takes
+        one, which makes a chunk's log-probabilities independent of its company, to the last bit.
+        """
+        rollout = self._config.rollout
+        most = 1 if self._config.resources.device == "cpu" else max(1, rollout.max_num_seqs // rollout.chunk)
+        worker = min(self._workers, key=busy.count)
+        return worker if busy.count(worker) < most else None
+
+    def _count(self, drawn: Drawn) -> None:
+        self._counts["tokens"] += sum(len(sample.token_ids) for sample in drawn.samples)
+        self._counts["prompt_tokens"] += sum(len(sample.prompt_ids) for sample in drawn.samples)
+        self._counts["cached_tokens"] += drawn.cached_tokens
+
+    def _replace(self, worker: Any) -> None:
+        """Starts an engine in place of one that is dead or hangs."""
+        ray.kill(worker)
+        self._versions.pop(worker, None)
+        self._ready.discard(worker)
+        self._workers[self._workers.index(worker)] = self._start()
+        self._counts["replaced"] += 1
+
+    def take_counts(self) -> dict[str, float]:
+        """Since the last call: "tokens" drawn in "sampling_seconds", "prompt_tokens" they were drawn for, "cached_tokens" of
+        these that came out of the prefix cache; "swaps" of weights and "swap_seconds" in all; engines "replaced"."""
+        taken, self._counts = self._counts, defaultdict(float)
+        return dict(taken)
+
+    def shutdown(self) -> None:
+        for worker in self._workers:
+            ray.kill(worker)
+
+
+@contextmanager
+def rollout_fleets(config: Config, model_path: str) -> Iterator[dict[Role, RolloutFleet]]:
+    """The fleet of each role, by `rollout.fleets` one and the same or two; they start in the background."""
+    fleet = RolloutFleet(config, model_path)
+    other = RolloutFleet(config, model_path) if config.rollout.fleets == "per_role" else fleet
+    try:
+        yield {"challenger": fleet, "solver": other}
+    finally:
+        for each in {fleet, other}:
+            each.shutdown()

@@ -1,0 +1,134 @@
+"""Policy weights on their way from a learner (or a checkpoint on disk) to the rollout workers, in memory.
+
+Weights travel as buckets in Ray's object store: dicts of numpy arrays, which every process of a node maps without a copy.
+Each bucket carries the checksums of its tensors, taken from the sender's own memory before anything is copied.
+`actors/weights/vllm_load.py` is the receiving end.
+"""
+
+import json
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import ray
+import torch
+from safetensors import safe_open
+
+from pipeline.types import Checksums
+
+PackedWeights = dict[str, np.ndarray]
+Named = tuple[str, torch.Tensor]
+
+# Elements of a bucket: what a learner gathers, and a receiver loads, at a time.
+BUCKET_ELEMENTS = 1 << 26
+WORD = 8  # bytes that a checksum adds up at a time
+TURNS = 16  # transfers in which every row of every matrix has been in a checksum
+
+
+@dataclass(frozen=True, slots=True)
+class Bucket:
+    """Some of a policy's tensors by HF name, as `pack` makes them, and their checksums."""
+
+    arrays: PackedWeights
+    checksums: Checksums
+
+
+def checksum(tensor: torch.Tensor, turn: int | None = None) -> int:
+    """The sum of a tensor's bits, taken as 64-bit words, modulo 2^64: a change of any one word changes it.
+
+    It does not depend on the order of the words. So the checksum of tensors that an engine keeps fused, or split over its
+    ranks, is the sum of theirs, as long as each part is a whole number of words.
+
+    With a `turn` in [0, TURNS) only one in `TURNS` rows of a matrix is added up, from row `turn` on. An update changes many words
+    of every row, in bfloat16 too, so a matrix that did not arrive shows in any of them. See `takes_turns`.
+    """
+    flat = (tensor if turn is None or tensor.dim() != 2 else tensor[turn::TURNS]).detach()
+    if flat.dim() == 2 and flat.shape[1] * flat.element_size() % WORD == 0 and flat.stride(1) == 1:
+        return int(flat.view(torch.int64).sum()) % (1 << 64)
+    flat = flat.reshape(-1)
+    if surplus := flat.numel() * flat.element_size() % WORD:
+        flat = torch.nn.functional.pad(flat, (0, (WORD - surplus) // flat.element_size()))
+    return int(flat.view(torch.int64).sum()) % (1 << 64)
+
+
+def takes_turns(parameters: Iterable[torch.Tensor], vocabulary: int, ranks: int) -> bool:
+    """Whether checksums of some rows add up as those of all do, in an engine of so many ranks.
+
+    They do where it fuses matrices, or cuts them, at multiples of `TURNS` rows. An embedding, of as many rows as the vocabulary
+    has words, is never fused; vLLM fills it up with zeros to a multiple of 64 rows, and cuts it then.
+    """
+    shapes = [getattr(parameter, "ds_shape", parameter.shape) for parameter in parameters]
+    rows = [shape[0] for shape in shapes if len(shape) == 2 and shape[0] != vocabulary]
+    return all(count % (TURNS * ranks) == 0 for count in [*rows, 64])
+
+
+def checksums(named: Iterable[Named], turn: int | None) -> Checksums:
+    """The `checksum` of each tensor."""
+    return Checksums(turn, {name: checksum(tensor, turn) for name, tensor in named})
+
+
+def publish(buckets: Iterable[Sequence[Named]], turn: int | None = None) -> list[ray.ObjectRef]:
+    """Puts buckets of tensors into Ray's object store, one after another: each may be gone once the next is asked for.
+
+    `turn` says what part of them their checksums cover; None is all of it.
+    """
+    references = []
+    for bucket in buckets:
+        references.append(ray.put(Bucket(pack(bucket), checksums(bucket, turn))))
+    return references
+
+
+def in_buckets(named: Iterable[Named]) -> Iterator[list[Named]]:
+    """Tensors in lists of at least `BUCKET_ELEMENTS`, but for the last. What ZeRO-3 has sharded counts as a whole."""
+    bucket: list[Named] = []
+    size = 0
+    for name, tensor in named:
+        bucket.append((name, tensor))
+        size += getattr(tensor, "ds_numel", tensor.numel())
+        if size >= BUCKET_ELEMENTS:
+            yield bucket
+            bucket, size = [], 0
+    if bucket:
+        yield bucket
+
+
+def pack(named: Iterable[Named]) -> PackedWeights:
+    """Tensors in host memory as numpy arrays, the form that Ray maps without a copy. Those that lie there already are shared.
+
+    numpy has no bfloat16: such tensors travel as their bits in uint16 and come back as bfloat16 (no parameter is uint16).
+    """
+    packed = {}
+    for name, tensor in named:
+        host = tensor.detach().cpu().contiguous()
+        packed[name] = (host.view(torch.uint16) if host.dtype == torch.bfloat16 else host).numpy()
+    return packed
+
+
+def unpack(packed: PackedWeights) -> Iterator[Named]:
+    """Tensors over the arrays' own memory, which the object store keeps read-only: copy before writing."""
+    for name, array in packed.items():
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+            tensor = torch.from_numpy(array)
+        yield name, tensor.view(torch.bfloat16) if tensor.dtype == torch.uint16 else tensor
+
+
+def read_checkpoint(path: str, dtype: torch.dtype) -> Iterator[Named]:
+    """The weights of a HF-format folder, one file or sharded, cast to `dtype`.
+
+    A head that is tied to the embedding is left out where the files hold both, as transformers does, and as vLLM demands.
+
+    Raises:
+        FileNotFoundError: the folder holds no safetensors weights.
+    """
+    folder = Path(path)
+    index = folder / "model.safetensors.index.json"
+    files = sorted(set(json.loads(index.read_text())["weight_map"].values())) if index.exists() else ["model.safetensors"]
+    tied = json.loads((folder / "config.json").read_text()).get("tie_word_embeddings")
+    for file in files:
+        with safe_open(folder / file, framework="pt") as shard:
+            for name in shard.keys():  # noqa: SIM118  (not a dict: it has no iterator)
+                if not (tied and name == "lm_head.weight"):
+                    yield name, shard.get_tensor(name).to(dtype)

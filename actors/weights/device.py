@@ -1,0 +1,140 @@
+"""Weights from the learner straight into the engines, by vLLM's own weight-transfer API.
+
+Three ways, by `rollout.transfer`: `nccl` broadcasts between GPUs, `ipc` lets an engine read the memory of a learner rank on the
+same GPU, `shared` is for a CPU (`actors/weights/shared.py`). The learner drives them: `Sender.send` is called on every rank, and
+rank 0 talks to the engines. These two modules are all that touches that API, as vLLM 0.32.0 has it. `nccl` and `ipc` were not run
+on a GPU yet; what they share with `shared` is tested.
+"""
+
+import socket
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
+from typing import Any
+
+import ray
+from ray.exceptions import RayActorError
+from vllm.distributed.weight_transfer.base import ParamMeta, TrainerInitInfo, WeightSource
+from vllm.distributed.weight_transfer.factory import WeightTransferTrainerFactory
+from vllm.distributed.weight_transfer.ipc_engine import IPCTrainerInitInfo
+from vllm.distributed.weight_transfer.nccl_engine import NCCLTrainerInitInfo
+
+from actors.weights.buckets import BUCKET_ELEMENTS, Named, checksums
+from actors.weights.shared import SharedTrainerInit
+from conf.schema import RolloutConfig
+from pipeline.types import Checksums
+
+# Bytes that are packed together, whatever the precision: two such buffers are on their way at a time.
+PACKED_BYTES = 2 * BUCKET_ELEMENTS
+
+
+class LearnerSource(WeightSource):
+    """A rank's parameters by HF name, as vLLM asks for them; walking over them is collective under ZeRO-3.
+
+    Args:
+        parameters: all of them, whole or sharded.
+        buckets: whole parameters as they are to be sent, LoRA merged.
+        movable: whether a parameter may be given other memory, which ZeRO's optimizers do not allow.
+
+    `checksums` are those of the last walk, taken with the `turn` that it had.
+    """
+
+    def __init__(
+        self, parameters: Callable[[], Iterable[Named]], buckets: Callable[[], Iterable[Sequence[Named]]], movable: bool
+    ) -> None:
+        self.parameters, self._buckets, self.movable = parameters, buckets, movable
+        self.turn: int | None = None
+        self.checksums: dict[str, int] = {}
+
+    def metadata(self) -> list[ParamMeta]:
+        """Names, precision and whole shapes. Under ZeRO-3 a parameter's own shape is (0,)."""
+        return [ParamMeta(name, p.dtype, tuple(getattr(p, "ds_shape", p.shape))) for name, p in self.parameters()]
+
+    def __iter__(self) -> Iterator[Named]:
+        self.checksums = {}
+        for bucket in self._buckets():
+            self.checksums |= checksums(bucket, self.turn).of
+            yield from ((name, tensor.detach()) for name, tensor in bucket)
+
+
+class EngineClient:
+    """What a sender asks of the engines: vLLM's `VLLMWeightSyncClient` over the handles of rollout workers.
+
+    vLLM's own client gives every engine the same ranks in the NCCL world, so that several engines would collide. And an engine
+    that dies is none of the learner's trouble: it is passed over, one that takes longer than `timeout` seconds over a call is
+    killed, and the fleet, which asks next whether the weights have arrived, finds both dead and replaces them.
+    """
+
+    def __init__(self, engines: Sequence[Any], ranks_each: int, timeout: float) -> None:
+        self._engines, self._ranks_each, self._timeout = engines, ranks_each, timeout
+
+    def init_weight_transfer_engine(self, init_info: dict[str, Any]) -> None:
+        offsets = [{"rank_offset": 1 + place * self._ranks_each} for place in range(len(self._engines))]
+        infos = [init_info | (offset if "rank_offset" in init_info else {}) for offset in offsets]
+        calls = [("init_weight_transfer_engine", info) for info in infos]
+        self._wait({engine.weight_transfer.remote(call): engine for engine, call in zip(self._engines, calls, strict=True)})
+
+    def update_at_once(self) -> None:
+        """A whole update, of which the engines know all, in one call."""
+        self._all(("start_weight_update",), ("update_weights", {}), ("finish_weight_update",))
+
+    def start_weight_update(self) -> None:
+        self._all(("start_weight_update",))
+
+    def update_weights(self, update_info: Any) -> None:
+        self._all(("update_weights", update_info))
+
+    def finish_weight_update(self, weight_version: str | None = None) -> None:
+        self._all(("finish_weight_update",))
+
+    def _all(self, *calls: tuple[Any, ...]) -> None:
+        self._wait({engine.weight_transfer.remote(*calls): engine for engine in self._engines})
+
+    def _wait(self, calls: dict[ray.ObjectRef, Any]) -> None:
+        """Raises what an engine raises, but not its death."""
+        done, late = ray.wait(list(calls), num_returns=len(calls), timeout=self._timeout)
+        for call in late:
+            ray.kill(calls[call])
+        for call in done:
+            with suppress(RayActorError):
+                ray.get(call)
+
+
+def nccl(rank: int, world_size: int) -> TrainerInitInfo:
+    with socket.create_server(("", 0)) as free:
+        port = free.getsockname()[1]
+    return NCCLTrainerInitInfo(
+        ray.util.get_node_ip_address(), port, world_size, packed_buffer_size_bytes=PACKED_BYTES, packed_num_buffers=2, rank=rank
+    )
+
+
+def ipc(rank: int, world_size: int) -> TrainerInitInfo:
+    return IPCTrainerInitInfo(packed=True, packed_buffer_size_bytes=PACKED_BYTES, rank=rank)
+
+
+def shared(rank: int, world_size: int) -> TrainerInitInfo:
+    return SharedTrainerInit(rank=rank)
+
+
+WAYS: dict[str, Callable[[int, int], TrainerInitInfo]] = {"nccl": nccl, "ipc": ipc, "shared": shared}
+
+
+class Sender:
+    """One learner rank's end of a connection to some engines."""
+
+    def __init__(self, rollout: RolloutConfig, rank: int, engines: Sequence[Any], source: LearnerSource) -> None:
+        self.engines = engines
+        self._source = source
+        self._trainer = WeightTransferTrainerFactory.trainer_init(
+            WAYS[rollout.transfer](rank, 1 + len(engines) * rollout.tensor_parallel),
+            client=EngineClient(engines, rollout.tensor_parallel, rollout.transfer_timeout_s),
+            source=source,
+        )
+
+    def send(self, turn: int | None) -> Checksums:
+        """Gives all engines the present weights; returns what their checksums are to be."""
+        self._source.turn = turn
+        self._trainer.send_weights()
+        return Checksums(turn, self._source.checksums)
+
+    def close(self) -> None:
+        self._trainer.shutdown()

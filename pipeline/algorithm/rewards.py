@@ -1,0 +1,162 @@
+"""The Challenger's reward: equations 1 to 4 of R-Zero (arXiv 2508.05004, sections 3.2 to 3.4), and scorers beyond the paper.
+
+A scorer takes a batch of scored questions and the rewards so far, and returns the rewards after it. The setting
+`reward.scorers` names them in order: `[triangular, repetition]` is the paper's r = max(0, r_unc - r_rep). A scorer of one's
+own is a function in a file, named as `path/to/file.py:function`; docs/rewards.md shows one. All functions here are pure.
+"""
+
+import importlib.util
+import math
+import traceback
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from conf.load import resolve
+from conf.schema import RewardConfig
+from pipeline.algorithm.bleu import cluster_labels, similarity_to_earlier
+from pipeline.algorithm.votes import canonical
+from pipeline.errors import ScorerError
+from pipeline.types import Vote
+
+
+@dataclass(frozen=True, slots=True)
+class QuestionBatch:
+    """What a scorer may look at: the B responses of one Challenger step, in order.
+
+    A malformed response has the question None, a vote without answers and the cluster -1.
+    """
+
+    questions: tuple[str | None, ...]
+    answers: tuple[tuple[str | None, ...], ...]  # of the frozen Solver to each, as they stood in the box; None without one
+    votes: tuple[Vote, ...]  # on these answers
+    clusters: tuple[int, ...]  # label within the batch
+    invalid: tuple[float, ...]  # share of the Solver's verdicts that call the question ill-posed; zeros where it was not asked
+    earlier: tuple[str, ...]  # questions of the run's earlier steps and rounds
+    config: RewardConfig
+
+
+Scorer = Callable[[QuestionBatch, list[float]], list[float]]
+
+
+def uncertainty(p_hat: float) -> float:
+    """r_unc = 1 - 2 |p_hat - 1/2|: 1 where the Solver agrees with itself half the time, 0 at never and always."""
+    if not 0.0 <= p_hat <= 1.0:
+        raise ValueError(f"p_hat is a share of answers, between 0 and 1, not {p_hat!r}")
+    return 1.0 - 2.0 * abs(p_hat - 0.5)
+
+
+def triangular(batch: QuestionBatch, rewards: list[float]) -> list[float]:
+    """The paper's shape: r_unc in place of the reward so far."""
+    return [uncertainty(vote.share) for vote in batch.votes]
+
+
+def band(batch: QuestionBatch, rewards: list[float]) -> list[float]:
+    """1 where some of the m answers agree with the majority but not all do, else 0: all doubt is worth the same."""
+    return [1.0 if 0 < vote.count < vote.total else 0.0 for vote in batch.votes]
+
+
+def variance(batch: QuestionBatch, rewards: list[float]) -> list[float]:
+    """4 p (1 - p), the variance of a single vote over its largest: flatter at 1/2 than the triangle, steeper at the ends."""
+    return [4 * vote.share * (1 - vote.share) for vote in batch.votes]
+
+
+def repetition(batch: QuestionBatch, rewards: list[float]) -> list[float]:
+    """Takes off r_rep(x) = lambda |C(x)| / B, C(x) the question's cluster and B the whole batch; never below 0."""
+    sizes, weight, size = Counter(batch.clusters), batch.config.lambda_, len(batch.clusters)
+    return [max(0.0, reward - weight * sizes[cluster] / size) for cluster, reward in zip(batch.clusters, rewards, strict=True)]
+
+
+def memory(batch: QuestionBatch, rewards: list[float]) -> list[float]:
+    """Takes off the BLEU to the nearest earlier question of the run, if that is nearer than tau; never below 0.
+
+    The repetition penalty sees one batch, so a Challenger could pose the same varied batch again and again; here it cannot.
+    """
+    known = similarity_to_earlier([question or "" for question in batch.questions], batch.earlier, batch.config.threshold)
+    return [max(0.0, reward - similarity) for reward, similarity in zip(rewards, known.tolist(), strict=True)]
+
+
+def validity(batch: QuestionBatch, rewards: list[float]) -> list[float]:
+    """0 for a question that most of the Solver's verdicts call ill-posed (R-Quest's vote). The curriculum leaves it out, too."""
+    return [0.0 if rejected(share) else reward for share, reward in zip(batch.invalid, rewards, strict=True)]
+
+
+def invalid_share(verdicts: Sequence[str | None]) -> float:
+    r"""Share of the Solver's boxed verdicts that are "invalid"; those without a box count as asked. 0 where none was asked.
+
+    >>> invalid_share(["Invalid", r"\text{invalid}", "valid", None])
+    0.5
+    """
+    return sum(verdict is not None and canonical(verdict).text == "invalid" for verdict in verdicts) / max(1, len(verdicts))
+
+
+def official(batch: QuestionBatch, rewards: list[float]) -> list[float]:
+    """What the paper's public code does: min(p, 1 - p) - r_rep, not clipped at 0, and -1 for a malformed response."""
+    sizes, weight, size = Counter(batch.clusters), batch.config.lambda_, len(batch.clusters)
+    return [
+        min(vote.share, 1 - vote.share) - weight * sizes[cluster] / size if question is not None else -1.0
+        for question, vote, cluster in zip(batch.questions, batch.votes, batch.clusters, strict=True)
+    ]
+
+
+def rejected(invalid: float) -> bool:
+    """Whether the share of verdicts that call a question ill-posed is a majority."""
+    return invalid > 0.5
+
+
+SCORERS: dict[str, Scorer] = {
+    scorer.__name__: scorer for scorer in (triangular, band, variance, repetition, memory, validity, official)
+}
+
+
+def find_scorer(name: str) -> Scorer:
+    """The scorer of that name, or the function of a file: `path/to/file.py:function`.
+
+    Raises:
+        ValueError: there is no such scorer, file or function, or the file cannot be run.
+    """
+    if name in SCORERS:
+        return SCORERS[name]
+    file, colon, function = name.rpartition(":")
+    path = resolve(file)
+    if not colon or not path.is_file():
+        raise ValueError(f"{name}: no such scorer; valid: {', '.join(SCORERS)}, or path/to/file.py:function of a file there is")
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    if spec is None or spec.loader is None:
+        raise ValueError(f"{name}: {path} is no Python file; valid: a name that ends in .py")
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:  # it is the user's code
+        raise ValueError(f"{name}: {path} fails when it is run: {type(error).__name__}: {error}") from error
+    if not callable(found := getattr(module, function, None)):
+        raise ValueError(f"{name}: {path} has no function {function}")
+    return found
+
+
+def score(batch: QuestionBatch, scorers: Sequence[Scorer]) -> list[float]:
+    """The reward of each question after all scorers, [B]; a malformed response is never worth more than 0.
+
+    Raises:
+        ScorerError: a scorer failed, or returned something else than one finite number for each question.
+    """
+    rewards = [0.0] * len(batch.questions)
+    for scorer in scorers:
+        name = getattr(scorer, "__name__", repr(scorer))
+        try:
+            rewards = [float(reward) for reward in scorer(batch, rewards)]
+        except Exception as error:  # it may be the user's code
+            place = traceback.extract_tb(error.__traceback__)[-1]
+            where = f"{place.filename}, line {place.lineno}"
+            raise ScorerError(f"scorer {name}: {type(error).__name__}: {error} ({where})") from error
+        wrong = [f"a reward of {reward}" for reward in rewards if not math.isfinite(reward)]
+        if wrong or len(rewards) != len(batch.questions):
+            what = (wrong or [f"{len(rewards)} rewards"])[0]
+            raise ScorerError(f"scorer {name} returned {what}; valid: {len(batch.questions)} finite numbers")
+    return [min(0.0, reward) if question is None else reward for question, reward in zip(batch.questions, rewards, strict=True)]
+
+
+def question_clusters(questions: Sequence[str | None], threshold: float = 0.5) -> list[int]:
+    """Cluster label of each question of a batch; -1 for a malformed response (None), which takes no part."""
+    labels = iter(cluster_labels([question for question in questions if question is not None], threshold).tolist())
+    return [-1 if question is None else next(labels) for question in questions]

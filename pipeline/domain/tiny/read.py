@@ -1,0 +1,216 @@
+"""The oracle of the tiny domain: reads a question back into a program, and so knows its right answer and its difficulty.
+
+Any text can be asked about, also one that a model wrote: what is no well-posed problem of the domain gets None. Reading and
+writing (`write.py`) share the phrase tables and nothing else, so that a question which comes back as the program it was
+written from is a real test of the oracle. It serves evaluation and reports alone: no reward and no training label comes from
+here. The worked solutions and the held-out set of the tiny base model are made here too.
+"""
+
+from __future__ import annotations
+
+import re
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from random import Random
+
+from pipeline.domain.tiny import words
+from pipeline.domain.tiny.words import (
+    FORMS,
+    TRANSFER_FORM,
+    Line,
+    Move,
+    Operand,
+    Problem,
+    Ref,
+    apply,
+    chain,
+    effort,
+    run,
+    value_of,
+)
+from pipeline.domain.tiny.write import write
+
+MAX_CHARS = 2000  # a longer text is none of the domain's; the patterns below take time that is quadratic in the length
+MOST_SLIPS = 0.4  # however long the work, the right result of a step stays by far its likeliest
+BANDS: Mapping[str, tuple[int, int]] = {"easy": (1, 3), "medium": (4, 6), "hard": (8, 12)}  # difficulty, both ends included
+
+
+# --- from text to programs ------------------------------------------------------------------------------------------------------
+
+
+def read_sum(text: str) -> tuple[int, list[Move]]:
+    """What an expression starts from, and what it does to that."""
+    terms = re.split(r" ([-+]) ", text)
+    start, *rest = (int(f) for f in terms[0].split(" * "))
+    moves = [Move("*", (factor,)) for factor in rest]
+    moves += [Move(op, tuple(int(f) for f in term.split(" * "))) for op, term in zip(terms[1::2], terms[2::2], strict=True)]
+    return start, moves
+
+
+def read_expression(text: str) -> Problem | None:
+    match = re.fullmatch(rf"(?:{'|'.join(words.ASK_EXPRESSION)}) ({words.SLOTS['e']})[.?]", text)
+    return chain("expression", *read_sum(match[1])) if match else None
+
+
+def read_moves(book: words.Moves, sentences: Sequence[str], fixed: Mapping[str, str]) -> list[Move] | None:
+    """The moves of a chain, or None if a sentence is no move or does not speak of whom it should."""
+    found = [book.read(s) for s in sentences]
+    moves = [f[0] for f in found if f is not None and all(f[1].get(slot, word) == word for slot, word in fixed.items())]
+    return moves if len(moves) == len(sentences) else None
+
+
+def read_steps(first: str, middle: Sequence[str], last: str) -> Problem | None:
+    opening, moves = words.OPEN_STEPS.read(first), read_moves(words.MOVE_STEPS, middle, {})
+    if opening is None or moves is None or words.ASK_STEPS.read(last) is None:
+        return None
+    start, head = read_sum(opening["e"])
+    return chain("steps", start, head + moves)
+
+
+def read_story(first: str, middle: Sequence[str], last: str) -> Problem | None:
+    opening, ask = words.OPEN_STORY.read(first), words.ASK_STORY.read(last)
+    if opening is None or ask is None or any(opening[slot] != ask.get(slot, opening[slot]) for slot in ("a", "thing")):
+        return None
+    moves = read_moves(words.MOVE_STORY, middle, {"p": words.pronoun(opening["a"])})
+    return None if moves is None else chain("story", int(opening["n"]), moves)
+
+
+def read_machine(first: str, middle: Sequence[str], last: str) -> Problem | None:
+    *told, sending = [first, *middle]
+    rules: dict[str, Move] = {}
+    subjects = set()
+    for sentence in told:
+        if (found := words.MOVE_MACHINE.read(sentence)) is None or found[1]["letter"] in rules:
+            return None
+        rules[found[1]["letter"]] = found[0]
+        subjects.add(found[1]["subject"])
+    opening = words.OPEN_MACHINE.read(sending)
+    if (
+        opening is None
+        or len(subjects) != 1
+        or words.ASK_MACHINE.read(last) is None
+        or not set(opening["sequence"].split()) <= set(rules)
+    ):
+        return None
+    return chain("machine", int(opening["n"]), [rules[letter] for letter in opening["sequence"].split()])
+
+
+def read_compare(first: str, middle: Sequence[str], last: str) -> Problem | None:
+    opening, ask, total = words.OPEN_COMPARE.read(first), words.ASK_COMPARE.read(last), words.ASK_TOTAL.read(last)
+    if opening is None or (asked := ask or total) is None or asked["thing"] != opening["thing"]:
+        return None
+    owned: dict[str, Operand] = {opening["a"]: int(opening["n"])}
+    lines: list[Line] = []
+    for sentence in middle:
+        if (found := words.MOVE_COMPARE.read(sentence)) is None or found[1]["a"] in owned or found[1]["b"] not in owned:
+            return None
+        lines.append(Line(found[0].op, owned[found[1]["b"]], found[0].factors[0]))
+        owned[found[1]["a"]] = Ref(len(lines) - 1)
+    if total:
+        return words.together(lines, owned)
+    return Problem("compare", tuple(lines), owned[asked["a"]]) if asked["a"] in owned else None
+
+
+def read_reverse(first: str, middle: Sequence[str], last: str) -> Problem | None:
+    opening, result = words.OPEN_REVERSE.read(first), words.RESULT_REVERSE.read(middle[-1]) if middle else None
+    if opening is None or result is None or result["p"] != words.pronoun(opening["a"]) or words.ASK_REVERSE.read(last) is None:
+        return None
+    moves = read_moves(words.MOVE_REVERSE, middle[:-1], {"p": result["p"]})
+    return None if moves is None else words.backwards(int(result["n"]), moves)
+
+
+READERS = (read_steps, read_story, read_machine, read_compare, read_reverse)
+
+
+def parse(question: str) -> Problem | None:
+    """The program behind any text of the domain, also one that a model wrote; None if the text is no well-posed problem.
+
+    Things that are counted or owned cannot be fewer than none, so a story or comparison that takes away too much is ill-posed;
+    bare numbers may go below zero. At least one step has to be worked.
+    """
+    text = question.strip()
+    if len(text) > MAX_CHARS:
+        return None
+    problem = read_expression(text)
+    sentences = re.findall(r"[^.?]+[.?]", text)
+    if problem is None and len(sentences) >= 2 and " ".join(s.strip() for s in sentences) == text:
+        first, *middle, last = (s.strip() for s in sentences)
+        problem = next((p for read in READERS if (p := read(first, middle, last)) is not None), None)
+    if problem is None or not problem.lines or (problem.form in ("story", "compare") and min(run(problem)) < 0):
+        return None
+    return problem
+
+
+def answer_of(problem: Problem) -> int:
+    return value_of(problem.answer, run(problem))
+
+
+def true_answer(question: str) -> str | None:
+    """The right answer, e.g. "49", or None where the text is no well-posed problem of the domain."""
+    problem = parse(question)
+    return None if problem is None else str(answer_of(problem))
+
+
+def form_of(question: str) -> str | None:
+    problem = parse(question)
+    return None if problem is None else problem.form
+
+
+def difficulty(question: str) -> int | None:
+    """The effort of the worked steps, summed: 1 for a small step, 2 for a product or a step with large numbers."""
+    problem = parse(question)
+    return None if problem is None else effort_of(problem)
+
+
+def effort_of(problem: Problem) -> int:
+    values = run(problem)
+    return sum(effort(op, value_of(left, values), value_of(right, values)) for op, left, right in problem.lines)
+
+
+# --- worked solutions and the held-out set --------------------------------------------------------------------------------------
+
+
+def solution(problem: Problem, rng: Random | None = None, slip: float = 0.0) -> str:
+    """The worked lines and the boxed answer, e.g. "12+7=19\n19-5=14\n\\boxed{14}".
+
+    With a chance of `slip` times its effort times its place squared, at most `MOST_SLIPS`, a step comes out a little wrong and
+    the work goes on from there: noise that voting can see through, since wrong answers scatter, and that grows along the way,
+    so that what can go wrong in long work is not learned from short questions.
+    """
+    values: list[int] = []
+    work = []
+    for place, (op, left, right) in enumerate(problem.lines, start=1):
+        a, b = value_of(left, values), value_of(right, values)
+        value = apply(op, a, b)
+        if rng is not None and rng.random() < min(MOST_SLIPS, slip * effort(op, a, b) * place**2):
+            value += rng.choice((-20, -10, -3, -2, -1, 1, 2, 3, 10, 20))
+        values.append(value)
+        work.append(f"{a}{op}{b}={value}")
+    return "\n".join([*work, f"\\boxed{{{value_of(problem.answer, values)}}}"])
+
+
+def is_held_out(question: str) -> bool:
+    """True for the eighth of all texts that the base model never trains on."""
+    return zlib.crc32(question.encode()) % 8 == 0
+
+
+def held_out(seed: int = 0, per_band: int = 80, transfer: int = 60) -> Iterator[dict[str, str | int]]:
+    """Rows of the held-out set: question, answer, band, form, difficulty; the forms take turns within a band."""
+    rng = Random(f"held-out {seed}")
+    seen: set[str] = set()
+    for band, (low, high), forms, count in [
+        *((band, span, FORMS, per_band) for band, span in BANDS.items()), ("transfer", (1, 8), (TRANSFER_FORM,), transfer),
+    ]:  # fmt: skip
+        for i in range(count):
+            while True:
+                text, problem = write(rng, forms[i % len(forms)], rng.randint(1, high), large=0.1)
+                if is_held_out(text) and text not in seen and low <= effort_of(problem) <= high:
+                    break
+            seen.add(text)
+            yield {
+                "question": text,
+                "answer": str(answer_of(problem)),
+                "band": band,
+                "form": problem.form,
+                "difficulty": effort_of(problem),
+            }

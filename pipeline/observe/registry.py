@@ -1,0 +1,91 @@
+"""Solvers as versions of a registered model, one a round, and the search for the best round of all runs.
+
+A version names the folder in which the weights lie; nothing is copied. Its tags are what the Solver was measured at, its alias
+`best` is the round of its run with the best accuracy: `models:/tiny-solver@best` is a model path for whatever understands MLflow.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from mlflow.exceptions import MlflowException
+from mlflow.tracking import MlflowClient
+
+from conf.schema import Config
+from pipeline.observe.tracking import TrackedRun
+
+BEST = "best"
+
+
+@dataclass(frozen=True)
+class RankedRound:
+    """A round as the search finds it: `metrics` are those of the round's MLflow run, with accuracies from 0 to 1."""
+
+    run: str
+    round: int
+    seed: str
+    value: float
+    metrics: Mapping[str, float]
+    policy: str  # folder of the Solver's weights; empty for the base model
+
+
+def model_name(config: Config) -> str:
+    """The registered model that the Solvers of a run are versions of."""
+    return f"{config.name}-solver"
+
+
+def register_solver(config: Config, tracked: TrackedRun, round_: int, path: str, metrics: Mapping[str, float], by: str) -> None:
+    """Registers the Solver of a round; once, however often the round's end is repeated.
+
+    A tracking server takes no models from outside its own artifacts, so there the round's tag `policy` has to do.
+
+    Args:
+        tracked: the round's run.
+        path: folder of the weights in HF format.
+        metrics: what the Solver was measured at, by name.
+        by: the metric that the alias `best` goes by.
+    """
+    client, name = tracked.client, model_name(config)
+    client.set_tag(tracked.run_id, "policy", path)
+    if not config.tracking_uri.startswith("sqlite:"):
+        return
+    try:
+        client.create_registered_model(name, description=f"Solvers of the run {config.name}, a version for each round.")
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+    if any(version.run_id == tracked.run_id for version in client.search_model_versions(f"name = '{name}'")):
+        return
+    tags = {"run": config.name, "round": str(round_), "seed": str(config.seed), "base": config.model.path}
+    tags |= {key: f"{value:.4f}" for key, value in metrics.items()}
+    told = f"After round {round_}" + (f": {by} {metrics[by]:.3f}." if by else ".")
+    client.create_model_version(name, path, tracked.run_id, tags=tags, description=told)
+    versions = [version for version in client.search_model_versions(f"name = '{name}'") if by in version.tags]
+    if versions:
+        client.set_registered_model_alias(name, BEST, max(versions, key=lambda version: float(version.tags[by])).version)
+
+
+def search_string(metric: str) -> str:
+    """The search that lists rounds with a metric, for the dashboard's search box as for `MlflowClient.search_runs`."""
+    return f"tags.level = 'round' and metrics.`{metric}` >= 0"
+
+
+def best_rounds(client: MlflowClient, experiment_id: str, metric: str, most: int = 10) -> list[RankedRound]:
+    """The rounds of all runs with the highest `metric`, best first; round 0 is a run's base model."""
+    found = client.search_runs([experiment_id], search_string(metric), order_by=[f"metrics.`{metric}` DESC"], max_results=most)
+    return [
+        RankedRound(
+            run=run.data.tags["run"],
+            round=int(run.data.tags["round"]),
+            seed=run.data.tags.get("seed", "-"),
+            value=run.data.metrics[metric],
+            metrics=run.data.metrics,
+            policy=run.data.tags.get("policy", ""),
+        )
+        for run in found
+    ]
+
+
+def known_metrics(client: MlflowClient, experiment_id: str) -> Sequence[str]:
+    """Names of the metrics that rounds have."""
+    found = client.search_runs([experiment_id], "tags.level = 'round'", max_results=1000)
+    return sorted({key for run in found for key in run.data.metrics})

@@ -1,0 +1,204 @@
+"""The report of a run: one HTML page that needs nothing else, for light and dark screens, desktops and phones.
+
+Questions and answers are hostile input: the template escapes everything (Jinja's autoescape), `safe_text` takes out what would
+reorder or hide text, and the page forbids scripts and connections to itself (its Content-Security-Policy).
+"""
+
+import unicodedata
+from collections.abc import Iterator
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from conf.schema import Config
+from pipeline.observe.report import charts
+from pipeline.observe.report.data import Accuracy, Round, RunData, gain, read_run, votes
+from pipeline.observe.terminal import WAYS, duration
+from pipeline.store.manifest import write_atomically
+
+REPORT = "report.html"
+HERE = Path(__file__).parent
+CURVES = (  # of both roles: metric, title, whether it is a share
+    ("reward_mean", "Reward", False),
+    ("well_formed", "Well-formed responses", True),
+    ("response_length", "Response length, tokens", False),
+    ("entropy", "Entropy, nats", False),
+    ("kl", "KL to the phase's start", False),
+    ("grad_norm", "Gradient norm", False),
+    ("truncated", "Responses cut off", True),
+    ("mismatch_mean", "Mismatch of vLLM and learner", False),
+    ("zero_variance_groups", "Groups with equal rewards", False),
+)
+
+
+def write_report(folder: Path) -> Path:
+    """Writes report.html into a run's folder, from what the run has finished so far; returns its path."""
+    path = folder / REPORT
+    write_atomically(path, render(read_run(folder)))
+    return path
+
+
+def render(run: RunData) -> str:
+    """The page as HTML."""
+    environment = Environment(
+        loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters["safe_text"] = safe_text
+    return environment.get_template("page.html").render(
+        **content(run), run=run, votes=votes, style=Markup((HERE / "style.css").read_text())
+    )
+
+
+def safe_text(text: object, most: int = 200) -> str:
+    """At most `most` characters, without control, format (bidirectional, invisible) and unassigned ones; escaping comes later.
+
+    >>> safe_text("a\\u202eb\\x00 <script>")
+    'ab <script>'
+    """
+    head = " ".join(str(text)[: 4 * most].split())
+    clean = "".join(char for char in head if unicodedata.category(char)[0] != "C")
+    return clean if len(clean) <= most else clean[: most - 1] + "…"
+
+
+def content(run: RunData) -> dict[str, Any]:
+    """The template's variables."""
+    rounds, config = run.rounds, run.config
+    begun = [round_ for round_ in rounds if round_.number]
+    measured = [round_.number for round_ in rounds if round_.accuracy]
+    names = list(dict.fromkeys(name for round_ in rounds for name in round_.accuracy))
+    delta, m = config["curriculum"]["delta"], config["reward"]["samples"]
+    found: dict[str, Any] = {
+        "accuracy": [charts.accuracy(name, rounds) for name in names],
+        "p_hats": [charts.p_hats(round_, m, delta) for round_ in begun if round_.steps],
+        "difficulty": present(charts.difficulties(begun), charts.difficulty_by_step(begun)),
+        "reward_parts": present(
+            charts.challenger_parts("All parts", begun, {"uncertainty": "4", "repetition": "5", "reward": "2"}),
+            charts.challenger_parts("Repetition alone", begun, {"repetition": "5"}, "on a scale of its own"),
+        ),
+        "funnels": [charts.funnel(round_) for round_ in begun if round_.funnel.get("done")],
+        "labels": present(charts.labels(begun), charts.label_accuracy_by_vote(begun, m)) if run.has_oracle else [],
+        "gallery": [(round_.number, examples(round_)) for round_ in begun if round_.curriculum],
+        "clusters": list(clusters(begun)),
+        "diversity": present(charts.metric("distinct_clusters", "Distinct clusters in a batch", begun, roles=["challenger"])),
+        "curves": present(*(charts.metric(key, title, begun, shares=shares) for key, title, shares in CURVES)),
+        "time": present(charts.times(begun)),
+    }
+    titles = {
+        "accuracy": "Accuracy", "p_hats": "p̂", "difficulty": "Difficulty", "reward_parts": "Reward", "funnels": "Curriculum",
+        "gallery": "Questions", "clusters": "Clusters", "curves": "Training", "time": "Time and settings",
+    }  # fmt: skip
+    anchors = {"p_hats": "challenger", "reward_parts": "reward", "funnels": "curriculum", "gallery": "questions",
+               "curves": "training", "time": "settings"}  # fmt: skip
+    return found | {
+        "sections": [(anchors.get(key, key), title) for key, title in titles.items() if found[key] or key == "time"],
+        "measured": measured,
+        "gains": len(measured) > 1,
+        "table": list(accuracy_table(rounds, names)),
+        "tiles": list(tiles(run)),
+        "progress": progress(begun),
+        "written": datetime.fromtimestamp(run.written, UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        "samples": ", ".join(sorted({str(benchmark["samples"]) for benchmark in config["evaluation"]["benchmarks"].values()})),
+        "scorers": config["reward"].get("scorers", []),  # older runs had no choice
+        "settings": list(settings(config)),
+    }
+
+
+def present(*figures: charts.Figure | None) -> list[charts.Figure]:
+    return [figure for figure in figures if figure is not None]
+
+
+def progress(begun: list[Round]) -> str:
+    """Where the run is, as a sentence."""
+    if not begun:
+        return "No round has begun."
+    last = begun[-1]
+    if last.finished:
+        return f"{last.number} round{'s' if last.number > 1 else ''} finished."
+    steps = {role: len(metrics) for role, metrics in last.metrics.items()}
+    return f"Unfinished: round {last.number}, {steps['challenger']} Challenger and {steps['solver']} Solver steps made."
+
+
+def tiles(run: RunData) -> Iterator[tuple[str, str]]:
+    """The headline: (figure, what it is)."""
+    measured = [round_ for round_ in run.rounds if round_.accuracy]
+    if measured:
+        name, ways = next(iter(measured[-1].accuracy.items()))
+        for way, last in ways.items():
+            first = measured[0].accuracy[name][way]
+            if len(measured) > 1:
+                change, low, high = gain(first, last)
+                of_it = f"{change * 100:+.1f} ({100 * low:+.1f} to {100 * high:+.1f}) from the base"
+            else:
+                of_it = "base" if measured[0].number == 0 else f"round {measured[0].number}"
+            yield f"{100 * last.mean:.1f}%", f"{name}, {way}: {of_it}"
+    steps = [step for round_ in run.rounds for step in round_.steps]
+    if steps:
+        first_mean, last_mean = (sum(step.p_hats) / max(1, len(step.p_hats)) for step in (steps[0], steps[-1]))
+        yield f"{first_mean:.2f}→{last_mean:.2f}", "mean p̂, from the first Challenger step to the last"
+    funnels = [round_.funnel for round_ in run.rounds if round_.funnel.get("done")]
+    if funnels:
+        yield f"{funnels[-1]['kept'] / max(1, funnels[-1]['written']):.0%}", "of the last curriculum's questions kept"
+        if funnels[-1]["label_accuracy"] is not None:
+            shares = "→".join(f"{funnel['label_accuracy']:.0%}" for funnel in (funnels[0], funnels[-1])[-len(funnels) :])
+            yield shares, "of the kept pseudo-labels right" + (", first and last round" if len(funnels) > 1 else "")
+    total = sum(sum(round_.seconds.values()) for round_ in run.rounds if round_.number)
+    if total:
+        yield duration(total), "hours, minutes and seconds so far" if total >= 3600 else "minutes and seconds so far"
+
+
+def accuracy_table(
+    rounds: list[Round], names: list[str]
+) -> Iterator[tuple[str, str, list[Accuracy | None], tuple[float, float, float] | None]]:
+    """Rows (benchmark, way, accuracy in each measured round, gain from the first to the last)."""
+    measured = [round_.accuracy for round_ in rounds if round_.accuracy]
+    for name in names:
+        for way in WAYS:
+            cells = [accuracy.get(name, {}).get(way) for accuracy in measured]
+            if any(cells):
+                first, last = cells[0], cells[-1]
+                paired = first and last and len(cells) > 1 and len(first.scores) == len(last.scores)
+                yield name, way, cells, gain(first, last) if paired and first and last else None
+
+
+def examples(round_: Round) -> list[dict[str, Any]]:
+    """Questions for the gallery: kept ones with a right label, a wrong one and none, then one too easy and one too hard."""
+    kept = [row for row in round_.curriculum if row["kept"]]
+    by_state = [[row for row in kept if state(row) == wanted] for wanted in ("right", "wrong", "unknown")]
+    picked = [row for rows in by_state for row in charts.spread(rows, 2 if sum(map(bool, by_state)) > 1 else 6)]
+    dropped = [row for row in round_.curriculum if row["majority"] is not None and not row["kept"]]
+    easy = [row for row in dropped if row["p_hat"] > 0.5]
+    hard = [row for row in dropped if row["p_hat"] < 0.5]
+    return picked + easy[:1] + hard[:1]
+
+
+def state(row: dict[str, Any]) -> str:
+    return {True: "right", False: "wrong", None: "unknown"}[row["right"]]
+
+
+def clusters(begun: list[Round]) -> Iterator[tuple[str, int, list[list[dict[str, Any]]]]]:
+    """(step, number of all clusters, clusters of more than one question) of the step of each round with the largest cluster."""
+    for round_ in begun:
+        if steps := [step for step in round_.steps if step.clusters]:
+            worst = max(steps, key=lambda step: (len(step.clusters[0]), step.number))
+            shared = [group for group in worst.clusters if len(group) > 1]
+            yield f"Round {round_.number}, step {worst.number}", len(worst.clusters), shared
+
+
+def settings(config: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
+    """(name as on the command line, value, default of the schema) of every setting."""
+    default = dict(leaves(asdict(Config())))
+    for name, value in leaves(config):
+        yield name, str(value), str(default.get(name, ""))
+
+
+def leaves(tree: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in tree.items():
+        name = prefix + key.rstrip("_")
+        if isinstance(value, dict) and value:
+            yield from leaves(value, f"{name}.")
+        else:
+            yield name, value

@@ -1,0 +1,284 @@
+"""The record of a run in MLflow: a parent run, in it a run for each round, and in that a run for each phase.
+
+Everything is addressed by explicit run ids through `MlflowClient`, so there is no global "active run" to get wrong, and a
+resumed run finds its rounds and phases again instead of starting new ones.
+"""
+
+import fcntl
+import json
+import logging
+import math
+import os
+import re
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+from matplotlib.figure import Figure
+from omegaconf import OmegaConf
+
+from conf.schema import Config
+from pipeline.observe import plots
+
+# Read when mlflow is imported, hence above it: nothing is sent to anyone, and no links are printed between our own lines.
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.setdefault("DO_NOT_TRACK", "true")
+os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+
+from mlflow.entities import Metric, Param
+from mlflow.exceptions import MlflowException
+from mlflow.tracking import MlflowClient
+
+logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)  # the making of a new store's tables is not news
+
+EXPERIMENT = "r-zero"
+NOTE = "mlflow.note.content"  # the tag that the dashboard shows as a description
+DESCRIPTION = """\
+A **Challenger** and a **Solver** grow from one base model, with no task and no label from outside. A run holds its rounds, a
+round its phases: *challenger* (learns to pose questions at the edge of the Solver's ability), *curriculum* (questions and
+majority answers), *solver* (learns from them), *evaluation* (held-out accuracy). Both roles use the same metric names.
+
+What to look at, and what to search for:
+
+- how far the rounds got: `tags.level = 'run'`, chart `heldout_sampled` and `label_accuracy` (the step is the round)
+- the best round: `tags.level = 'round'`, sorted by `heldout_sampled`
+- do both roles learn: `tags.role = 'challenger'` or `tags.role = 'solver'`, chart `reward_mean`, `p_hat_mean`, `entropy`, `kl`
+- is there variety left: `tags.role = 'challenger'`, chart `distinct_clusters`, `response_length`
+- the report of a run: its artifact `report.html`
+- the Solvers with their accuracies: *Models*; the alias `best` is the best round of a run
+"""
+QUANTILES = (0.1, 0.5, 0.9)
+MOST_PARAMS = 100  # MLflow takes at most this many parameters in one call
+
+
+def open_store(uri: str) -> tuple[MlflowClient, str]:
+    """Open the tracking store, made on first use, and return a client and the id of our experiment.
+
+    Takes 2 to 8 seconds on a new SQLite store (MLflow creates its tables) and well under one afterwards. Artifacts of an
+    SQLite store lie beside it; an http(s) server keeps them where it sees fit. Raises ValueError for any other URI, and for a
+    store that was moved from the folder it was made in, since MLflow would go on writing artifacts to the old place.
+    """
+    if uri.startswith(("http://", "https://")):
+        client = MlflowClient(uri)
+        return client, _experiment(client, artifacts=None)
+    database = Path(uri.removeprefix("sqlite:///"))
+    if not uri.startswith("sqlite:///") or not database.name:
+        raise ValueError(f"tracking_uri: {uri!r} is neither sqlite:///<file> nor http(s)://<server>")
+    folder = database.resolve().parent
+    folder.mkdir(parents=True, exist_ok=True)
+    with _locked(folder / ".lock"):
+        client = MlflowClient(uri)
+        return client, _experiment(client, artifacts=folder / "artifacts")
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Hold an exclusive lock: runs started side by side must not create the tables of one new store at once."""
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _experiment(client: MlflowClient, artifacts: Path | None) -> str:
+    experiment = client.get_experiment_by_name(EXPERIMENT)
+    if experiment is None:
+        location = None if artifacts is None else str(artifacts)
+        return str(client.create_experiment(EXPERIMENT, location, tags={NOTE: DESCRIPTION}))
+    if artifacts is not None and experiment.artifact_location != str(artifacts):
+        raise ValueError(
+            f"tracking_uri: the store in {artifacts.parent} was made elsewhere and keeps its artifacts in "
+            f"{experiment.artifact_location}; move it back, or move it out of the way for a new one"
+        )
+    if experiment.lifecycle_stage == "deleted":  # in the dashboard; MLflow refuses to log to it or to reuse its name
+        client.restore_experiment(experiment.experiment_id)
+    if experiment.tags.get(NOTE) != DESCRIPTION:  # of an older version of this file
+        client.set_experiment_tag(experiment.experiment_id, NOTE, DESCRIPTION)
+    return str(experiment.experiment_id)
+
+
+class TrackedRun:
+    """One MLflow run. As a context manager it is RUNNING inside, and FINISHED, FAILED or KILLED (by a signal) afterwards.
+
+    A run that is entered again goes on where it was: a step it already holds is not written twice. Only values that came out
+    differently the second time (timings, mostly) are added, and MLflow then shows both at that step.
+    """
+
+    def __init__(self, client: MlflowClient, run_id: str) -> None:
+        self.client = client
+        self.run_id = run_id
+        self._logged: dict[tuple[str, int], float] = {
+            (key, metric.step): metric.value
+            for key in client.get_run(run_id).data.metrics
+            for metric in client.get_metric_history(run_id, key)
+        }
+
+    def __enter__(self) -> Self:
+        self.client.update_run(self.run_id, status="RUNNING")
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        status = "FINISHED" if kind is None else "FAILED" if issubclass(kind, Exception) else "KILLED"
+        self.client.set_terminated(self.run_id, status)
+
+    def log_step(self, metrics: Mapping[str, float], step: int = 0) -> None:
+        """Record the metrics of one step, in one transaction. Characters that MLflow refuses in a name become underscores.
+
+        Infinite and NaN values would wreck the charts' axes (MLflow stores infinity as 1.8e308): they are left out, and the
+        tag `non_finite` says which they were.
+        """
+        values = {_valid(name): float(value) for name, value in metrics.items()}
+        broken = sorted(key for key, value in values.items() if not math.isfinite(value))
+        if broken:
+            self.client.set_tag(self.run_id, "non_finite", f"step {step}: {', '.join(broken)}")
+        now = time.time_ns() // 1_000_000
+        new = [
+            Metric(key, value, now, step)
+            for key, value in values.items()
+            if key not in broken and self._logged.get((key, step)) != value
+        ]
+        self.client.log_batch(self.run_id, metrics=new)
+        self._logged.update({(metric.key, step): metric.value for metric in new})
+
+    def log_histogram(self, values: Sequence[float], step: int, name: str = "p_hat") -> None:
+        """Record a distribution over [0, 1]: its quantiles as metrics (`p_hat_q50`) and its histogram as an image."""
+        if not values:
+            return
+        quantiles = np.quantile(values, QUANTILES)
+        self.log_step({f"{name}_q{round(100 * q)}": x for q, x in zip(QUANTILES, quantiles, strict=True)}, step)
+        self.log_figure(plots.p_hat_histogram({step: list(values)}), f"{name}/step-{step:03d}")
+
+    def log_table(self, rows: Sequence[Mapping[str, Any]], name: str) -> None:
+        """Write `rows` (all with the same columns) as tables/<name>.json, in the layout that the dashboard shows as a table."""
+        columns = list(rows[0]) if rows else []
+        data = [[row[column] for column in columns] for row in rows]
+        path = f"tables/{name}.json"
+        self.client.log_dict(self.run_id, {"columns": columns, "data": data}, path)
+        tags = self.client.get_run(self.run_id).data.tags
+        known = json.loads(tags.get("mlflow.loggedArtifacts", "[]"))  # the tag by which the dashboard finds tables
+        entry = {"path": path, "type": "table"}
+        if entry not in known:
+            self.client.set_tag(self.run_id, "mlflow.loggedArtifacts", json.dumps([*known, entry]))
+
+    def log_figure(self, figure: Figure, name: str) -> None:
+        """Write the figure as plots/<name>.png."""
+        self.client.log_figure(self.run_id, figure, f"plots/{name}.png")
+
+    def log_file(self, path: str | Path) -> None:
+        """Copy a file to the run's artifacts. Raises OSError when it cannot be read."""
+        self.client.log_artifact(self.run_id, str(path))
+
+
+class Tracker(TrackedRun):
+    """The parent run of a training run, and the way to its rounds and phases.
+
+    The constructor opens the store (see `open_store` for how long that takes) and makes the parent run, or finds it again by
+    `parent_id`; one that was deleted in the dashboard is replaced by a new one, so keep `parent_id` after construction.
+
+        with Tracker(config, parent_id=manifest.parent_id) as tracker, tracker.round(1), tracker.phase(1, "solver") as phase:
+            phase.log_step({"reward_mean": 0.61}, step=1)
+    """
+
+    def __init__(self, config: Config, *, parent_id: str | None) -> None:
+        client, self._experiment_id = open_store(config.tracking_uri)
+        if parent_id is None or not _exists(client, parent_id):
+            tags = {"model": config.model.path, "profile": config.profile, "seed": str(config.seed)}
+            tags |= {"level": "run", "run": config.name}
+            commit = _git_commit()
+            if commit:
+                tags["mlflow.source.git.commit"] = commit
+            parent_id = client.create_run(self._experiment_id, tags=tags, run_name=config.name).info.run_id
+        super().__init__(client, parent_id)
+        self._name = config.name
+        self._tags = {"run": config.name, "seed": str(config.seed), "profile": config.profile}
+
+    @property
+    def parent_id(self) -> str:
+        return self.run_id
+
+    def round(self, number: int) -> TrackedRun:
+        """The run of a round, nested in the parent."""
+        name = f"{self._name} round {number}" if number else f"{self._name} base"
+        return self._nested(self.run_id, f"round-{number}", name, {"level": "round", "round": str(number)})
+
+    def phase(self, round_: int, role: str) -> TrackedRun:
+        """The run of a phase ("challenger", "curriculum", "solver" or "evaluation"), nested in its round."""
+        name = f"{self._name} round {round_} {role}" if round_ else f"{self._name} base {role}"
+        return self._nested(self.round(round_).run_id, role, name, {"level": "phase", "round": str(round_), "role": role})
+
+    def log_config(self, config: Config) -> None:
+        """Record the settings: all of them as config.yaml, and each as a parameter, named as on the command line.
+
+        MLflow's parameters cannot change. A setting that does upon resume keeps the parameter of the first start, and its new
+        value becomes the tag `changed.<setting>`.
+        """
+        self.client.log_text(self.run_id, OmegaConf.to_yaml(OmegaConf.structured(config)), "config.yaml")
+        settings = dict(_flatten(asdict(config)))
+        known = self.client.get_run(self.run_id).data.params
+        new = [Param(key, value) for key, value in settings.items() if key not in known]
+        for start in range(0, len(new), MOST_PARAMS):
+            self.client.log_batch(self.run_id, params=new[start : start + MOST_PARAMS])
+        for key, value in settings.items():
+            if known.get(key, value) != value:
+                self.client.set_tag(self.run_id, f"changed.{key}", value)
+
+    def describe(self, markdown: str) -> None:
+        """Puts a text on the page of the run."""
+        self.client.set_tag(self.run_id, NOTE, markdown)
+
+    def _nested(self, parent_id: str, part: str, name: str, tags: Mapping[str, str]) -> TrackedRun:
+        """The run of a part of `parent_id`: found by its tags, or made under a name that tells it from other runs' parts."""
+        wanted = f"tags.`mlflow.parentRunId` = '{parent_id}' and tags.part = '{part}'"
+        found = self.client.search_runs([self._experiment_id], wanted, max_results=1)
+        if found:
+            return TrackedRun(self.client, found[0].info.run_id)
+        made = {"mlflow.parentRunId": parent_id, "part": part, **self._tags, **tags}
+        return TrackedRun(self.client, self.client.create_run(self._experiment_id, tags=made, run_name=name).info.run_id)
+
+
+def _exists(client: MlflowClient, run_id: str) -> bool:
+    try:
+        return bool(client.get_run(run_id).info.lifecycle_stage == "active")
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        return False
+
+
+def _git_commit() -> str | None:
+    """The commit of this code; none where it is not a git checkout (a job's working directory) or git is missing."""
+    git = shutil.which("git")
+    if git is None:
+        return None
+    command = [git, "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
+    answer = subprocess.run(command, capture_output=True, text=True, check=False)
+    return answer.stdout.strip() if answer.returncode == 0 else None
+
+
+def _flatten(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Settings by dotted name; a trailing underscore only keeps a name from being a Python keyword.
+
+    >>> dict(_flatten({"reward": {"lambda_": 1.0}}))
+    {'reward.lambda': '1.0'}
+    """
+    for key, value in tree.items():
+        name = prefix + key.rstrip("_")
+        if isinstance(value, Mapping):
+            yield from _flatten(value, name + ".")
+        else:
+            yield _valid(name), str(value)
+
+
+def _valid(name: str) -> str:
+    """A name that MLflow takes for a metric or a parameter. Benchmarks and their bands are named by the user.
+
+    >>> _valid("algebra (hard)")
+    'algebra__hard_'
+    """
+    return re.sub(r"[^\w.-]", "_", name)
