@@ -8,7 +8,7 @@ from omegaconf import OmegaConf
 
 from conf.load import ROOT, profiles, settings, shown, valid
 from conf.schema import BenchmarkConfig, Config
-from pipeline.store.manifest import may_change
+from pipeline.store.state import may_change
 
 PATH = ROOT / "docs" / "settings.md"
 HEAD = """\

@@ -83,12 +83,12 @@ def run(config: Config, last: int) -> None:
     prepare_environment()
     from pipeline.inputs import check_inputs
     from pipeline.observe.terminal import say
-    from pipeline.store.manifest import RunState
+    from pipeline.store.state import RunState
 
     inputs = check_inputs(config)
     with RunState(config) as state:
         state.refuse_other_files(inputs.fingerprints())
-        if state.finished_rounds() >= last:
+        if state.manifest.closed_rounds() >= last:
             say(f"run {config.name} has finished round {last} already, there is nothing to do")
             return
         say(f"run {config.name}: starting Ray and the rollout workers")

@@ -1,21 +1,23 @@
 """Held-out accuracy of a Solver: sampled (mean@k), greedy, and by the majority of the k samples."""
 
-from typing import Any
-
-import ray
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from pipeline.answers import draw_answers, draw_votes
 from pipeline.domain.benchmarks import by_band, read_benchmark
 from pipeline.observe.terminal import WAYS, PhaseProgress
-from pipeline.run import Run
-from pipeline.store.manifest import EVALUATION, write_table
+from pipeline.store.manifest import Accuracies
+from pipeline.store.tables import EvaluationRow, write_table
+from pipeline.types import Policy
 
-Accuracies = dict[str, dict[str, float]]
+if TYPE_CHECKING:
+    from pipeline.run import Run
 
 
-def evaluate(run: Run, round_: int) -> None:
+def evaluate(run: "Run", round_: int) -> None:
     """Measures the Solver at the end of `round_` (0: the base model) on every benchmark and records the accuracies."""
-    if run.state.stage(round_, "evaluation").get("done"):
+    stage = run.state.round(round_).evaluation
+    if stage.finished:
         return
     benchmarks = run.config.evaluation.benchmarks
     accuracies: Accuracies = {}
@@ -23,47 +25,57 @@ def evaluate(run: Run, round_: int) -> None:
         run.tracker.phase(round_, "evaluation") as tracked,
         PhaseProgress(round=round_, name="evaluation", total=len(benchmarks)) as progress,
     ):
-        solver = run.finished_policy("solver", round_)
+        solver = run.stored_policy("solver", round_)
         for number, (name, benchmark) in enumerate(benchmarks.items(), start=1):
             rows = evaluate_benchmark(run, solver, name, read_benchmark(name, benchmark.path), benchmark.samples)
-            write_table(run.state.round_folder(round_) / "evaluation" / f"{name}.parquet", rows, EVALUATION)
+            write_table(run.state.round_folder(round_) / "evaluation" / f"{name}.parquet", EvaluationRow, rows)
             accuracies |= accuracy_by_band(name, rows)
             progress.update(number)
         for record in (tracked, run.tracker.round(round_), run.tracker):
             record.log_step(as_metrics(accuracies), round_)
-    run.state.record(round_, "evaluation", done=True, accuracies=accuracies, seconds=run.clock.take())
+        usage = run.take_usage()
+        tracked.log_step(usage.counts(), round_)
+    stage.accuracies, stage.seconds, stage.counts, stage.finished = accuracies, usage.seconds, usage.counts(), True
+    run.state.save()
 
 
-def evaluate_benchmark(run: Run, solver: Any, name: str, problems: list[dict[str, Any]], count: int) -> list[dict[str, Any]]:
-    """Rows of `state.EVALUATION`. The seeds do not depend on the round: every Solver draws with the same ones."""
+def evaluate_benchmark(
+    run: "Run", solver: Policy, name: str, problems: Sequence[Mapping[str, Any]], count: int
+) -> list[EvaluationRow]:
+    """A row for each problem. The seeds do not depend on the round: every Solver draws with the same ones."""
     questions, truths = [row["question"] for row in problems], [row["answer"] for row in problems]
     greedy = [answers[0] for answers in draw_answers(run, questions, 1, solver, "evaluation", name, "greedy", greedy=True)]
     drawn, votes = draw_votes(run, questions, count, solver, "evaluation", name) if count else ([[]] * len(questions), [])
     with run.clock.part("scoring"):
         answers = [answer for group in drawn for answer in group] + greedy + [vote.answer for vote in votes]
         labels = [truth for truth in truths for _ in range(count)] + truths + (truths if count else [])
-        grades = ray.get(run.reward.grade.remote(answers, labels))
+        grades = run.reward.grade(answers, labels)
     sampled, rest = grades[: count * len(questions)], grades[count * len(questions) :]
     return [
-        {
-            "question": problem["question"],
-            "band": problem.get("band"),
-            "answer": problem["answer"],
-            "answers": drawn[index],
-            "sampled": sum(sampled[index * count : (index + 1) * count]) / count if count else None,
-            "greedy": rest[index],
-            "majority": rest[len(questions) + index] if count else None,
-        }
+        EvaluationRow(
+            question=problem["question"],
+            band=problem.get("band"),
+            answer=problem["answer"],
+            answers=tuple(drawn[index]),
+            sampled=sum(sampled[index * count : (index + 1) * count]) / count if count else None,
+            greedy=rest[index],
+            majority=rest[len(questions) + index] if count else None,
+        )
         for index, problem in enumerate(problems)
     ]
 
 
-def accuracy_by_band(name: str, rows: list[dict[str, Any]]) -> Accuracies:
+def accuracy_by_band(name: str, rows: Sequence[EvaluationRow]) -> Accuracies:
     """Mean accuracies over a benchmark and over each of its bands (`name_band`)."""
     return {
-        group: {way: sum(row[way] for row in members) / len(members) for way in WAYS if members[0][way] is not None}
+        group: {way: sum(values) / len(values) for way in WAYS if (values := accuracies_of(members, way))}
         for group, members in by_band(name, rows).items()
     }
+
+
+def accuracies_of(rows: Sequence[EvaluationRow], way: str) -> list[float]:
+    """Each problem's accuracy by one way of answering; empty where that was not measured."""
+    return [value for row in rows if (value := getattr(row, way)) is not None]
 
 
 def as_metrics(accuracies: Accuracies) -> dict[str, float]:

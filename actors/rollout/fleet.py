@@ -82,7 +82,8 @@ class RolloutFleet:
                     self._replace(worker)
                 continue
             started = time.monotonic()
-            loading = self._hand_over(policy, stale)
+            checksums = policy.weights.send(stale)
+            loading = {worker.accept.remote(policy.version, checksums): worker for worker in stale}
             limit = self._config.rollout.transfer_timeout_s
             done, late = ray.wait(list(loading), num_returns=len(loading), timeout=limit)
             for transfer in done:
@@ -101,13 +102,6 @@ class RolloutFleet:
             raise RolloutError(
                 f"rollout workers had to be replaced {MOST_DEATHS_IN_A_ROW} times taking on {policy.version}: {failure}"
             )
-
-    def _hand_over(self, policy: Policy, workers: Sequence[Any]) -> dict[ray.ObjectRef, Any]:
-        """Starts to give workers the weights: by call, which tells what they do not hold, the worker it goes to."""
-        if isinstance(policy.weights, Sequence):
-            return {worker.load.remote(policy.version, policy.weights): worker for worker in workers}
-        checksums = policy.weights.send(workers)
-        return {worker.accept.remote(policy.version, checksums): worker for worker in workers}
 
     def forget_policy(self) -> None:
         """Takes no engine to hold what is asked for next, whatever its name: policies of different runs share names."""

@@ -58,7 +58,7 @@ class RolloutWorker:
         from actors.weights.vllm_load import keep_cpu_weights_loadable
 
         if config.resources.device == "cpu":
-            know_model_class(model_path)
+            preregister(model_path)
             keep_cpu_weights_loadable()
             # A seeded request whose prefill is cut in chunks would rewind its generator, which CPU generators cannot do.
             engine: dict[str, Any] = {"kv_cache_memory_bytes": config.rollout.kv_cache_mb << 20, "enable_chunked_prefill": False}
@@ -89,18 +89,12 @@ class RolloutWorker:
         self.version = "none"
         self._finished: dict[int, Any] = {}  # outputs by vLLM's number, until the call they belong to picks them up
 
-    def load(self, version: str, weights: Sequence[ray.ObjectRef]) -> list[str]:
-        """Takes on the weights of policy `version`; Ray hands them over as read-only shared memory, a bucket at a time.
-
-        Returns:
-            The engine's parameters that do not hold what was sent; see `load_into_engine`.
-        """
+    def load(self, buckets: Sequence[ray.ObjectRef[Any]]) -> None:
+        """Takes on weights, which Ray maps as read-only shared memory, a bucket at a time; `accept` gives them their version."""
         from actors.weights.vllm_load import load_into_engine
 
         self.version = "none"
-        wrong = load_into_engine(self.llm, map(ray.get, weights))
-        self.version = version
-        return wrong
+        load_into_engine(self.llm, map(ray.get, buckets))
 
     def weight_transfer(self, *calls: tuple[Any, ...]) -> None:
         """Calls of vLLM's weight-transfer API, in every process of the engine; each is a name and arguments."""
@@ -109,7 +103,7 @@ class RolloutWorker:
             self.llm.collective_rpc(name, args=tuple(arguments))
 
     def accept(self, version: str, checksums: Checksums) -> list[str]:
-        """Takes what `weight_transfer` brought to be policy `version`; returns the parameters that do not hold it, as `load`."""
+        """Names what `load` or `weight_transfer` brought; returns the parameters that do not hold it, see `vllm_load.confirm`."""
         from actors.weights.vllm_load import confirm
 
         wrong = confirm(self.llm, checksums)
@@ -195,7 +189,7 @@ class RolloutWorker:
         return True
 
 
-def know_model_class(model_path: str) -> None:
+def preregister(model_path: str) -> None:
     """Call before an engine starts on CPU: the first time, vLLM would look at a model's class in a process of its own.
 
     That keeps CUDA out of its parent, but it imports all of vLLM once more, ten seconds for a class that is needed here anyway.

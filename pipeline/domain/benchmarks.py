@@ -2,7 +2,8 @@
 
 import json
 from collections import defaultdict
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, Protocol, TypeVar
 
 import pyarrow.parquet as pq
 
@@ -28,15 +29,23 @@ def read_benchmark(name: str, path: str) -> list[dict[str, Any]]:
     return [row | {"question": str(row["question"]), "answer": str(row["answer"])} for row in rows]
 
 
-def by_band(name: str, rows: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+class Banded(Protocol):
+    @property
+    def band(self) -> str | None: ...
+
+
+Row = TypeVar("Row", bound=Banded)
+
+
+def by_band(name: str, rows: Iterable[Row]) -> dict[str, list[Row]]:
     """The rows of a benchmark under its name, and those of each of its bands under `name_band`.
 
     A band called "transfer" is reported on its own and left out of the benchmark.
     """
-    groups: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    groups: dict[str, list[Row]] = defaultdict(list)
     for row in rows:
-        if row["band"] != "transfer":
+        if row.band != "transfer":
             groups[name].append(row)
-        if row["band"]:
-            groups[f"{name}_{row['band']}"].append(row)
+        if row.band:
+            groups[f"{name}_{row.band}"].append(row)
     return groups

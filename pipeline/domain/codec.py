@@ -11,9 +11,9 @@ from pipeline.domain.prompts import Prompts
 class PromptCodec:
     """Renders the two roles' prompts with the model's chat template, or as plain text where the model has none."""
 
-    def __init__(self, config: Config, prompts: Prompts, tokenizer: Any) -> None:
+    def __init__(self, config: Config, prompts: Prompts, tokenizer: Any, asks_validity: bool = False) -> None:
         self._prompts = prompts
-        self._asks_validity = "validity" in config.reward.scorers
+        self._asks_validity = asks_validity
         self._tokenizer = tokenizer
         self._length, self._answer = config.model.max_length, config.sampling.max_tokens
         self._room = self._length - self._answer

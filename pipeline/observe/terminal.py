@@ -21,7 +21,7 @@ from rich.table import Table
 from rich.text import Text
 
 STARTED = time.monotonic()
-WAYS = ("sampled", "greedy", "majority")
+WAYS = ("sampled", "greedy", "majority")  # of answering a held-out problem
 # CSI sequences (colours, cursor moves), OSC strings (titles, links, the clipboard), and the two-character rest.
 ESCAPE_CODE = re.compile(r"(?:\x9b|\x1b\[)[0-?]*[ -/]*[@-~]|\x1b(?:\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\-_])")
 

@@ -17,6 +17,7 @@ from actors.cluster import ROOT
 from actors.rollout.fleet import RolloutFleet
 from actors.rollout.worker import RolloutWorker
 from actors.weights.buckets import publish
+from actors.weights.host import HostWeights
 from conf.schema import Config, RolloutConfig, SamplingConfig
 from pipeline.errors import MismatchError, RolloutError
 from pipeline.types import Policy, Request, Sample
@@ -46,7 +47,7 @@ def shaken(strength: float) -> torch.nn.Module:
 
 
 def policy(model: torch.nn.Module, version: str) -> Policy:
-    return Policy(version, publish([list(model.named_parameters())]))
+    return Policy(version, HostWeights(lambda: publish([list(model.named_parameters())]), CONFIG.rollout.transfer_timeout_s))
 
 
 def requests(count: int, prompt_length: int = 12) -> list[Request]:
@@ -199,11 +200,11 @@ def test_an_engine_that_does_not_take_on_weights_in_time_is_replaced(
     class Stalling(RolloutWorker):
         """The first of its kind to take on weights never ends."""
 
-        def load(self, version: str, weights: Sequence[ray.ObjectRef]) -> list[str]:
+        def load(self, buckets: Sequence[ray.ObjectRef]) -> None:
             if not stalled.exists():
                 stalled.touch()
                 time.sleep(600)
-            return super().load(version, weights)
+            super().load(buckets)
 
     monkeypatch.setattr("actors.rollout.worker.RolloutWorker", Stalling)
     fleet = RolloutFleet(CONFIG, BASE)

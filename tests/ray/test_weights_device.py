@@ -65,7 +65,7 @@ class Tampered:
 
     def send(self, engines: Any) -> Checksums:
         checksums = self.weights.send(engines)
-        assert checksums.turn is not None  # of some rows, in turn
+        assert checksums.offset is not None  # of some rows, others at each transfer
         return replace(checksums, of=checksums.of | {"model.norm.weight": 0})
 
 

@@ -12,7 +12,6 @@ from pipeline.domain.benchmarks import read_benchmark
 from pipeline.domain.codec import PromptCodec
 from pipeline.domain.prompts import load_prompts
 from pipeline.inputs import check_inputs
-from pipeline.phase import remove_leftovers
 
 
 @pytest.mark.parametrize("profile", ["tiny", "table"])
@@ -49,15 +48,3 @@ def test_a_scorer_of_ones_own_has_a_path_that_a_job_finds(tmp_path: Path, monkey
     moved = relocations(load_config(overrides=["reward.scorers=[triangular,short.py:short]"]))
     assert f"reward.scorers=[triangular,{tmp_path}/short.py:short]" in list(moved)
     assert not [each for each in relocations(load_config()) if each.startswith("reward.scorers")]
-
-
-def test_what_a_kill_left_behind_goes_and_what_the_manifest_names_stays(tmp_path: Path) -> None:
-    for name in ("checkpoint-0001", "checkpoint-0002", "policy"):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "file").touch()
-    for name in ("ahead-0002.parquet", "ahead-0003.parquet", "samples-0001.parquet"):
-        (tmp_path / name).touch()
-    remove_leftovers(tmp_path, {"round-1/solver/checkpoint-0002", "round-1/solver/ahead-0003.parquet"})
-    assert {path.name for path in tmp_path.iterdir()} == {
-        "checkpoint-0002", "ahead-0003.parquet", "policy", "samples-0001.parquet",
-    }  # fmt: skip

@@ -1,0 +1,69 @@
+"""The driver's end of the reward actor: calls that return values, and streams that are judged while more is arriving."""
+
+from collections.abc import Sequence
+from typing import Any, Generic, TypeVar
+
+import ray
+
+from actors.reward.actor import RAY_OPTIONS, RewardActor
+from conf.schema import RewardConfig
+from pipeline.types import Vote
+
+Result = TypeVar("Result")
+Place = int | tuple[int, ...]
+
+
+class Overlapped(Generic[Result]):
+    """Hands items to a method of an actor while more are arriving: those that arrive during one call go into the next.
+
+    The method takes lists, one for each argument of an item, and returns a list, one result for each item.
+    """
+
+    def __init__(self, method: Any) -> None:
+        self._method = method
+        self._waiting: dict[Place, tuple[Any, ...]] = {}
+        self._calls: list[tuple[list[Place], ray.ObjectRef[Any]]] = []
+
+    def add(self, place: Place, *item: Any) -> None:
+        """`place` orders the item's result among the others."""
+        self._waiting[place] = item
+        if not self._calls or ray.wait([self._calls[-1][1]], timeout=0)[0]:
+            self._send()
+
+    def _send(self) -> None:
+        if self._waiting:
+            self._calls.append((list(self._waiting), self._method.remote(*map(list, zip(*self._waiting.values(), strict=True)))))
+            self._waiting = {}
+
+    def results(self) -> list[Result]:
+        """One for each item, in the order of their places."""
+        self._send()
+        by_place: dict[Place, Result] = {}
+        for places, call in self._calls:
+            by_place |= zip(places, ray.get(call), strict=True)
+        return [by_place[place] for place in sorted(by_place)]
+
+
+class RewardClient:
+    """A reward actor, started on construction."""
+
+    def __init__(self, config: RewardConfig) -> None:
+        self._actor: Any = ray.remote(RewardActor).options(num_cpus=1, **RAY_OPTIONS).remote(config)
+
+    def voting(self) -> Overlapped[Vote]:
+        """Votes: add (place, answers to one question)."""
+        return Overlapped(self._actor.vote)
+
+    def grading(self) -> Overlapped[float]:
+        """Grades: add (place, answer or None, label); see `RewardActor.grade`."""
+        return Overlapped(self._actor.grade)
+
+    def grade(self, answers: Sequence[str | None], labels: Sequence[str]) -> list[float]:
+        """See `RewardActor.grade`."""
+        grades: list[float] = ray.get(self._actor.grade.remote(answers, labels))
+        return grades
+
+    def take_counts(self) -> dict[str, float]:
+        """See `AnswerSandbox.take_counts`."""
+        counts: dict[str, float] = ray.get(self._actor.take_counts.remote())
+        return counts
