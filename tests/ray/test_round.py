@@ -150,6 +150,22 @@ def test_a_round_leaves_what_the_next_one_needs(undisturbed: tuple[Path, str]) -
     assert questions.num_rows == 16
 
 
+def test_counts_belong_to_the_stage_that_made_them(undisturbed: tuple[Path, str]) -> None:
+    """A phase's first step used to carry the counts of the whole stage before it."""
+    folder, _ = undisturbed
+    rounds = manifest(folder)["rounds"]
+    for step in (1, 2):
+        samples = pq.read_table(folder / "small" / "round-1" / "solver" / f"samples-{step:04d}.parquet")
+        drawn = sum(len(ids) for ids in samples["token_ids"].to_pylist())
+        assert rounds["1"]["solver"]["metrics"][step - 1]["sampled_tokens"] == drawn
+    most = 80 * (16 + 16 * 4)  # a Challenger step: its own responses, and four answers to each
+    assert all(0 < step["sampled_tokens"] <= most for step in rounds["1"]["challenger"]["metrics"])
+    for stage in (rounds["0"]["evaluation"], rounds["1"]["curriculum"], rounds["1"]["evaluation"]):
+        assert stage["counts"]["tokens"] > 0
+        assert {"verify_calls", "killed"} <= stage["counts"].keys()
+        assert stage["seconds"]["sampling"] > 0
+
+
 def test_a_round_ends_with_a_report_and_a_registered_solver(undisturbed: tuple[Path, str]) -> None:
     folder, _ = undisturbed
     report = (folder / "small" / "report.html").read_text()
