@@ -4,8 +4,9 @@
     python -m jobs.base --measure        # the table alone, for the model that is there
 
 The text shows two things: how to pose a problem in the question format, and how to solve one step by step, with slips
-(`pipeline/domain/tiny/write.py`, `read.py`). The same seed and number of steps give the same weights on one machine. The table at the end holds what R-Zero needs of a base: right about half the time when sampled, right more often when ten samples
-vote, and able to pose what it can nearly solve.
+(`pipeline/domain/tiny/write.py`, `read.py`). The same seed and number of steps give the same weights on one machine. The table
+at the end holds what R-Zero needs of a base: right about half the time when sampled, right more often when ten samples vote, and
+able to pose what it can nearly solve.
 """
 
 import argparse

@@ -94,7 +94,7 @@ def run(config: Config, last: int) -> None:
         say(f"run {config.name}: starting Ray and the rollout workers")
         from actors.rollout.fleet import rollout_fleets
 
-        with ray_cluster(config), rollout_fleets(config, inputs.base_path) as fleets:
+        with ray_cluster(config, say), rollout_fleets(config, inputs.base_path) as fleets:
             # While the engines start, which takes longest, this process imports all the rest.
             from pipeline.round import run_rounds
             from pipeline.run import open_run
