@@ -5,7 +5,7 @@ the user's overrides into `Config`, and checks the bounds below before anything 
 """
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 
 def setting(default: Any, help: str, *, low: float | None = None, high: float | None = None, choices: tuple = ()) -> Any:
@@ -197,3 +197,7 @@ class Config:
     rollout: RolloutConfig = field(default_factory=RolloutConfig)
     resources: ResourcesConfig = field(default_factory=ResourcesConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+
+    def role(self, role: Literal["challenger", "solver"]) -> RoleConfig:
+        """The settings of a role's GRPO phase."""
+        return self.challenger if role == "challenger" else self.solver

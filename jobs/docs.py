@@ -1,13 +1,12 @@
 """Writes docs/settings.md from conf/schema.py: `make docs`. A test fails where the file and the schema differ."""
 
 import sys
-from dataclasses import Field, fields
+from dataclasses import Field, asdict, fields
 from itertools import groupby
 
-from omegaconf import OmegaConf
-
-from conf.load import ROOT, profiles, settings, shown, valid
+from conf.load import ROOT, profiles
 from conf.schema import BenchmarkConfig, Config
+from conf.settings import BENCHMARKS, flatten, settings, shown, valid
 from pipeline.store.manifest import may_change
 
 PATH = ROOT / "docs" / "settings.md"
@@ -28,9 +27,9 @@ comes out of it but for the last bits of probabilities, and may differ when it g
 
 def settings_page() -> str:
     """The page in Markdown."""
-    default = OmegaConf.structured(Config)
-    rows = [(shown(name), written(OmegaConf.select(default, name)), field) for name, field in settings()]
-    rows += [(f"evaluation.benchmarks.NAME.{field.name}", str(field.default), field) for field in fields(BenchmarkConfig)]
+    default = dict(flatten(asdict(Config())))
+    rows = [(shown(name), written(default[shown(name)]), field) for name, field in settings()]
+    rows += [(f"{BENCHMARKS}.NAME.{field.name}", str(field.default), field) for field in fields(BenchmarkConfig)]
     parts = [HEAD.format(profiles=", ".join(f"`{name}`" for name in profiles()))]
     for section, members in groupby(rows, lambda row: row[0].partition(".")[0] if "." in row[0] else ""):
         parts.append(f"## {section or 'The run'}\n")

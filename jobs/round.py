@@ -8,8 +8,9 @@ import sys
 from collections.abc import Sequence
 
 from actors.cluster import prepare_environment, ray_cluster
-from conf.load import ConfigError, help_text, load_config, profiles
+from conf.load import ConfigError, load_config, profiles
 from conf.schema import Config
+from conf.settings import help_text
 from pipeline.errors import RunError
 
 EPILOG = "settings (change them with --set SETTING=VALUE ...):\n"

@@ -1,12 +1,13 @@
 """Every profile in conf/ loads, and those of the paper's models hold the paper's numbers (R-Zero, arXiv 2508.05004)."""
 
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
-from omegaconf import OmegaConf
 
-from conf.load import ROOT, load_config, profiles, read_yaml, resolve, settings
+from conf.load import ROOT, load_config, profiles, read_yaml, resolve
 from conf.schema import Config
+from conf.settings import flatten
 from pipeline.domain.prompts import extract_boxed, load_prompts, parse_question
 
 PAPER = {
@@ -44,7 +45,7 @@ def test_paper_profile_holds_the_papers_numbers(name: str) -> None:
 
 
 def leaves(config: Config) -> dict[str, object]:
-    return {name: OmegaConf.select(OmegaConf.structured(config), name) for name, _ in settings()}
+    return dict(flatten(asdict(config)))
 
 
 def test_modern_is_the_default() -> None:
