@@ -17,8 +17,10 @@ HEAD = """\
 
 Every setting of a run, with the default of the schema; the profile `tiny` adds a held-out set and the oracle to it. Give others
 as `make round SET="challenger.steps=8 reward.lambda=0.5"`, or in a YAML file of your own with `PROFILE=path/to/file.yaml`; `SET`
-wins over the profile, the profile over the preset. A name that does not exist, or a value that is not valid, stops the run
-before anything starts. The profiles in `conf/`: {profiles}.
+wins over the profile, the profile over the preset. A file that begins with `base: eight-gpus` has the settings of
+[`conf/presets/eight-gpus.yaml`](../conf/presets/eight-gpus.yaml) under its own. A name that does not exist, or a value that is
+not valid, stops the run before anything starts. Texts are taken as they are spelled: `name=1.10` is not 1.1.
+`SET=evaluation.benchmarks=null` drops a profile's held-out sets. The profiles in `conf/`: {profiles}.
 
 A run goes on only under the settings that it was started with. Those marked † change where and how fast a run goes, not what
 comes out of it but for the last bits of probabilities, and may differ when it goes on.

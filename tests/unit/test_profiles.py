@@ -77,6 +77,15 @@ def test_profile_and_overrides_go_on_top_of_the_preset(tmp_path: Path) -> None:
     assert (config.preset, config.grpo.aggregation, config.sampling.top_p) == ("modern", "token_mean", 1.0)
 
 
+def test_a_profile_goes_on_top_of_its_base(tmp_path: Path) -> None:
+    profile = tmp_path / "mine.yaml"
+    profile.write_text("base: eight-gpus\nmodel: {path: some/model}\nlearner: {ranks: 2}\n")
+    config = load_config(str(profile), ["solver.steps=3"])
+    assert (config.model.path, config.learner.ranks, config.solver.steps) == ("some/model", 2, 3)
+    same = ["model.path=some/model", "learner.ranks=2", "solver.steps=3", "name=tiny", "profile=tiny"]
+    assert config == load_config("qwen3-4b", same)
+
+
 @pytest.mark.parametrize("name", [name for name in sorted(profiles()) if load_config(name).resources.device == "cuda"])
 def test_gpu_profile_reserves_no_more_than_it_says(name: str) -> None:
     config = load_config(name)
