@@ -51,7 +51,8 @@ docs: setup  ## write docs/settings.md anew from the schema
 test: setup  ## all tests that this machine can run
 	@$(PY) -m pytest -q
 
-lint: setup  ## ruff and mypy
+lint: setup  ## who imports whom, ruff and mypy
+	@.venv/bin/lint-imports --no-cache --no-logo
 	@$(PY) -m ruff check . && $(PY) -m ruff format --check . && $(PY) -m mypy
 
 bench: setup  ## speed, as ratios against named peers in the same run

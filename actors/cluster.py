@@ -7,7 +7,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -77,8 +77,11 @@ def worker_environment() -> dict[str, str]:
 
 
 @contextmanager
-def ray_cluster(config: Config) -> Iterator[None]:
+def ray_cluster(config: Config, say: Callable[[str], None]) -> Iterator[None]:
     """Joins the cluster named by RAY_ADDRESS, which Ray sets inside a job, or starts a private one that ends with this context.
+
+    Args:
+        say: called with a line for the user where the run has to wait for more GPUs.
 
     Raises:
         ConfigError: this machine has not the GPUs that the settings ask for.
@@ -93,8 +96,6 @@ def ray_cluster(config: Config) -> Iterator[None]:
         try:
             present = ray.cluster_resources().get("GPU", 0)
             if (wanted := gpus(config)) > present:  # a cluster may grow
-                from pipeline.observe.terminal import say
-
                 say(f"learner and engines reserve {wanted:g} GPUs; the cluster has {present:g} now, and the run waits for more")
             yield
         finally:

@@ -210,7 +210,7 @@ def main() -> None:
     prepare_environment()
     bare, hf = in_process("bare_vllm"), in_process("transformers_generate")
     started = time.perf_counter()
-    with ray_cluster(load_config()):
+    with ray_cluster(load_config(), print):
         ray_s = time.perf_counter() - started
         fleet, engine_s = through_the_fleet()
         moved = {}

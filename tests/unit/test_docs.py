@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from conf.load import ROOT, settings, shown
+from conf.load import ROOT
+from conf.settings import settings, shown
 from jobs.docs import PATH, settings_page
 from pipeline.domain.prompts import load_prompts
 
