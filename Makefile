@@ -13,7 +13,7 @@ LOOK = $(if $(NAME),--name $(NAME)) $(if $(RUNS),--runs-dir $(RUNS))
 # Where this is set, every process of a run compiles all that it imports once more: twice as long until the engines are up.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup round submit report status watch best docs test lint bench table base dashboard clean lock
+.PHONY: help setup round submit report status watch best benchmarks docs test lint bench table base dashboard clean lock
 
 help:  ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -44,6 +44,9 @@ watch: setup  ## a run as it goes, until Ctrl-C
 
 best: setup  ## the best rounds of all runs (METRIC=heldout_sampled STORE=sqlite:////file)
 	@$(PY) -m jobs.best $(if $(METRIC),--metric $(METRIC)) $(if $(STORE),--tracking-uri $(STORE))
+
+benchmarks: setup  ## fetch the paper's ten sets (SETS="math500 aime24", definitions or data files of your own; OUT=folder)
+	@$(PY) -m jobs.benchmarks $(if $(SETS),--sets "$(SETS)") $(if $(OUT),--output $(OUT))
 
 docs: setup  ## write docs/settings.md anew from the schema
 	@$(PY) -m jobs.docs
