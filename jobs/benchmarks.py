@@ -15,7 +15,7 @@ from pipeline.store.hub import HUB_ERRORS, explain
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Exit status: 0 all there, 1 a set is missing still, 2 no such set or folder, 130 interrupted."""
+    """Exit status: 0 all there, 1 a set is still missing, 2 no such set or folder, 130 interrupted."""
     parser = argparse.ArgumentParser(prog="python -m jobs.benchmarks", description="Fetch benchmark sets from the Hub.")
     parser.add_argument("--sets", default="", help="names, .yaml files of definitions, data files (default: all ten)")
     parser.add_argument("--output", type=Path, default=FOLDER, help="folder for the sets (default: benchmarks/)")
@@ -42,14 +42,14 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def provide(definition: BenchmarkSet, folder: Path) -> bool:
-    """Sees that a set is there, fetching it where needed, and says so in a line; False where it cannot be provided."""
+    """Makes sure that a set is on disk, fetching it where needed, and prints the outcome; False where it failed."""
     name = f"{definition.name:<13}"
     try:
         if definition.hub is None:
             print(f"{name} {len(read_problems(definition))} problems in {definition.path}, nothing to fetch", flush=True)
             return True
         if stored := read_stored(definition, folder):
-            fetched, how = stored[0], "there already"
+            fetched, how = stored[0], "already fetched"
         else:
             print(f"{name} fetching {definition.hub}", flush=True)
             fetched, how = fetch(definition, folder, HfApi()), "fetched"

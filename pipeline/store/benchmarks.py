@@ -1,9 +1,9 @@
-"""Benchmark sets on disk: fetched from the Hub, converted to one form, and never changed without a word.
+"""Benchmark sets on disk: fetched from the Hub, converted to one form, and checked against their record.
 
     benchmarks/<name>.parquet    the problems, columns as in `pipeline.domain.problems.Problem`
-    benchmarks/<name>.json       what they were made from, and their checksum; written last
+    benchmarks/<name>.json       the record: source, commit, number of problems, checksum; written last
 
-A set without its JSON file counts as not fetched, so an interruption costs the set that was being fetched.
+A set without its record counts as not fetched: after an interruption only the set that was being fetched starts over.
 """
 
 import json
@@ -31,7 +31,7 @@ PROBLEMS = pa.schema(
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """What a set on disk was made from. `revision` is the commit that was read, also where the definition names none."""
+    """The record of a fetched set. `revision` is the commit that was read, also where the definition names none."""
 
     set: str
     source: dict[str, object]
@@ -45,7 +45,7 @@ def read_problems(definition: BenchmarkSet, folder: Path = FOLDER) -> list[Probl
     """The problems of a set: of a local file, or as fetched into `folder`.
 
     Raises:
-        ConfigError: the file cannot be read or does not fit; the set was not fetched, or its problems are not those that were.
+        ConfigError: the file cannot be read or does not fit; the set was not fetched, or differs from its record.
     """
     if definition.path is not None:
         return to_problems(definition, _read(definition, Path(definition.path)))
@@ -56,10 +56,10 @@ def read_problems(definition: BenchmarkSet, folder: Path = FOLDER) -> list[Probl
 
 
 def read_stored(definition: BenchmarkSet, folder: Path) -> tuple[Fetched, list[Problem]] | None:
-    """A fetched set and what is recorded of it; None where it still has to be fetched.
+    """The record and the problems of a fetched set; None where it still has to be fetched.
 
     Raises:
-        ConfigError: the record or the file is damaged, or the problems are not those that were fetched.
+        ConfigError: the record or the file is damaged, or the problems differ from the record.
     """
     fetched, path = _read_record(definition, folder), folder / f"{definition.name}.parquet"
     if fetched is None or not path.exists():
@@ -79,11 +79,11 @@ def read_stored(definition: BenchmarkSet, folder: Path) -> tuple[Fetched, list[P
 def fetch(definition: BenchmarkSet, folder: Path, hub: HfApi) -> Fetched:
     """Fetches a set of the Hub into `folder`.
 
-    Where the set is recorded already it is fetched from the recorded commit and has to hold the same problems.
+    A set that has a record is fetched from the recorded commit, and its problems have to match the recorded checksum.
 
     Raises:
-        ConfigError: the set does not fit its definition, or its problems are not those that were recorded.
-        HUB_ERRORS: the Hub is out of reach, or does not give the set.
+        ConfigError: the set does not fit its definition, or its problems differ from the record.
+        HUB_ERRORS: the Hub cannot be reached, or refuses the set.
     """
     assert definition.hub is not None
     before = _read_record(definition, folder)
@@ -103,7 +103,7 @@ def fetch(definition: BenchmarkSet, folder: Path, hub: HfApi) -> Fetched:
 
 
 def _read_record(definition: BenchmarkSet, folder: Path) -> Fetched | None:
-    """What is recorded of a set; None where nothing is, or where its definition has changed since."""
+    """The record of a set; None where there is none, or where the definition has changed since."""
     path = folder / f"{definition.name}.json"
     try:
         fetched = Fetched(**json.loads(path.read_text()))
@@ -115,7 +115,7 @@ def _read_record(definition: BenchmarkSet, folder: Path) -> Fetched | None:
 
 
 def _source(definition: BenchmarkSet) -> dict[str, object]:
-    """The fields of a definition that decide which problems it has, as JSON gives them back."""
+    """The fields of a definition that decide which problems it has, in the form that they take in JSON."""
     kept = {"hub", "config", "split", "revision", "files", "columns"}
     return json.loads(json.dumps({name: value for name, value in asdict(definition).items() if name in kept}))
 

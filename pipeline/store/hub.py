@@ -1,4 +1,4 @@
-"""What can go wrong between here and the model hub, in words for people."""
+"""Errors of the Hub's client as one line for people."""
 
 import json
 
@@ -19,27 +19,27 @@ HUB_ERRORS = (HTTPError, OSError, ValueError, RuntimeError)
 
 
 def explain(error: Exception, repository: str) -> str:
-    """One line: what is wrong with `repository` on the hub, and what to do about it."""
+    """What went wrong with a repository of the Hub, and what to do about it; one line."""
     endpoint = constants.ENDPOINT
     causes = _chain(error)
     error = next((cause for cause in causes if isinstance(cause, HfHubHTTPError)), error)
     if any(isinstance(cause, OfflineModeIsEnabled) for cause in causes):
-        return f"{repository}: HF_HUB_OFFLINE is set, so nothing is asked of the Hub; unset it."
+        return f"{repository}: HF_HUB_OFFLINE is set; unset it to reach the Hub."
     if isinstance(error, GatedRepoError):
         return f"{repository}: gated; accept its terms at {endpoint}, then set HF_TOKEN or run `hf auth login`."
     if isinstance(error, RepositoryNotFoundError):
         return f"{repository}: not on {endpoint}, or private; check the name, or set HF_TOKEN or run `hf auth login`."
     if isinstance(error, RevisionNotFoundError):
-        return f"{repository}: its pinned revision is gone; check `revision`."
+        return f"{repository}: the pinned revision does not exist; check `revision`."
     if isinstance(error, HfHubHTTPError) and error.response.status_code in (401, 403):
         return f"{repository}: the token is not accepted ({_first_line(error)}); check HF_TOKEN or run `hf auth login`."
     if isinstance(error, json.JSONDecodeError):
-        return f"{repository}: what answers at {endpoint} is no Hub; check HF_ENDPOINT and the network's proxy."
+        return f"{repository}: {endpoint} does not answer like a Hub; check HF_ENDPOINT and the proxy."
     if any(isinstance(cause, TransportError) for cause in causes):
         reason = next(str(cause) for cause in reversed(causes) if isinstance(cause, TransportError))
         return f"{repository}: {endpoint} cannot be reached ({reason}); check the network, or set HF_ENDPOINT to a mirror."
     if isinstance(error, EntryNotFoundError) and not isinstance(error, LocalEntryNotFoundError):
-        return f"{repository}: a file of it is gone; check `revision` and `files`."
+        return f"{repository}: a file was not found; check `revision` and `files`."
     return f"{repository}: {_first_line(error)}"
 
 

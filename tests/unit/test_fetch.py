@@ -93,7 +93,7 @@ def test_the_command_fetches_what_is_missing_and_then_nothing(
     hub.requests.clear()
     assert main(command) == 0
     again = capsys.readouterr().out.splitlines()
-    assert [line.split(":")[0].split(maxsplit=1) for line in again] == [["one", "there already"], ["two", "there already"]]
+    assert [line.split(":")[0].split(maxsplit=1) for line in again] == [["one", "already fetched"], ["two", "already fetched"]]
     assert not hub.requests
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["one.json", "one.parquet", "two.json", "two.parquet"]
 
@@ -137,7 +137,7 @@ def test_a_revision_that_is_gone(tmp_path: Path, hub: Hub, capsys: pytest.Captur
     sets = tmp_path / "sets.yaml"
     sets.write_text(f"one: {{hub: me/one, revision: {'a' * 40}}}\n")
     assert main(["--sets", str(sets), "--output", str(tmp_path)]) == 1
-    assert "set one: me/one: its pinned revision is gone; check `revision`." in capsys.readouterr().err
+    assert "set one: me/one: the pinned revision does not exist; check `revision`." in capsys.readouterr().err
 
 
 def test_offline_is_told(tmp_path: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -169,7 +169,7 @@ def test_a_killed_fetch_goes_on_with_the_set_that_was_under_way(tmp_path: Path, 
     hub.requests.clear()
     done = subprocess.run(command, cwd=ROOT, env=environment, text=True, capture_output=True, timeout=60)
     assert done.returncode == 0, done.stderr
-    assert "one           there already" in done.stdout
+    assert "one           already fetched" in done.stdout
     assert "two           fetched: 3 problems" in done.stdout
     assert not [request for request in hub.requests if "me/one" in request]
     assert not [request for request in hub.requests if request.startswith("GET") and "test-00000" in request]  # it was whole

@@ -58,6 +58,14 @@ def test_a_set_of_ones_own_takes_a_few_lines(tmp_path: Path) -> None:
     assert (hub_set.grader, hub_set.prompt, hub_set.split) == ("exact", "boxed", "test")
 
 
+def test_the_example_of_the_documentation_can_be_read(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "benchmarks.md").read_text()
+    (tmp_path / "sets.yaml").write_text(page.partition("```yaml\n")[2].partition("```")[0])
+    chemistry, capitals = read_sets(tmp_path / "sets.yaml")
+    assert (chemistry.path, chemistry.grader) == (str(tmp_path / "chemistry.csv"), "exact")
+    assert (capitals.split, capitals.prompt) == ("validation", "choice")
+
+
 def test_a_selection_mixes_names_definitions_and_data_files(tmp_path: Path) -> None:
     (tmp_path / "sets.yaml").write_text("mine: {hub: me/mine}\n")
     (tmp_path / "held.csv").write_text("question,answer\n1 + 1?,2\n")
