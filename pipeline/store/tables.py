@@ -14,6 +14,7 @@ from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline.domain.problems import Problem
 from pipeline.types import AnsweredQuestion, Sample, ScoredQuestion
 
 VERSION = "3"  # of the layout of all tables
@@ -53,6 +54,7 @@ class EvaluationRow:
 
 
 TABLES: dict[type, str] = {
+    Problem: "problems",
     SampleRow: "samples",
     ScoredQuestion: "questions",
     CurriculumRow: "curriculum",
