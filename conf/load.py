@@ -9,8 +9,8 @@ from typing import Any
 
 import yaml
 
-from conf.schema import BenchmarkConfig, Config
-from conf.settings import BENCHMARKS, NULL, convert, find_setting, flatten, in_bounds, is_text, settings, shown, valid
+from conf.schema import Config
+from conf.settings import convert, find_setting, flatten, in_bounds, is_text, settings, shown, valid
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -105,10 +105,6 @@ def typed(name: str, value: Any, source: str) -> Any:
     Raises:
         ConfigError: there is no such setting, or the value is not of its type.
     """
-    if name == BENCHMARKS:
-        if not value or value in NULL:
-            return {}
-        raise ConfigError(f"{name}={value} ({source}): valid: null for none, or {BENCHMARKS}.NAME.path=FILE for each.")
     field = find_setting(name)
     if field is None:
         close = difflib.get_close_matches(name, [shown(other) for other, _ in settings()], n=3, cutoff=0.5)
@@ -121,11 +117,9 @@ def typed(name: str, value: Any, source: str) -> Any:
 
 
 def put(config: Config, name: str, value: Any) -> None:
-    """Sets one leaf; the held-out set that it belongs to is made where it is new."""
+    """Sets one leaf."""
     section, _, leaf = name.rpartition(".")
     owner: Any = getattr(config, section, config)
-    if section.startswith(f"{BENCHMARKS}."):
-        owner = config.evaluation.benchmarks.setdefault(section.removeprefix(f"{BENCHMARKS}."), BenchmarkConfig())
     setattr(owner, "lambda_" if leaf == "lambda" else leaf, value)
 
 
@@ -177,11 +171,8 @@ def check(config: Config) -> None:
         raise ConfigError("resources.learner_gpus=0: a learner on cuda needs a GPU; valid: 1, or a fraction to share one.")
     if config.resources.device == "cuda" and not config.resources.rollout_gpus:
         raise ConfigError("resources.rollout_gpus=0: an engine on cuda needs a GPU; valid: 1, or a fraction to share one.")
-    for name, path in [("prompts", config.prompts)] + [
-        (f"evaluation.benchmarks.{key}.path", benchmark.path) for key, benchmark in config.evaluation.benchmarks.items()
-    ]:
-        if not resolve(path).is_file():
-            raise ConfigError(f"{name}={path}: no such file (looked at {resolve(path)}).")
+    if not resolve(config.prompts).is_file():
+        raise ConfigError(f"prompts={config.prompts}: no such file (looked at {resolve(config.prompts)}).")
 
 
 def check_transfer(config: Config) -> None:

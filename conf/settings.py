@@ -6,29 +6,25 @@ from dataclasses import Field, asdict, fields, is_dataclass
 from types import NoneType
 from typing import Any, get_args, get_origin, get_type_hints
 
-from conf.schema import BenchmarkConfig, Config
+from conf.schema import Config
 
-BENCHMARKS = "evaluation.benchmarks"  # the one setting that is a mapping: held-out sets by name
 NULL = ("null", "Null", "NULL", "~", "")
 BOOLS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
 
 
 def settings(schema: type = Config, prefix: str = "") -> Iterator[tuple[str, Field[Any]]]:
-    """Every leaf setting as (dotted name in the schema, dataclass field); those of a held-out set are not among them."""
+    """Every leaf setting as (dotted name in the schema, dataclass field)."""
     hints = get_type_hints(schema)
     for field in fields(schema):
         hint = hints[field.name]
         if is_dataclass(hint):
             yield from settings(hint, f"{prefix}{field.name}.")  # type: ignore[arg-type]
-        elif get_origin(hint) is not dict:
+        else:
             yield f"{prefix}{field.name}", field
 
 
 def find_setting(name: str) -> Field[Any] | None:
-    """The field of a dotted name as a user writes it, `evaluation.benchmarks.NAME.path` included; None where there is none."""
-    section, _, leaf = name.rpartition(".")
-    if section.startswith(f"{BENCHMARKS}."):
-        return {field.name: field for field in fields(BenchmarkConfig)}.get(leaf)
+    """The field of a dotted name as a user writes it; None where there is none."""
     return {shown(known): field for known, field in settings()}.get(name)
 
 
@@ -38,10 +34,10 @@ def shown(name: str) -> str:
 
 
 def flatten(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Nested settings as (dotted name that a user writes, value). An empty mapping is a value: no held-out sets.
+    """Nested settings as (dotted name that a user writes, value).
 
-    >>> dict(flatten({"reward": {"lambda_": 1.0}, "evaluation": {"benchmarks": {}}}))
-    {'reward.lambda': 1.0, 'evaluation.benchmarks': {}}
+    >>> dict(flatten({"reward": {"lambda_": 1.0}, "evaluation": {"sets": []}}))
+    {'reward.lambda': 1.0, 'evaluation.sets': []}
     """
     for key, value in tree.items():
         name = prefix + shown(key)

@@ -9,7 +9,7 @@ from huggingface_hub import HfApi
 from huggingface_hub.utils import disable_progress_bars
 
 from conf.load import ConfigError
-from pipeline.domain.sets import BenchmarkSet, find_sets
+from pipeline.domain.sets import CATALOGUE, BenchmarkSet, find_sets, read_sets
 from pipeline.store.benchmarks import FOLDER, fetch, read_problems, read_stored
 from pipeline.store.hub import HUB_ERRORS, explain
 
@@ -21,7 +21,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--output", type=Path, default=FOLDER, help="folder for the sets (default: benchmarks/)")
     chosen = parser.parse_args(arguments)
     try:
-        sets = find_sets(chosen.sets.replace(",", " ").split())
+        sets = find_sets(chosen.sets.replace(",", " ").split() or [known.name for known in read_sets(CATALOGUE)])
         chosen.output.mkdir(parents=True, exist_ok=True)
     except ConfigError as error:
         print(f"error: {error}", file=sys.stderr)

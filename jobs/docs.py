@@ -1,13 +1,13 @@
 """Writes docs/settings.md from conf/schema.py: `make docs`. A test fails where the file and the schema differ."""
 
 import sys
-from dataclasses import Field, asdict, fields
+from dataclasses import Field, asdict
 from itertools import groupby
 from typing import Any
 
 from conf.load import ROOT, profiles
-from conf.schema import BenchmarkConfig, Config
-from conf.settings import BENCHMARKS, flatten, settings, shown, valid
+from conf.schema import Config
+from conf.settings import flatten, settings, shown, valid
 from pipeline.store.state import may_change
 
 PATH = ROOT / "docs" / "settings.md"
@@ -21,10 +21,10 @@ as `make round SET="challenger.steps=8 reward.lambda=0.5"`, or in a YAML file of
 wins over the profile, the profile over the preset. A file that begins with `base: eight-gpus` has the settings of
 [`conf/presets/eight-gpus.yaml`](../conf/presets/eight-gpus.yaml) under its own. A name that does not exist, or a value that is
 not valid, stops the run before anything starts. Texts are taken as they are spelled: `name=1.10` is not 1.1.
-`SET=evaluation.benchmarks=null` drops a profile's held-out sets. The profiles in `conf/`: {profiles}.
+`SET="evaluation.sets=[]"` drops a profile's held-out sets. The profiles in `conf/`: {profiles}.
 
-A run goes on only under the settings that it was started with. Those marked † change where and how fast a run goes, not what
-comes out of it but for the last bits of probabilities, and may differ when it goes on.
+A run is resumed only under the settings that it was started with. Those marked † change where and how fast a run goes, or what is
+measured, not what is trained but for the last bits of probabilities, and may differ when it is resumed.
 """
 
 
@@ -32,7 +32,6 @@ def settings_page() -> str:
     """The page in Markdown."""
     default = dict(flatten(asdict(Config())))
     rows = [(shown(name), written(default[shown(name)]), field) for name, field in settings()]
-    rows += [(f"{BENCHMARKS}.NAME.{field.name}", str(field.default), field) for field in fields(BenchmarkConfig)]
     parts = [HEAD.format(profiles=", ".join(f"`{name}`" for name in profiles()))]
     for section, members in groupby(rows, lambda row: row[0].partition(".")[0] if "." in row[0] else ""):
         parts.append(f"## {section or 'The run'}\n")

@@ -101,7 +101,7 @@ def pack(folder: Path, what: What, round_: int) -> Upload:
         str(path.relative_to(place)): path for path in sorted(place.rglob("*")) if path.is_file() and path.name != "README.md"
     }
     figures = {
-        number: read_accuracy(manifest.config["evaluation"]["benchmarks"], folder / f"round-{number}" / "evaluation")
+        number: read_accuracy(manifest.round(number).evaluation.sets, folder / f"round-{number}" / "evaluation")
         for number in (0, round_)
         if manifest.round(number).evaluation.finished
     }

@@ -54,9 +54,9 @@ class Hub:
         self.url = f"http://127.0.0.1:{self._server.server_port}"
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True)
 
-    def dataset(self, name: str, files: dict[str, bytes], **flags: bool) -> str:
+    def dataset(self, name: str, files: dict[str, bytes], *, gated: bool = False) -> str:
         """Puts a commit of a data set on the hub and returns its digits."""
-        return self.repositories.setdefault(("dataset", name), Repository(**flags)).commit(files)
+        return self.repositories.setdefault(("dataset", name), Repository(gated=gated)).commit(files)
 
     def files(self, kind: str, name: str) -> dict[str, bytes]:
         """What the newest commit of a repository holds."""
@@ -151,7 +151,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._json({"id": name, "sha": digest, "private": repository.private, "gated": repository.gated, "siblings": siblings})
 
     def _file(self, repository: Repository | None, revision: str, path: str) -> None:
-        digest = repository and repository.resolve(revision)
+        digest = repository.resolve(revision) if repository else None
         if repository is None or digest is None:
             return self._refuse(404, "Repository not found", "RepoNotFound")
         if repository.gated and not self._known():

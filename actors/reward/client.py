@@ -16,11 +16,11 @@ Place = int | tuple[int, ...]
 class Overlapped(Generic[Result]):
     """Hands items to a method of an actor while more are arriving: those that arrive during one call go into the next.
 
-    The method takes lists, one for each argument of an item, and returns a list, one result for each item.
+    The method takes lists, one for each argument of an item, then `more`, and returns a list, one result for each item.
     """
 
-    def __init__(self, method: Any) -> None:
-        self._method = method
+    def __init__(self, method: Any, *more: Any) -> None:
+        self._method, self._more = method, more
         self._waiting: dict[Place, tuple[Any, ...]] = {}
         self._calls: list[tuple[list[Place], ray.ObjectRef[Any]]] = []
 
@@ -32,8 +32,14 @@ class Overlapped(Generic[Result]):
 
     def _send(self) -> None:
         if self._waiting:
-            self._calls.append((list(self._waiting), self._method.remote(*map(list, zip(*self._waiting.values(), strict=True)))))
+            columns = map(list, zip(*self._waiting.values(), strict=True))
+            self._calls.append((list(self._waiting), self._method.remote(*columns, *self._more)))
             self._waiting = {}
+
+    def finished(self) -> list[Result]:
+        """What is known already, in no particular order."""
+        done = ray.wait([call for _, call in self._calls], num_returns=len(self._calls), timeout=0)[0] if self._calls else []
+        return [result for call in done for result in ray.get(call)]
 
     def results(self) -> list[Result]:
         """One for each item, in the order of their places."""
@@ -50,17 +56,17 @@ class RewardClient:
     def __init__(self, config: RewardConfig) -> None:
         self._actor: Any = ray.remote(RewardActor).options(num_cpus=1, **RAY_OPTIONS).remote(config)
 
-    def voting(self) -> Overlapped[Vote]:
+    def voting(self, grader: str = "math") -> Overlapped[Vote]:
         """Votes: add (place, answers to one question)."""
-        return Overlapped(self._actor.vote)
+        return Overlapped(self._actor.vote, grader)
 
-    def grading(self) -> Overlapped[float]:
+    def grading(self, grader: str = "math") -> Overlapped[float]:
         """Grades: add (place, answer or None, label); see `RewardActor.grade`."""
-        return Overlapped(self._actor.grade)
+        return Overlapped(self._actor.grade, grader)
 
-    def grade(self, answers: Sequence[str | None], labels: Sequence[str]) -> list[float]:
+    def grade(self, answers: Sequence[str | None], labels: Sequence[str], grader: str = "math") -> list[float]:
         """See `RewardActor.grade`."""
-        grades: list[float] = ray.get(self._actor.grade.remote(answers, labels))
+        grades: list[float] = ray.get(self._actor.grade.remote(answers, labels, grader))
         return grades
 
     def take_counts(self) -> dict[str, float]:

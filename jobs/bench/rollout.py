@@ -41,7 +41,7 @@ def requests() -> list[Any]:
     config = load_config()
     tokenizer = AutoTokenizer.from_pretrained(ROOT / config.model.path)
     codec = PromptCodec(config, load_prompts(ROOT / config.prompts), tokenizer)
-    problems = read_benchmark("heldout", config.evaluation.benchmarks["heldout"].path)[:PROMPTS]
+    problems = read_benchmark("heldout", "assets/heldout.parquet")[:PROMPTS]
     return [Request(codec.solver(row["question"]), tuple(range(SEEDS))) for row in problems]
 
 

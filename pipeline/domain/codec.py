@@ -1,11 +1,13 @@
 """From prompts to token ids, the one place where the chat template is applied."""
 
-from collections.abc import Iterable
 from typing import Any
 
 from conf.load import ConfigError
 from conf.schema import Config
+from pipeline.domain.problems import Problem
 from pipeline.domain.prompts import Prompts
+from pipeline.domain.set_prompts import set_messages
+from pipeline.domain.sets import BenchmarkSet
 
 
 class PromptCodec:
@@ -32,18 +34,19 @@ class PromptCodec:
         prompts = [self.solver(question)] + [self.validity(question)] * self._asks_validity
         return all(len(prompt) <= self._room for prompt in prompts)
 
-    def check(self, questions: Iterable[str]) -> None:
+    def problem(self, definition: BenchmarkSet, problem: Problem) -> tuple[int, ...]:
+        """Token ids of the prompt that puts a held-out problem to the Solver."""
+        return self._encode(set_messages(definition, problem, self._prompts))
+
+    def check(self) -> None:
         """
         Raises:
-            ConfigError: the Challenger's prompt, or the Solver's for one of these questions, leaves less than `max_tokens`.
+            ConfigError: the Challenger's prompt leaves less than `max_tokens` for the response.
         """
-        prompts = {"the Challenger's prompt": self.challenger}
-        prompts |= {f"the Solver's prompt for {question[:60]!r}": self.solver(question) for question in questions}
-        name, longest = max(prompts.items(), key=lambda prompt: len(prompt[1]))
-        if len(longest) > self._room:
+        if (length := len(self.challenger)) > self._room:
             raise ConfigError(
-                f"model.max_length={self._length}: {name} takes {len(longest)} tokens, and sampling.max_tokens={self._answer} "
-                f"are for the response; valid: {len(longest) + self._answer} or more, where the model has as many."
+                f"model.max_length={self._length}: the Challenger's prompt takes {length} tokens, and sampling.max_tokens="
+                f"{self._answer} are for the response; valid: {length + self._answer} or more, where the model has as many."
             )
 
     def _encode(self, messages: list[dict[str, str]]) -> tuple[int, ...]:

@@ -6,15 +6,15 @@
 import difflib
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Literal, cast
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from conf.load import ROOT, ConfigError
-from pipeline.domain.rows import SUFFIXES
+from conf.load import ROOT, ConfigError, resolve
+from pipeline.domain.rows import SUFFIXES, read_rows
 
 Grader = Literal["math", "choice", "exact"]
 PromptKind = Literal["solver", "choice", "boxed"]
@@ -64,36 +64,59 @@ class BenchmarkSet:
     prompt: PromptKind = "solver"
     system: str | None = None
     samples: int = 0
-    max_tokens: int = 4096
+    max_tokens: int | None = None
 
 
-def find_sets(chosen: Sequence[str]) -> list[BenchmarkSet]:
-    """The sets of a selection: names of conf/benchmarks.yaml, YAML files of one's own, data files; all ten of nothing.
+def find_sets(chosen: Sequence[str], setting: str = "SETS") -> list[BenchmarkSet]:
+    """The sets of a selection: names of conf/benchmarks.yaml, YAML files of one's own, data files.
 
-    A data file (Parquet, JSONL, JSON, CSV) is a set of its own name with the columns `question` and `answer`.
+    A data file (Parquet, JSONL, JSON, CSV) is a set of its own name; see `of_file`.
 
     Raises:
         ConfigError: there is no such set or file, a definition does not fit, or two sets have one name.
     """
     catalogue = {known.name: known for known in read_sets(CATALOGUE)}
     found: list[BenchmarkSet] = []
-    for name in chosen or list(catalogue):
-        path = Path(name)
+    for name in chosen:
+        path = resolve(name)
         if path.suffix in (".yaml", ".yml"):
             found += read_sets(path)
         elif path.suffix in SUFFIXES:
-            found.append(parse_set(path.stem, {"path": path.name}, path.parent))
+            found.append(of_file(path, catalogue, setting))
         elif name in catalogue:
             found.append(catalogue[name])
         else:
             raise ConfigError(
-                f"SETS={name}: no such set; valid: {', '.join(catalogue)}, a .yaml file of definitions, or a data file "
+                f"{setting}={name}: no such set; valid: {', '.join(catalogue)}, a .yaml file of definitions, or a data file "
                 f"({', '.join(SUFFIXES)})."
             )
     names = [each.name for each in found]
     if twice := {name for name in names if names.count(name) > 1}:
-        raise ConfigError(f"SETS: {', '.join(sorted(twice))} is named more than once; valid: each set once.")
+        raise ConfigError(f"{setting}: {', '.join(sorted(twice))} is named more than once; valid: each set once.")
     return found
+
+
+def of_file(path: Path, catalogue: Mapping[str, BenchmarkSet], setting: str) -> BenchmarkSet:
+    """The set of a data file in our own form: columns `question` and `answer`, and where there are any `id`, `band`, `subject`
+    and `options`.
+
+    A file that has the name of a set of the catalogue is asked and graded as that set, any other as mathematics, or as a choice
+    where it has options.
+    """
+    if not path.is_file():
+        raise ConfigError(f"{setting}={path}: no such file.")
+    try:
+        present = read_rows(path)[:1]
+    except ValueError as error:
+        raise ConfigError(f"{setting}={path}: {error}.") from error
+    known_columns = [field.name for field in fields(Columns)]
+    names = [name for name in known_columns if name in ("question", "answer") or any(name in row for row in present)]
+    columns = Columns(**{name: Column(name) for name in names})
+    if (known := catalogue.get(path.stem)) is not None:
+        return replace(known, hub=None, revision=None, files=None, problems=None, path=str(path.absolute()), columns=columns)
+    kind = {"grader": "choice", "prompt": "choice"} if columns.options else {}
+    node = {"path": path.name, "columns": {name: name for name in names}, **kind}
+    return parse_set(path.stem, node, path.parent)
 
 
 def read_sets(path: Path) -> list[BenchmarkSet]:

@@ -10,7 +10,7 @@ from typing import Any
 from huggingface_hub import DatasetCardData, ModelCardData
 
 from pipeline.observe.report.data import Accuracy
-from pipeline.store.manifest import Manifest
+from pipeline.store.manifest import Manifest, MeasuredSet
 from pipeline.store.state import may_change
 from pipeline.types import Role
 
@@ -51,7 +51,7 @@ def policy_card(manifest: Manifest, role: Role, round_: int, figures: Figures, h
         table(("", ""), facts),
         *rounds_part(manifest, round_),
         "## Figures",
-        *figures_part(config, round_, figures, role),
+        *figures_part(manifest, round_, figures, role),
         "## What it is not",
         bullets(
             "It is not an assistant: it was not trained for safety, refusals, tone or languages.",
@@ -116,11 +116,11 @@ def rounds_part(manifest: Manifest, last: int) -> list[str]:
     return [table(("round", "questions", "well-formed", "answered", "kept", "labels right, %"), rows)] if rows else []
 
 
-def figures_part(config: Mapping[str, Any], round_: int, figures: Figures, role: Role) -> list[str]:
+def figures_part(manifest: Manifest, round_: int, figures: Figures, role: Role) -> list[str]:
     """Accuracies of the base and of the round with their 95 % intervals, and how they were measured."""
     if round_ not in figures:
         return ["This round was not evaluated."]
-    sampling, sets = config["sampling"], config["evaluation"]["benchmarks"]
+    drawn, sets = manifest.config["evaluation"], manifest.round(round_).evaluation.sets
     rows = []
     for name, ways in figures[round_].items():
         for way, after in ways.items():
@@ -130,17 +130,16 @@ def figures_part(config: Mapping[str, Any], round_: int, figures: Figures, role:
     return [
         f"Accuracies in %, with 95 % intervals over the questions.{whose}",
         table(("set", "questions", "measured as", "base", f"round {round_}"), rows),
-        f"Sampled answers are drawn at temperature {sampling['temperature']:g} and top-p {sampling['top_p']:g}, greedy ones at "
-        f"temperature 0, both of at most {sampling['max_tokens']} tokens. An answer is the last box of a response; one without a "
-        "box is wrong. Answers are compared by rules and by math-verify, without a judge model. Intervals are Wilson's where a "
+        f"Sampled answers are drawn at temperature {drawn['temperature']:g} and top-p {drawn['top_p']:g}, greedy ones at temperature "
+        "0. An answer is the last box of a response; one that was cut off, or has no box, is wrong. Answers are compared by rules and by math-verify, without a judge model. Intervals are Wilson's where a "
         "question is right or wrong, and a bootstrap over questions for mean@k.",
     ]
 
 
-def way_name(way: str, name: str, sets: Mapping[str, Any]) -> str:
+def way_name(way: str, name: str, sets: Mapping[str, MeasuredSet]) -> str:
     """What a way of answering is called; a band's name starts with that of its set."""
     owner = max((each for each in sets if name == each or name.startswith(f"{each}_")), key=len, default=None)
-    samples = sets[owner]["samples"] if owner else "k"
+    samples = sets[owner].samples if owner else "k"
     return {"sampled": f"mean@{samples}", "majority": f"majority@{samples}"}.get(way, way)
 
 

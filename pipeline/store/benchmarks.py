@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 import pyarrow as pa
 from huggingface_hub import HfApi
 
-from conf.load import ROOT, ConfigError
+from conf.load import ROOT, ConfigError, resolve
 from pipeline.domain.problems import Problem, checksum, to_problems
 from pipeline.domain.rows import SUFFIXES, Row, read_rows
 from pipeline.domain.sets import BenchmarkSet
@@ -38,7 +38,7 @@ class Fetched:
     sha256: str
 
 
-def read_problems(definition: BenchmarkSet, folder: Path = FOLDER) -> list[Problem]:
+def read_problems(definition: BenchmarkSet, folder: str | Path = FOLDER) -> list[Problem]:
     """The problems of a set: of a local file, or as fetched into `folder`.
 
     Raises:
@@ -46,7 +46,7 @@ def read_problems(definition: BenchmarkSet, folder: Path = FOLDER) -> list[Probl
     """
     if definition.path is not None:
         return to_problems(definition, _read(definition, Path(definition.path)))
-    stored = read_stored(definition, folder)
+    stored = read_stored(definition, resolve(str(folder)))
     if stored is None:
         raise ConfigError(f"set {definition.name}: not in {folder}; fetch it: make benchmarks SETS={definition.name}")
     return stored[1]

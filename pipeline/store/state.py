@@ -32,6 +32,7 @@ FREE_SETTINGS = (
     "profile",
     "preset",
     "runs_dir",
+    "evaluation.",
     "reward.workers",
     "learner.checkpoint_every",
     "learner.gradient_checkpointing",

@@ -39,18 +39,28 @@ class CurriculumRow:
 
 @dataclass(frozen=True, slots=True)
 class EvaluationRow:
-    """`evaluation/<benchmark>.parquet`: a held-out problem, the Solver's sampled answers, and its accuracies.
+    """`evaluation/<set>.parquet`: a held-out problem, the Solver's responses to it, and its accuracies.
 
-    `sampled` is the share of right ones among k sampled answers, `majority` whether their vote is right; both null for k = 0.
+    `answers` and `greedy_answer` are what a grader reads from the responses, null where there is nothing or a response was cut
+    off. `sampled` is the share of right ones among k sampled answers, `majority` whether their vote is right; both null for
+    k = 0. A prompt that leaves no room for an answer is `skipped`: nothing was drawn, and it counts as wrong.
     """
 
+    id: str
     question: str
+    subject: str | None
     band: str | None
     answer: str
+    responses: tuple[str, ...]
     answers: tuple[str | None, ...]
+    greedy_response: str
+    greedy_answer: str | None
     sampled: float | None
     greedy: float
     majority: float | None
+    truncated: int  # of all responses to the problem
+    unboxed: int  # of those that were not cut off
+    skipped: bool = False
 
 
 TABLES: dict[type, str] = {
@@ -146,9 +156,19 @@ def write_table(path: Path, record: type[Row], rows: Iterable[Row]) -> None:
     partial.replace(path)
 
 
+def join_tables(parts: Sequence[Path], path: Path, record: type) -> None:
+    """One file of several, without reading more than one at a time."""
+    partial = path.with_name(f"{path.name}.partial")
+    with pq.ParquetWriter(partial, schema(record)) as writer:
+        for part in parts:
+            writer.write_table(pq.read_table(part))
+    partial.replace(path)
+
+
 def read_table(path: Path, record: type[Row]) -> list[Row]:
-    """The records of a file that `write_table` wrote."""
-    return [from_values(record, row) for row in pq.read_table(path).to_pylist()]
+    """The records of a file that `write_table` wrote. A record of some of its columns reads no more than these."""
+    wanted = None if any(get_origin(hint) is dict for _, hint in record_fields(record)) else [name for name, _ in columns(record)]
+    return [from_values(record, row) for row in pq.read_table(path, columns=wanted).to_pylist()]
 
 
 def read_column(path: Path, column: str) -> list[Any]:

@@ -28,7 +28,7 @@ SMALL = [
     "reward.samples=4",
     "rollout.kv_cache_mb=64",
     "sampling.max_tokens=80",
-    "evaluation.benchmarks.heldout.samples=2",
+    "evaluation.samples=2",
 ]
 
 
@@ -40,7 +40,7 @@ def start(folder: Path, *more: str) -> subprocess.Popen[str]:
     places = [
         f"runs_dir={folder}",
         f"tracking_uri=sqlite:///{folder}/mlflow.db",
-        f"evaluation.benchmarks.heldout.path={small_set}",
+        f"evaluation.sets=[{small_set}]",
     ]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
     command = [sys.executable, "-m", "jobs.round", "--name", "small", "--set", *SMALL, *places, *more]
@@ -229,7 +229,7 @@ def read_questions(folder: Path, step: int) -> list[dict]:
 def test_a_scorer_that_fails_stops_the_run_with_its_name_and_line(tmp_path: Path) -> None:
     mine = tmp_path / "mine.py"
     mine.write_text("def mine(batch, rewards):\n    return [question.answer for question in batch.questions]\n")
-    process = start(tmp_path, f"reward.scorers=[triangular,{mine}:mine]", "evaluation.benchmarks.heldout.samples=0")
+    process = start(tmp_path, f"reward.scorers=[triangular,{mine}:mine]", "evaluation.samples=0")
     output = ended(process)
     assert process.returncode == 1
     assert output.splitlines()[-1].startswith("error: scorer mine: AttributeError")
@@ -238,7 +238,7 @@ def test_a_scorer_that_fails_stops_the_run_with_its_name_and_line(tmp_path: Path
 
 
 def test_a_batch_sampled_ahead_is_one_update_stale_and_outlives_a_kill(tmp_path: Path) -> None:
-    ahead = ["rollout.ahead=1", "challenger.steps=1", "solver.steps=3", "evaluation.benchmarks.heldout.samples=0"]
+    ahead = ["rollout.ahead=1", "challenger.steps=1", "solver.steps=3", "evaluation.samples=0"]
     kill_after(tmp_path, "solver", 1, *ahead)
     run = tmp_path / "small"
     stage = manifest(tmp_path)["rounds"]["1"]["solver"]

@@ -24,7 +24,7 @@ from jobs import submit
 SMALL = (
     *("challenger.steps=1", "challenger.batch=8", "challenger.group=4", "solver.steps=1", "solver.batch=10"),
     *("sampling.max_tokens=64", "curriculum.questions=32", "curriculum.delta=0.5", "reward.samples=4"),
-    "evaluation.benchmarks.heldout.samples=1",
+    "evaluation.samples=1",
 )
 STOP_S = 90
 
@@ -110,7 +110,7 @@ def run_submit(environment: dict[str, str], folder: Path, *settings: str) -> sub
 def test_a_round_runs_as_a_job(cluster: dict[str, str], tmp_path: Path) -> None:
     problems = tmp_path / "few.jsonl"
     problems.write_text(json.dumps({"question": "What is 2 + 3?", "answer": "5"}) + "\n")
-    done = run_submit(cluster, tmp_path, f"evaluation.benchmarks.heldout.path={problems.name}")
+    done = run_submit(cluster, tmp_path, f"evaluation.sets=[{problems.name}]")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "heldout" in done.stdout  # the closing table of the round came over as a log
     assert "succeeded" in done.stderr
@@ -118,7 +118,7 @@ def test_a_round_runs_as_a_job(cluster: dict[str, str], tmp_path: Path) -> None:
     manifest = json.loads((run / "manifest.json").read_text())
     assert manifest["rounds"]["1"]["summary"]["done"]
     assert manifest["config"]["model"]["path"] == "assets/tiny-base"
-    assert manifest["config"]["evaluation"]["benchmarks"]["heldout"]["path"] == str(problems)
+    assert manifest["config"]["evaluation"]["sets"] == [str(problems)]
     assert (run / "round-1" / "curriculum.parquet").is_file()
     assert (tmp_path / "mlruns" / "mlflow.db").is_file()
     AutoModelForCausalLM.from_pretrained(run / manifest["rounds"]["1"]["solver"]["policy"])

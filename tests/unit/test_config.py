@@ -13,11 +13,11 @@ from jobs.round import another_round, main, parse
 
 
 def test_defaults_and_overrides() -> None:
-    config = load_config("tiny", ["challenger.steps=2", "reward.lambda=0.5", "evaluation.benchmarks.heldout.samples=4"])
+    config = load_config("tiny", ["challenger.steps=2", "reward.lambda=0.5", "evaluation.samples=4"])
     assert config.challenger.steps == 2
     assert config.reward.lambda_ == 0.5
-    assert config.evaluation.benchmarks["heldout"].samples == 4
-    assert config.evaluation.benchmarks["heldout"].path == "assets/heldout.parquet"
+    assert config.evaluation.samples == 4
+    assert config.evaluation.sets == ["assets/heldout.parquet"]
 
 
 @pytest.mark.parametrize(
@@ -35,7 +35,7 @@ def test_defaults_and_overrides() -> None:
         ("rollout.transfer=nccl", ["rollout.transfer=nccl", "resources.device=cpu: host or shared"]),
         ("resources.device=cuda", ["resources.learner_gpus=0", "valid: 1"]),
         ("prompts=nowhere.yaml", ["prompts=nowhere.yaml", "no such file"]),
-        ("evaluation.benchmarks.amc.path=amc.jsonl", ["evaluation.benchmarks.amc.path=amc.jsonl", "no such file"]),
+        ("evaluation.samples=many", ["evaluation.samples=many", "valid: int or null at least 0"]),
         ("name=../up", ["name=../up", "letters"]),
         ("steps", ["steps", "setting=value"]),
         ("learner.offload=all", ["learner.offload=all", "learner.zero_stage 1, 2 or 3"]),
@@ -53,7 +53,6 @@ def test_errors_name_setting_value_and_what_is_valid(override: str, said: list[s
 
 
 NUMBERS = [(shown(name), field) for name, field in settings() if field.type in (int, float)]
-NUMBERS += [(name, field) for name in ("evaluation.benchmarks.heldout.samples",) if (field := find_setting(name))]
 
 
 @pytest.mark.parametrize(("name", "field"), NUMBERS, ids=[name for name, _ in NUMBERS])
@@ -108,21 +107,13 @@ def test_what_is_no_text_is_read_as_its_type() -> None:
     assert type(config.reward.lambda_) is float
 
 
-@pytest.mark.parametrize("nothing", ["null", "{}", "~", ""])
-def test_the_sets_of_a_profile_can_be_dropped(nothing: str, tmp_path: Path) -> None:
-    assert load_config("tiny", [f"evaluation.benchmarks={nothing}"]).evaluation.benchmarks == {}
-    set_of_ones_own = "evaluation.benchmarks.mine.path=assets/heldout.parquet"
-    config = load_config("tiny", [f"evaluation.benchmarks={nothing}", set_of_ones_own])
-    assert list(config.evaluation.benchmarks) == ["mine"]
+def test_the_sets_of_a_profile_can_be_dropped_and_replaced(tmp_path: Path) -> None:
+    assert load_config("tiny", ["evaluation.sets=[]"]).evaluation.sets == []
+    assert load_config("tiny", ["evaluation.sets=[math500,aime24]"]).evaluation.sets == ["math500", "aime24"]
     profile = tmp_path / "mine.yaml"
-    profile.write_text(f"evaluation:\n  benchmarks: {nothing}\n")
-    assert load_config(str(profile)).evaluation.benchmarks == {}
-
-
-def test_sets_can_be_given_as_a_mapping() -> None:
-    config = load_config("tiny", ["evaluation.benchmarks={2024: {path: assets/heldout.parquet, samples: 0}}"])
-    assert config.evaluation.benchmarks["2024"].samples == 0
-    assert set(config.evaluation.benchmarks) == {"heldout", "2024"}
+    profile.write_text("evaluation:\n  sets: []\n")
+    assert load_config(str(profile)).evaluation.sets == []
+    assert load_config("tiny", ["evaluation.samples=null"]).evaluation.samples is None
 
 
 @pytest.mark.parametrize(
@@ -136,7 +127,7 @@ def test_sets_can_be_given_as_a_mapping() -> None:
         (b"challenger: 5\n", ["challenger=5", "no such setting", "challenger.steps"]),
         (b"solver: {lr: .nan}\n", ["solver.lr=.nan", "float at least 0 and finite"]),
         (b"base: other\n", ["base=other", "conf/presets"]),
-        (b"evaluation: {benchmarks: [a]}\n", ["evaluation.benchmarks=['a']", "evaluation.benchmarks.NAME.path=FILE"]),
+        (b"evaluation: {benchmarks: [a]}\n", ["evaluation.benchmarks=['a']", "no such setting"]),
     ],
 )
 def test_a_profile_that_cannot_be_used_is_named(content: bytes, said: list[str], tmp_path: Path) -> None:

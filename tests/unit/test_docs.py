@@ -49,4 +49,4 @@ def test_commands_and_settings_that_are_named_exist(page: Path) -> None:
     known = {shown(name) for name, _ in settings()}
     sections = {name.partition(".")[0] for name in known if "." in name}
     named = {name for name in re.findall(r"[\s\"`]([a-z]+\.[a-z_.]+)=", text) if name.partition(".")[0] in sections}
-    assert {name for name in named if not name.startswith("evaluation.benchmarks.")} <= known
+    assert set(named) <= known

@@ -150,15 +150,8 @@ def test_offline_is_told(tmp_path: Path, hub: Hub, monkeypatch: pytest.MonkeyPat
 def test_a_killed_fetch_goes_on_with_the_set_that_was_under_way(tmp_path: Path, hub: Hub) -> None:
     hub.dataset("me/one", {"test.jsonl": jsonl(LINES)})
     hub.dataset("me/two", {"test-00000-of-00002.jsonl": jsonl(LINES[:1]), "test-00001-of-00002.jsonl": jsonl(LINES[1:])})
-    command = [
-        sys.executable,
-        "-m",
-        "jobs.benchmarks",
-        "--sets",
-        definitions(tmp_path, "one", "two"),
-        "--output",
-        tmp_path / "out",
-    ]
+    arguments = ["--sets", definitions(tmp_path, "one", "two"), "--output", str(tmp_path / "out")]
+    command = [sys.executable, "-m", "jobs.benchmarks", *arguments]
     environment = os.environ | {"HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "hf")}
     hub.stall = "test-00001-of-00002.jsonl"
     with subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:

@@ -18,17 +18,18 @@ from pipeline.inputs import check_inputs
 def test_every_prompt_of_the_tiny_profiles_leaves_room_for_a_response(profile: str) -> None:
     config = load_config(profile)
     codec = PromptCodec(config, load_prompts(resolve(config.prompts)), AutoTokenizer.from_pretrained(ROOT / config.model.path))
-    codec.check(row["question"] for row in read_benchmark("heldout", config.evaluation.benchmarks["heldout"].path))
-    question = "What is " + " + ".join(["7"] * config.model.max_length) + "?"
-    with pytest.raises(ConfigError, match=r"model\.max_length=\d+: the Solver's prompt for 'What is 7 \+ 7.* takes \d+ tokens"):
-        codec.check([question])
+    codec.check()
+    (heldout,) = find_sets(config.evaluation.sets)
+    longest = max(len(codec.problem(heldout, problem)) for problem in read_problems(heldout))
+    assert longest + config.sampling.max_tokens <= config.model.max_length
+    assert not codec.fits("What is " + " + ".join(["7"] * config.model.max_length) + "?")
 
 
 def test_a_challengers_prompt_that_fills_the_context_is_told() -> None:
     config = load_config(overrides=["prompts=conf/prompts/reasoning.yaml"])
     codec = PromptCodec(config, load_prompts(resolve(config.prompts)), AutoTokenizer.from_pretrained(ROOT / config.model.path))
     with pytest.raises(ConfigError, match="the Challenger's prompt takes"):
-        codec.check([])
+        codec.check()
 
 
 def test_more_length_than_the_model_has_positions_is_refused() -> None:

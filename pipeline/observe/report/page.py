@@ -108,7 +108,7 @@ def content(run: RunData) -> dict[str, Any]:
         "tiles": list(tiles(run)),
         "progress": progress(begun),
         "written": datetime.fromtimestamp(run.written, UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        "samples": ", ".join(sorted({str(benchmark["samples"]) for benchmark in config["evaluation"]["benchmarks"].values()})),
+        "samples": ", ".join(sorted({str(measured.samples) for round_ in rounds for measured in round_.sets.values()})),
         "scorers": config["reward"]["scorers"],
         "part_colours": colours,
         "settings": list(settings(config)),
