@@ -277,11 +277,12 @@ def edges(text: str) -> str:
 
 
 _NEEDLESS = re.compile(r"(?<![0-9A-Za-z]) | (?![0-9A-Za-z])")
+_AFTER_COMMAND = re.compile(r"(\\[a-zA-Z]+) (?=[0-9])")
 
 
 def spaces(text: str) -> str:
     """No space but between letters and digits, where it may separate: `3 1/2`."""
-    return _NEEDLESS.sub("", text)
+    return _AFTER_COMMAND.sub(r"\1", _NEEDLESS.sub("", text))
 
 
 RULES: tuple[Callable[[str], str], ...] = (

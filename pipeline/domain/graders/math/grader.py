@@ -31,9 +31,9 @@ class MathGrader:
         return answer.strip() if _beyond_limits(answer) else clean(answer)
 
     def equivalent(self, a: str, b: str) -> Verdict:
-        if a == b:
-            return True
-        if not a or not b or _beyond_limits(a) or _beyond_limits(b):
+        if a == b or not a or not b:
+            return a == b != ""
+        if _beyond_limits(a) or _beyond_limits(b):
             return False
         return _plain(a) == _plain(b) or equal(*map(read, sorted((a, b))))
 

@@ -1,9 +1,9 @@
 r"""Equations and inequalities: what they say of a label (`x=5`, `f(x)=2x`, `-1<x\le3`), or a relation of their own."""
 
 import re
+from collections.abc import Callable
 from fractions import Fraction
 
-from pipeline.domain.graders.math import structure
 from pipeline.domain.graders.math.expression import Unreadable, parse
 from pipeline.domain.graders.math.nodes import Group, Interval, Labelled, Named, Node, Quantity, Relation, Text
 from pipeline.domain.graders.math.quantities import text
@@ -14,10 +14,11 @@ from pipeline.domain.graders.math.value import Atom, TooLarge, Value
 _OPERATORS = ("=", "<", ">", r"\le", r"\ge", r"\ne", r"\approx", r"\in", r"\equiv", r"\notin", r"\cong", r"\sim", r"\to", r"\implies")
 _FLIPPED = {">": "<", r"\ge": r"\le"}
 _COORDINATES = frozenset("xyz")
+Reader = Callable[[str], Node]
 
 
-def related(content: str) -> Node | None:
-    """An equation, inequality or membership; None where the text has none outside its brackets."""
+def related(content: str, read: Reader) -> Node | None:
+    """An equation, inequality or membership; None where the text has none outside its brackets. `read` reads its sides."""
     parts, operators = split(content, _OPERATORS)
     parts = [part.strip() for part in parts]
     if not operators:
@@ -26,14 +27,14 @@ def related(content: str) -> Node | None:
         return text(content)
     kinds = set(operators)
     if kinds <= {"=", r"\approx"}:
-        return _equality(parts, operators) or text(content)
+        return _equality(parts, operators, read) or text(content)
     if operators == [r"\in"]:
         label = _label(parts[0])
-        return Labelled(label, structure.read(parts[1])) if label else text(content)
+        return Labelled(label, read(parts[1])) if label else text(content)
     if operators == [r"\ne"]:
-        return _inequation(*parts) or text(content)
+        return _inequation(*parts, read) or text(content)
     if kinds <= {"<", r"\le"} or kinds <= {">", r"\ge"}:
-        return _inequality(parts, operators) or text(content)
+        return _inequality(parts, operators, read) or text(content)
     return text(content)
 
 
@@ -86,41 +87,41 @@ def _names_value(atom: Atom, factors: int) -> bool:
     return atom.name in ("sin", "cos", "tan", "cot", "sec", "csc", "binom", "floor", "ceil", "max", "min") and not atom.args[0].letters & _COORDINATES
 
 
-def _equality(parts: list[str], operators: list[str]) -> Node | None:
+def _equality(parts: list[str], operators: list[str], read: Reader) -> Node | None:
     if r"\approx" in operators:  # what follows is rounded, unless it is all there is
         cut = operators.index(r"\approx")
         parts = parts[:2] if cut == 0 and _label(parts[0]) else parts[: cut + 1]
         if len(parts) == 1:
-            return structure.read(parts[0])
+            return read(parts[0])
     first, last = parts[0], parts[-1]
     if len(parts) == 2 and _symbol(last) and not _symbol(first) and (value := _value(first)) is not None and not value.letters:
         first, last = last, first
     symbols = [_symbol(part) for part in parts[:-1]]
     names = [name for name in symbols if name]
     if len(names) > 1:  # a = b = 5
-        return Named(tuple(names), (structure.read(last),) * len(names)) if len(names) == len(symbols) == len(set(names)) else None
-    if first[0] in "([" and (named := _named(first, last)):
+        return Named(tuple(names), (read(last),) * len(names)) if len(names) == len(symbols) == len(set(names)) else None
+    if first[0] in "([" and (named := _named(first, last, read)):
         return named
     left, right = _value(first), _value(last)
     difference = left - right if left is not None and right is not None else None
     if label := _label(first):
-        body = structure.read(last)
+        body = read(last)
         if isinstance(body, Group) and body.shape == "" and body.items and isinstance(body.items[0], Labelled):
             return None
         return Labelled(label, body, difference)
     if left is not None and not left.letters:  # 2+3=5
         if difference is None and right is None:
-            return structure.read(last)
+            return read(last)
         if difference is not None and not difference.letters and (not difference.top or not difference.exact):
-            return structure.read(last)
+            return read(last)
     if left is None and first:
         return None
     return Relation("=", difference) if difference is not None and len(parts) == 2 else None
 
 
-def _named(first: str, last: str) -> Node | None:
+def _named(first: str, last: str, read: Reader) -> Node | None:
     """(a,b)=(1,2)"""
-    names, values = structure.read(first), structure.read(last)
+    names, values = read(first), read(last)
     if not isinstance(names, Group) or len(names.items) < 2:
         return None
     labels = [_symbol(item.text) if isinstance(item, Quantity) else None for item in names.items]
@@ -132,23 +133,23 @@ def _named(first: str, last: str) -> Node | None:
     return Labelled(",".join(known), values) if isinstance(values, Group) else None
 
 
-def _inequation(left: str, right: str) -> Node | None:
+def _inequation(left: str, right: str, read: Reader) -> Node | None:
     if label := _symbol(left):
-        points = structure.read(right)
+        points = read(right)
         parts = points.items if isinstance(points, Group) and points.shape == "" else (points,)
         if found := without(parts):
             return Labelled(label, found)
     return None
 
 
-def _inequality(parts: list[str], operators: list[str]) -> Node | None:
+def _inequality(parts: list[str], operators: list[str], read: Reader) -> Node | None:
     if operators[0] in _FLIPPED:
         parts, operators = parts[::-1], [_FLIPPED[operator] for operator in operators[::-1]]
     if len(parts) == 3:
         low, middle, high = parts
         if (label := _symbol(middle)) is None:
             return None
-        ends = _end(low), _end(high)
+        ends = read(low), read(high)
         return Labelled(label, _between(*ends, *(operator == r"\le" for operator in operators)))
     if len(parts) > 3:
         return None
@@ -159,13 +160,9 @@ def _inequality(parts: list[str], operators: list[str]) -> Node | None:
     difference = left - right
     for side, place in ((parts[0], 0), (parts[1], 1)):
         if (label := _symbol(side)) and label in difference.letters and len(difference.letters) == 1:
-            end = _end(parts[1 - place])
+            end = read(parts[1 - place])
             return Labelled(label, _between(MINUS_INFINITY, end, False, closed) if place == 0 else _between(end, INFINITY, closed, False))
     return _solved(difference, closed) or Relation(operators[0], difference)
-
-
-def _end(content: str) -> Node:
-    return structure.read(content)
 
 
 def _between(low: Node, high: Node, closed_low: bool, closed_high: bool) -> Node:

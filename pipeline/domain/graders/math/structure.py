@@ -3,11 +3,11 @@ r"""How an answer is built: lists, brackets, unions, options; relations and quan
 import re
 from functools import lru_cache
 
-from pipeline.domain.graders.math import relations
 from pipeline.domain.graders.math.clean import clean
 from pipeline.domain.graders.math.nodes import Choice, Group, Labelled, Named, Node, Quantity, Reals, Text
 from pipeline.domain.graders.math.quantities import quantity, text
 from pipeline.domain.graders.math.reals import ALL, reals, union, without
+from pipeline.domain.graders.math.relations import related
 from pipeline.domain.graders.math.scan import closing, split
 
 _AND, _OR = r"\text{and}", r"\text{or}"
@@ -35,7 +35,7 @@ def read(content: str) -> Node:
         return text(content)
     if matrix := _MATRIX.fullmatch(content):
         return _matrix(matrix[1], matrix[2])
-    for reader in (_listed, _united, relations.related, _bracketed, _ratio, _signed):
+    for reader in (_listed, _united, _related, _bracketed, _ratio, _signed):
         if (found := reader(content)) is not None:
             return found
     if content in (r"\mathbb{R}", r"\mathbb R"):
@@ -110,6 +110,10 @@ def _united_items(items: list[Node]) -> Node | None:
         return None
     label, whole = labels.pop(), union([part for each in sets if each for part in each.parts])
     return whole if label is None or whole is None else Labelled(label, whole)
+
+
+def _related(content: str) -> Node | None:
+    return related(content, read)
 
 
 def _bracketed(content: str) -> Node | None:
