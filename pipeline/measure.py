@@ -8,7 +8,7 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from conf.schema import SamplingConfig
 from pipeline.algorithm.seeds import derive_seed, seeded_requests
@@ -174,7 +174,10 @@ def figures(path: Path, definition: BenchmarkSet, count: int, limit: int | None)
     return accuracy_by_band(definition.name, rows), measured
 
 
-def accuracy_by_band(name: str, rows: Sequence[ScoreRow] | Sequence[EvaluationRow]) -> Accuracies:
+Scored = TypeVar("Scored", ScoreRow, EvaluationRow)
+
+
+def accuracy_by_band(name: str, rows: Sequence[Scored]) -> Accuracies:
     """Mean accuracies over a set and over each of its bands (`name_band`)."""
     return {
         group: {way: sum(values) / len(values) for way in WAYS if (values := scores(members, way))}
@@ -182,6 +185,6 @@ def accuracy_by_band(name: str, rows: Sequence[ScoreRow] | Sequence[EvaluationRo
     }
 
 
-def scores(rows: Sequence[ScoreRow] | Sequence[EvaluationRow], way: str) -> list[float]:
+def scores(rows: Sequence[Scored], way: str) -> list[float]:
     """Each problem's accuracy by one way of answering; empty where that was not measured."""
     return [value for row in rows if (value := getattr(row, way)) is not None]

@@ -130,9 +130,10 @@ def figures_part(manifest: Manifest, round_: int, figures: Figures, role: Role) 
     return [
         f"Accuracies in %, with 95 % intervals over the questions.{whose}",
         table(("set", "questions", "measured as", "base", f"round {round_}"), rows),
-        f"Sampled answers are drawn at temperature {drawn['temperature']:g} and top-p {drawn['top_p']:g}, greedy ones at temperature "
-        "0. An answer is the last box of a response; one that was cut off, or has no box, is wrong. Answers are compared by rules and by math-verify, without a judge model. Intervals are Wilson's where a "
-        "question is right or wrong, and a bootstrap over questions for mean@k.",
+        f"Sampled answers are drawn at temperature {drawn['temperature']:g} and top-p {drawn['top_p']:g}, greedy ones at "
+        "temperature 0. An answer is the last box of a response; one that was cut off, or has no box, is wrong. Answers are "
+        "compared by rules and by math-verify, without a judge model. Intervals are Wilson's where a question is right or wrong, "
+        "and a bootstrap over questions for mean@k.",
     ]
 
 

@@ -8,7 +8,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from conf.load import ConfigError, load_config, profiles
-from conf.settings import find_setting, flatten, help_text, settings, shown
+from conf.settings import flatten, help_text, settings, shown
 from jobs.round import another_round, main, parse
 
 

@@ -8,10 +8,11 @@ from transformers import AutoTokenizer
 from actors.cluster import ROOT, gpus
 from conf.load import ConfigError, load_config, resolve
 from jobs.submit import relocations
-from pipeline.domain.benchmarks import read_benchmark
 from pipeline.domain.codec import PromptCodec
 from pipeline.domain.prompts import load_prompts
+from pipeline.domain.sets import find_sets
 from pipeline.inputs import check_inputs
+from pipeline.store.benchmarks import read_problems
 
 
 @pytest.mark.parametrize("profile", ["tiny", "table"])

@@ -15,8 +15,8 @@ from conf.schema import Config
 from pipeline.algorithm.metrics import step_metrics
 from pipeline.challenger import challenger_metrics
 from pipeline.curriculum import funnel, keeps, kept_questions
-from pipeline.measure import ScoreRow, accuracy_by_band
 from pipeline.history import PhaseHistory
+from pipeline.measure import ScoreRow, accuracy_by_band
 from pipeline.observe.clock import Clock
 from pipeline.solver import batch_places
 from pipeline.store.state import RunState

@@ -7,8 +7,8 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from pipeline.algorithm.votes import by_rule, canonical
 from pipeline.domain.benchmarks import by_band
+from pipeline.domain.graders.math.grader import MathGrader
 from pipeline.domain.oracle import Oracle, load_oracle
 from pipeline.observe.report.intervals import bootstrap, wilson
 from pipeline.observe.terminal import WAYS
@@ -143,8 +143,12 @@ def judge(row: CurriculumRow, oracle: Oracle) -> JudgedQuestion:
 
 
 def same(answer: str | None, truth: str | None) -> bool | None:
-    """Whether two answers are equivalent by the rules of the vote; None where those would have to ask math-verify."""
-    return by_rule(canonical(answer), canonical(truth)) if answer and truth else None
+    """Whether two answers are equivalent; None where that is for math-verify to say."""
+    if not answer or not truth:
+        return None
+    grader = MathGrader()
+    verdict = grader.equivalent(grader.canonical(answer), grader.canonical(truth))
+    return verdict if isinstance(verdict, bool) else None
 
 
 def votes(row: JudgedQuestion) -> list[tuple[str | None, int, bool | None]]:
