@@ -70,8 +70,8 @@ TABLES: dict[type, str] = {
     CurriculumRow: "curriculum",
     EvaluationRow: "evaluation",
 }
-SCALARS = {int: pa.int64(), float: pa.float32(), str: pa.string(), bool: pa.bool_()}
-ITEMS = {**SCALARS, int: pa.int32()}  # of lists: token ids
+SCALARS = {int: pa.int64(), float: pa.float64(), str: pa.string(), bool: pa.bool_()}
+ITEMS = {**SCALARS, int: pa.int32(), float: pa.float32()}  # of lists: token ids and their log-probabilities
 Row = TypeVar("Row")
 _FIELDS: dict[type, tuple[tuple[Field[Any], Any], ...]] = {}
 
@@ -91,7 +91,7 @@ def column_name(each: Field[Any]) -> str:
 def arrow_type(hint: Any) -> pa.DataType:
     """
     >>> arrow_type(tuple[str | None, ...]), arrow_type(float | None)
-    (ListType(list<item: string>), DataType(float))
+    (ListType(list<item: string>), DataType(double))
     """
     if get_origin(hint) in (Union, UnionType):
         (hint,) = (part for part in get_args(hint) if part is not type(None))
@@ -107,7 +107,7 @@ def columns(record: type, keys: Sequence[str] = ()) -> Iterator[tuple[str, pa.Da
         if is_dataclass(hint):
             yield from columns(hint, keys)  # type: ignore[arg-type]
         elif get_origin(hint) is dict:
-            yield from ((f"{each.name}.{key}", pa.float32()) for key in keys)
+            yield from ((f"{each.name}.{key}", pa.float64()) for key in keys)
         else:
             yield column_name(each), arrow_type(hint)
 

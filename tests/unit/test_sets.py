@@ -72,7 +72,17 @@ def test_a_selection_mixes_names_definitions_and_data_files(tmp_path: Path) -> N
     chosen = find_sets(["aime24", str(tmp_path / "sets.yaml"), str(tmp_path / "held.csv")])
     assert [each.name for each in chosen] == ["aime24", "mine", "held"]
     assert read_problems(chosen[2]) == [Problem("1 + 1?", "2", "0")]
-    assert [each.name for each in find_sets([])] == list(SETS)
+    assert find_sets([]) == []
+
+
+def test_a_file_named_after_a_set_is_asked_and_graded_as_that_set(tmp_path: Path) -> None:
+    (tmp_path / "bbeh.jsonl").write_text('{"question": "Yes or no?", "answer": "yes", "subject": "words"}\n')
+    (tmp_path / "quiz.jsonl").write_text('{"question": "1 + 1?", "answer": "B", "options": ["1", "2"]}\n')
+    known, quiz = find_sets([str(tmp_path / "bbeh.jsonl"), str(tmp_path / "quiz.jsonl")])
+    assert (known.name, known.grader, known.prompt, known.group, known.hub) == ("bbeh", "exact", "boxed", "general", None)
+    assert read_problems(known) == [Problem("Yes or no?", "yes", "0", subject="words")]
+    assert (quiz.grader, quiz.prompt) == ("choice", "choice")
+    assert read_problems(quiz) == [Problem("1 + 1?", "B", "0", options=("1", "2"))]
 
 
 @pytest.mark.parametrize(
