@@ -6,7 +6,6 @@ import ray
 from ray.exceptions import RayTaskError
 
 from pipeline.answers import draw_verdicts, draw_votes, in_place
-from pipeline.domain.prompts import parse_question
 from pipeline.errors import ScorerError
 from pipeline.phase import Scores
 from pipeline.run import Run
@@ -15,7 +14,7 @@ from pipeline.types import NO_VOTE, Role, Sample, ScoredQuestion
 
 def well_formed(run: Run, sample: Sample) -> str | None:
     """The question of a response, or None: cut off, not in the format, or too long for the Solver to answer."""
-    question = None if sample.truncated else parse_question(sample.text)
+    question = None if sample.truncated else run.codec.question(sample.text)
     return question if question is not None and run.codec.fits(question) else None
 
 
