@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ray.job_submission import JobSubmissionClient
 
 # Folders of the repository that a job needs. Nothing else is uploaded: not the environment, not earlier runs.
-UPLOADED = ("actors", "assets", "conf", "jobs", "pipeline")
+UPLOADED = ("actors", "assets", "conf", "examples", "jobs", "pipeline")
 SQLITE = "sqlite:///"
 CONNECT_TIMEOUT_S = 10
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.algorithm.rewards import invalid_share
 from pipeline.algorithm.seeds import seeded_requests
-from pipeline.domain.prompts import extract_boxed, parse_question
+from pipeline.domain.prompts import extract_boxed
 from pipeline.types import AnsweredQuestion, Policy, Sample, Vote
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ def boxed(sample: Sample) -> Boxed:
 
 def well_formed(run: "Run", sample: Sample) -> str | None:
     """The question of a response, or None: cut off, not in the format, or too long for the Solver to answer."""
-    question = None if sample.truncated else parse_question(sample.text)
+    question = None if sample.truncated else run.codec.question(sample.text)
     return question if question is not None and run.codec.fits(question) else None
 
 

@@ -75,7 +75,7 @@ def _problem(definition: BenchmarkSet, row: Row, number: int) -> Problem:
 def _value(row: Row, column: Column) -> object:
     """What a column holds, None included."""
     if column.name not in row:
-        raise ValueError(f"has no column {column.name!r}; there are {', '.join(map(str, row))}")
+        raise ValueError(f"has no column {column.name!r}; there are {', '.join(map(str, row)) or 'none'}")
     value = row[column.name]
     if column.index is not None:
         if not isinstance(value, list) or column.index >= len(value):
@@ -92,7 +92,7 @@ def _text(row: Row, column: Column) -> str:
     """A text that is not empty."""
     text = _as_text(_value(row, column), column.name)
     if not text.strip():
-        raise ValueError(f"column {column.name!r} is empty")
+        raise ValueError(f"column {column.name!r} is empty; valid: a text or a number")
     return text
 
 
@@ -106,11 +106,11 @@ def _as_text(value: object, column: str) -> str:
         return ""
     if isinstance(value, float) and value.is_integer():
         value = int(value)
-    if not isinstance(value, str | int | float):
+    if not isinstance(value, str | int | float) or value in (math.inf, -math.inf):
         raise ValueError(f"column {column!r} holds {str(value)[:80]!r}; valid: a text or a number")
     text = str(value)
     if any("\ud800" <= char <= "\udfff" for char in text):
-        raise ValueError(f"column {column!r} holds half a surrogate pair, which is not valid Unicode")
+        raise ValueError(f"column {column!r} holds half a surrogate pair; valid: Unicode")
     return text
 
 

@@ -36,8 +36,11 @@ def read_rows(path: Path) -> list[Row]:
                 raise ValueError(f"is no data file; valid: {', '.join(SUFFIXES)}")
     except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError, csv.Error, pa.ArrowException) as error:
         raise ValueError(f"cannot be read as {path.suffix[1:]}: {error}") from error
-    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-        raise ValueError("holds something else than rows; valid: one object for each problem")
+    if not isinstance(rows, list):
+        raise ValueError(f"holds {rows!r:.60}; valid: one object for each problem")
+    for number, row in enumerate(rows, start=1):
+        if not isinstance(row, dict):
+            raise ValueError(f"row {number} is {row!r:.60}; valid: one object for each problem")
     return rows
 
 

@@ -49,4 +49,6 @@ def test_a_scorer_of_ones_own_has_a_path_that_a_job_finds(tmp_path: Path, monkey
     Path("short.py").touch()
     moved = relocations(load_config(overrides=["reward.scorers=[triangular,short.py:short]"]))
     assert f"reward.scorers=[triangular,{tmp_path}/short.py:short]" in list(moved)
+    example = "reward.scorers=[triangular,examples/length_scorer.py:short]"
+    assert not [each for each in relocations(load_config(overrides=[example])) if each.startswith("reward.scorers")]
     assert not [each for each in relocations(load_config()) if each.startswith("reward.scorers")]

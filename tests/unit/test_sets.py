@@ -171,9 +171,9 @@ def test_all_formats_give_the_same_rows(tmp_path: Path) -> None:
     [
         ("a.jsonl", b'{"question": "q"}\n{"question"\n', "cannot be read as jsonl: line 2: "),
         ("a.jsonl", b'{"question": "\xff"}', "cannot be read as jsonl: 'utf-8' codec"),
-        ("a.jsonl", b"3\n", "holds something else than rows"),
+        ("a.jsonl", b"3\n", "row 1 is 3; valid: one object"),
         ("a.jsonl", b"[" * 100_000, "cannot be read as jsonl: "),
-        ("a.json", b'{"question": "q"}', "holds something else than rows"),
+        ("a.json", b'{"question": "q"}', "holds {'question': 'q'}; valid: one object"),
         ("a.csv", b'question,answer\n"q', "cannot be read as csv: "),
         ("a.parquet", b"PAR1", "cannot be read as parquet: "),
         ("a.txt", b"q", "is no data file; valid: .parquet, .jsonl"),
