@@ -10,6 +10,7 @@ from typing import Any
 import ray
 from ray.exceptions import RayActorError, RayError, RayTaskError
 
+from actors.failures import reason
 from actors.learner.rank import Learner
 from conf.schema import Config
 from pipeline.errors import LearnerError
@@ -197,4 +198,4 @@ class LearnerGroup:
             raise LearnerError(f"{late}; free in the cluster: {ray.available_resources()}")
         rank, cause = min(failures.items(), key=lambda item: (not is_death(item[1]), item[0]))
         verb = "died in" if is_death(cause) else "failed in"
-        raise LearnerError(f"learner rank {rank} of {world} {verb} {method}: {getattr(cause, 'cause', cause)!r}") from cause
+        raise LearnerError(f"learner rank {rank} of {world} {verb} {method}: {reason(cause)}") from cause
