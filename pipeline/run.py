@@ -9,7 +9,9 @@ from typing import Any
 
 import ray
 import torch
+from ray.exceptions import RayActorError
 
+from actors.failures import reason
 from actors.learner.group import LearnerGroup
 from actors.reward.actor import RAY_OPTIONS, RewardActor
 from actors.rollout.fleet import RolloutFleet
@@ -18,6 +20,7 @@ from conf.load import ConfigError
 from conf.schema import Config, SamplingConfig
 from pipeline.domain.benchmarks import read_benchmark
 from pipeline.domain.codec import PromptCodec
+from pipeline.errors import RewardError
 from pipeline.inputs import Inputs
 from pipeline.observe.clock import Clock
 from pipeline.observe.terminal import STARTED, say
@@ -93,6 +96,7 @@ def open_run(
     Raises:
         ConfigError: the tracking store cannot be used, or a prompt leaves no room for a response.
         RolloutError: an engine did not start.
+        RewardError: the reward actor died, and died again when Ray had started it anew.
     """
     from transformers import AutoTokenizer
 
@@ -117,4 +121,9 @@ def open_run(
         run = Run(config, state, tracker, codec, fleets, learner, reward, inputs.base_path, clock)
         clock_stopped = stack.pop_all()
     with clock_stopped:
-        yield run
+        try:
+            yield run
+        except RayActorError as error:  # of the reward actor, since the fleets and the learner raise errors of their own
+            raise RewardError(
+                f"the reward actor died, and Ray starts it again {RAY_OPTIONS['max_restarts']} times at most: {reason(error)}"
+            ) from error

@@ -8,7 +8,7 @@ from pipeline.algorithm.rewards import QuestionBatch, Scorer, invalid_share, que
 from pipeline.types import ScoredQuestion, Vote
 
 # The actor holds no state between calls but counts, so Ray may start it again and run a lost call again: same answer.
-RAY_OPTIONS = {"max_restarts": -1, "max_task_retries": -1}
+RAY_OPTIONS = {"max_restarts": 3, "max_task_retries": 3}
 
 
 class RewardActor:
