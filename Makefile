@@ -13,7 +13,7 @@ LOOK = $(if $(NAME),--name $(NAME)) $(if $(RUNS),--runs-dir $(RUNS))
 # Where this is set, every process of a run compiles all that it imports once more: twice as long until the engines are up.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup round submit report status watch best benchmarks push docs test lint bench table base dashboard clean lock
+.PHONY: help setup round submit report status watch stacks best benchmarks push docs test lint bench table base dashboard clean lock
 
 help:  ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -38,6 +38,9 @@ report: setup  ## one HTML page about a run (NAME, else the latest; RUNS=folder)
 
 status: setup  ## how far each run is (NAME for one)
 	@$(PY) -m jobs.status $(LOOK)
+
+stacks: setup  ## where every process of a run stands, for one that hangs (NAME)
+	@$(PY) -m jobs.stacks $(LOOK)
 
 watch: setup  ## a run as it goes, until Ctrl-C
 	@$(PY) -m jobs.watch $(LOOK)

@@ -73,6 +73,7 @@ def open_run(
     Raises:
         ConfigError: the tracking store cannot be used, or a prompt leaves no room for a response.
         RolloutError: an engine did not start.
+        RewardError: the reward actor died, and died again when Ray had started it anew.
     """
     from transformers import AutoTokenizer
 

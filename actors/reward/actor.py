@@ -8,7 +8,7 @@ from pipeline.domain.graders.protocol import Grader
 from pipeline.types import Vote
 
 # The actor holds no state between calls but counts, so Ray may start it again and run a lost call again: same answer.
-RAY_OPTIONS = {"max_restarts": -1, "max_task_retries": -1}
+RAY_OPTIONS = {"max_restarts": 3, "max_task_retries": 3}
 
 
 class RewardActor:

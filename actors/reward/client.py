@@ -4,13 +4,29 @@ from collections.abc import Sequence
 from typing import Any, Generic, TypeVar
 
 import ray
+from ray.exceptions import RayActorError
 
+from actors.failures import reason
 from actors.reward.actor import RAY_OPTIONS, RewardActor
 from conf.schema import RewardConfig
+from pipeline.errors import RewardError
 from pipeline.types import Vote
 
 Result = TypeVar("Result")
 Place = int | tuple[int, ...]
+
+
+def fetched(call: ray.ObjectRef[Any]) -> Any:
+    """What a call of the reward actor returned.
+
+    Raises:
+        RewardError: the actor died more often than Ray starts it again.
+    """
+    try:
+        return ray.get(call)
+    except RayActorError as error:
+        most = RAY_OPTIONS["max_restarts"]
+        raise RewardError(f"the reward actor died, and Ray starts it again {most} times at most: {reason(error)}") from error
 
 
 class Overlapped(Generic[Result]):
@@ -39,14 +55,14 @@ class Overlapped(Generic[Result]):
     def finished(self) -> list[Result]:
         """What is known already, in no particular order."""
         done = ray.wait([call for _, call in self._calls], num_returns=len(self._calls), timeout=0)[0] if self._calls else []
-        return [result for call in done for result in ray.get(call)]
+        return [result for call in done for result in fetched(call)]
 
     def results(self) -> list[Result]:
         """One for each item, in the order of their places."""
         self._send()
         by_place: dict[Place, Result] = {}
         for places, call in self._calls:
-            by_place |= zip(places, ray.get(call), strict=True)
+            by_place |= zip(places, fetched(call), strict=True)
         return [by_place[place] for place in sorted(by_place)]
 
 
@@ -66,10 +82,10 @@ class RewardClient:
 
     def grade(self, answers: Sequence[str | None], labels: Sequence[str], grader: str = "math") -> list[float]:
         """See `RewardActor.grade`."""
-        grades: list[float] = ray.get(self._actor.grade.remote(answers, labels, grader))
+        grades: list[float] = fetched(self._actor.grade.remote(answers, labels, grader))
         return grades
 
     def take_counts(self) -> dict[str, float]:
         """See `AnswerSandbox.take_counts`."""
-        counts: dict[str, float] = ray.get(self._actor.take_counts.remote())
+        counts: dict[str, float] = fetched(self._actor.take_counts.remote())
         return counts

@@ -130,7 +130,8 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
 
 
 def test_a_round_prints_what_changed(undisturbed: tuple[Path, str]) -> None:
-    _, output = undisturbed
+    folder, output = undisturbed
+    assert not (folder / "small" / "logs").exists()
     for words in ("challenger 2/2", "solver 2/2", "Held-out accuracy", "pseudo-labels are right", "make round ITER=2 NAME=small"):
         assert words in output
     assert "Traceback" not in output
@@ -235,6 +236,25 @@ def test_a_scorer_that_fails_stops_the_run_with_its_name_and_line(tmp_path: Path
     assert output.splitlines()[-1].startswith("error: scorer mine: AttributeError")
     assert output.splitlines()[-1].endswith("mine.py, line 2)")
     assert "Traceback" not in output
+    (kept,) = (tmp_path / "small" / "logs").iterdir()
+    assert f"the logs of its actors are in {kept}" in output
+    assert "AttributeError" in (kept / "traceback.txt").read_text()
+
+
+def test_a_reward_actor_that_dies_again_and_again_ends_the_run_and_leaves_its_last_words(tmp_path: Path) -> None:
+    mine = tmp_path / "mine.py"
+    mine.write_text("import os\ndef mine(batch, rewards):\n    print('its last words')\n    os.abort()\n")
+    process = start(tmp_path, f"reward.scorers=[triangular,{mine}:mine]", "evaluation.benchmarks.heldout.samples=0")
+    output = ended(process)
+    assert process.returncode == 1
+    last = output.splitlines()[-1]
+    assert last.startswith("error: the reward actor died, and Ray starts it again 3 times at most: The actor is dead")
+    (kept,) = (tmp_path / "small" / "logs").iterdir()
+    assert len(list(kept.glob("RewardActor-*.out"))) == 4
+    assert list(kept.glob("RolloutWorker-*.err"))
+    shown = output[output.index(str(kept)) :]
+    assert "\n  its last words\n" in shown
+    assert "Fatal Python error: Aborted" in shown
 
 
 def test_a_batch_sampled_ahead_is_one_update_stale_and_outlives_a_kill(tmp_path: Path) -> None:

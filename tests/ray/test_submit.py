@@ -132,6 +132,21 @@ def test_a_job_that_fails_gives_its_exit_status(cluster: dict[str, str], tmp_pat
     assert "failed" in done.stderr
 
 
+def test_a_job_that_fails_fetches_the_logs_of_its_actors(cluster: dict[str, str], tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "assets" / "tiny-base", tmp_path / "model")
+    settings = json.loads((tmp_path / "model" / "config.json").read_text())
+    (tmp_path / "model" / "config.json").write_text(json.dumps(settings | {"head_dim": 16}))  # the weights have 32
+    done = run_submit(cluster, tmp_path, "model.path=model")
+    assert done.returncode == 1
+    (kept,) = (tmp_path / "runs" / "job" / "logs").iterdir()
+    assert f"the logs of its actors are in {kept}" in done.stdout
+    (log,) = kept.glob("RolloutWorker-127.0.0.1-*.err")
+    assert "Exception raised in creation task" in log.read_text()
+    told = done.stdout[done.stdout.index(str(kept)) :]
+    assert f"{log.name}\n" in told
+    assert "AssertionError: Attempted to load weight" in told.partition("error: a rollout worker could not start")[0]
+
+
 def test_a_wrong_token_is_told(cluster: dict[str, str], tmp_path: Path) -> None:
     (tmp_path / "token").write_text("another")
     done = run_submit(cluster | {"RAY_AUTH_TOKEN_PATH": str(tmp_path / "token")}, tmp_path)

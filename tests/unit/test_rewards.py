@@ -163,7 +163,7 @@ def test_a_scorer_of_ones_own_is_a_function_in_a_file(tmp_path: Path) -> None:
 def test_the_example_of_a_scorer_halves_the_reward_of_long_questions() -> None:
     scorers = [find_scorer("triangular"), find_scorer("examples/length_scorer.py:short")]
     asked = ["word " * 20, "word " * 21, None]
-    assert score(make_batch(asked, [5, 5, 5]), scorers) == [1.0, 0.5, 0.0]
+    assert rewards(make_batch(asked, [5, 5, 5]), scorers) == [1.0, 0.5, 0.0]
 
 
 @pytest.mark.parametrize(
