@@ -9,6 +9,8 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
+from matplotlib import color_sequences
+from matplotlib.figure import Figure
 from scipy.stats import t as student
 
 from conf.load import ROOT
@@ -144,11 +146,12 @@ def differences(found: Mapping[str, Mapping[int, Mapping[int, Measures]]]) -> st
 
 def draw(found: Mapping[str, Mapping[int, Mapping[int, Measures]]], path: Path) -> None:
     """Accuracy and labels by round, a line for each variant, with intervals."""
-    from pipeline.observe.plots import PALETTE, blank
-
     shown = {"held-out, sampled": "heldout sampled", "hard band, sampled": "heldout_hard sampled", "labels right": "labels right"}
-    figure, axes = blank(12, 4, columns=len(shown))
+    figure = Figure(figsize=(12, 4), dpi=120, layout="constrained")
+    axes = figure.subplots(ncols=len(shown))
     for axis, (title, name) in zip(axes, shown.items(), strict=True):
+        axis.set_prop_cycle(color=color_sequences["petroff10"])
+        axis.spines[["top", "right"]].set_visible(False)
         for place, (variant, rounds) in enumerate(found.items()):
             points = [
                 (r, interval([one[name] for one in seeds.values()]))
@@ -160,7 +163,7 @@ def draw(found: Mapping[str, Mapping[int, Mapping[int, Measures]]], path: Path) 
                 at,
                 [100 * centre for _, (centre, _) in points],
                 [0 if half != half else 100 * half for _, (_, half) in points],
-                color=PALETTE[place % len(PALETTE)], marker="o", markersize=3, linewidth=1.2, capsize=2, label=LABELS[variant],
+                marker="o", markersize=3, linewidth=1.2, capsize=2, label=LABELS[variant],
             )  # fmt: skip
         axis.set_title(f"{title}, %", fontsize=9, loc="left")
         axis.set_xlabel("round", fontsize=8)
