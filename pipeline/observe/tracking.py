@@ -24,6 +24,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from omegaconf import OmegaConf
 
+from conf.load import ConfigError
 from conf.schema import Config
 from pipeline.observe import plots
 
@@ -62,7 +63,7 @@ def open_store(uri: str) -> tuple[MlflowClient, str]:
     """Open the tracking store, made on first use, and return a client and the id of our experiment.
 
     Takes 2 to 8 seconds on a new SQLite store (MLflow creates its tables) and well under one afterwards. Artifacts of an
-    SQLite store lie beside it; an http(s) server keeps them where it sees fit. Raises ValueError for any other URI, and for a
+    SQLite store lie beside it; an http(s) server keeps them where it sees fit. Raises ConfigError for any other URI, and for a
     store that was moved from the folder it was made in, since MLflow would go on writing artifacts to the old place.
     """
     if uri.startswith(("http://", "https://")):
@@ -70,7 +71,7 @@ def open_store(uri: str) -> tuple[MlflowClient, str]:
         return client, _experiment(client, artifacts=None)
     database = Path(uri.removeprefix("sqlite:///"))
     if not uri.startswith("sqlite:///") or not database.name:
-        raise ValueError(f"tracking_uri: {uri!r} is neither sqlite:///<file> nor http(s)://<server>")
+        raise ConfigError(f"tracking_uri: {uri!r} is neither sqlite:///<file> nor http(s)://<server>")
     folder = database.resolve().parent
     folder.mkdir(parents=True, exist_ok=True)
     with _locked(folder / ".lock"):
@@ -92,7 +93,7 @@ def _experiment(client: MlflowClient, artifacts: Path | None) -> str:
         location = None if artifacts is None else str(artifacts)
         return str(client.create_experiment(EXPERIMENT, location, tags={NOTE: DESCRIPTION}))
     if artifacts is not None and experiment.artifact_location != str(artifacts):
-        raise ValueError(
+        raise ConfigError(
             f"tracking_uri: the store in {artifacts.parent} was made elsewhere and keeps its artifacts in "
             f"{experiment.artifact_location}; move it back, or move it out of the way for a new one"
         )
