@@ -10,12 +10,9 @@ import logging
 import math
 import os
 import re
-import shutil
-import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -24,7 +21,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from omegaconf import OmegaConf
 
-from conf.load import ConfigError
+from conf.load import ROOT, ConfigError, flatten, shown
 from conf.schema import Config
 from pipeline.observe import plots
 
@@ -32,10 +29,12 @@ from pipeline.observe import plots
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("DO_NOT_TRACK", "true")
 os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")  # a machine without git has no commit to record
 
 from mlflow.entities import Metric, Param
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
+from mlflow.utils.git_utils import get_git_commit
 
 logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)  # the making of a new store's tables is not news
 
@@ -191,8 +190,7 @@ class Tracker(TrackedRun):
         if parent_id is None or not _exists(client, parent_id):
             tags = {"model": config.model.path, "profile": config.profile, "seed": str(config.seed)}
             tags |= {"level": "run", "run": config.name}
-            commit = _git_commit()
-            if commit:
+            if commit := get_git_commit(str(ROOT)):  # there is none in a job's working directory
                 tags["mlflow.source.git.commit"] = commit
             parent_id = client.create_run(self._experiment_id, tags=tags, run_name=config.name).info.run_id
         super().__init__(client, parent_id)
@@ -219,8 +217,9 @@ class Tracker(TrackedRun):
         MLflow's parameters cannot change. A setting that does upon resume keeps the parameter of the first start, and its new
         value becomes the tag `changed.<setting>`.
         """
-        self.client.log_text(self.run_id, OmegaConf.to_yaml(OmegaConf.structured(config)), "config.yaml")
-        settings = dict(_flatten(asdict(config)))
+        node = OmegaConf.structured(config)
+        self.client.log_text(self.run_id, OmegaConf.to_yaml(node), "config.yaml")
+        settings = {_valid(shown(name)): str(value) for name, value in flatten(node)}
         known = self.client.get_run(self.run_id).data.params
         new = [Param(key, value) for key, value in settings.items() if key not in known]
         for start in range(0, len(new), MOST_PARAMS):
@@ -250,30 +249,6 @@ def _exists(client: MlflowClient, run_id: str) -> bool:
         if error.error_code != "RESOURCE_DOES_NOT_EXIST":
             raise
         return False
-
-
-def _git_commit() -> str | None:
-    """The commit of this code; none where it is not a git checkout (a job's working directory) or git is missing."""
-    git = shutil.which("git")
-    if git is None:
-        return None
-    command = [git, "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
-    answer = subprocess.run(command, capture_output=True, text=True, check=False)
-    return answer.stdout.strip() if answer.returncode == 0 else None
-
-
-def _flatten(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
-    """Settings by dotted name; a trailing underscore only keeps a name from being a Python keyword.
-
-    >>> dict(_flatten({"reward": {"lambda_": 1.0}}))
-    {'reward.lambda': '1.0'}
-    """
-    for key, value in tree.items():
-        name = prefix + key.rstrip("_")
-        if isinstance(value, Mapping):
-            yield from _flatten(value, name + ".")
-        else:
-            yield _valid(name), str(value)
 
 
 def _valid(name: str) -> str:

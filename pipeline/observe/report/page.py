@@ -174,16 +174,12 @@ def accuracy_table(
 def examples(round_: Round) -> list[JudgedQuestion]:
     """Questions for the gallery: kept ones with a right label, a wrong one and none, then one too easy and one too hard."""
     kept = [row for row in round_.curriculum if row.kept]
-    by_state = [[row for row in kept if state(row) == wanted] for wanted in ("right", "wrong", "unknown")]
+    by_state = [[row for row in kept if row.right is wanted] for wanted in (True, False, None)]
     picked = [row for rows in by_state for row in spread(rows, 2 if sum(map(bool, by_state)) > 1 else 6)]
     dropped = [row for row in round_.curriculum if row.answered.vote.answer is not None and not row.kept]
     easy = [row for row in dropped if row.answered.vote.share > 0.5]
     hard = [row for row in dropped if row.answered.vote.share < 0.5]
     return picked + easy[:1] + hard[:1]
-
-
-def state(row: JudgedQuestion) -> str:
-    return {True: "right", False: "wrong", None: "unknown"}[row.right]
 
 
 def clusters(begun: list[Round]) -> Iterator[tuple[str, int, list[list[ScoredQuestion]]]]:
