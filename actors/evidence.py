@@ -58,9 +58,9 @@ def keep(error: Exception, folder: Path) -> None:
         (folder / name).write_text("\n".join([*lines, ""]))
         logs[name] = lines
     say(f"the run failed; its traceback and the logs of its actors are in {folder}")
-    for name, lines in groupby(last_lines(error, logs), key=lambda entry: entry[0]):
+    for name, shown in groupby(last_lines(error, logs), key=lambda entry: entry[0]):
         console.print(Text(name), soft_wrap=True)
-        for _, line in lines:
+        for _, line in shown:
             indent = " " * min(len(line) - len(line.lstrip()), 16)
             console.print(Text(f"  {indent}{printable(line, 400)}", "dim"), soft_wrap=True)
 

@@ -9,33 +9,27 @@ from huggingface_hub import HfApi
 from huggingface_hub.utils import disable_progress_bars
 
 from conf.load import ConfigError
+from jobs.cli import command
 from pipeline.domain.sets import CATALOGUE, BenchmarkSet, find_sets, read_sets
 from pipeline.store.benchmarks import FOLDER, fetch, read_problems, read_stored
 from pipeline.store.hub import HUB_ERRORS, explain
 
 
+@command
 def main(arguments: Sequence[str]) -> int:
     """Exit status: 0 all there, 1 a set is still missing, 2 no such set or folder, 130 interrupted."""
     parser = argparse.ArgumentParser(prog="python -m jobs.benchmarks", description="Fetch benchmark sets from the Hub.")
     parser.add_argument("--sets", default="", help="names, .yaml files of definitions, data files (default: all ten)")
     parser.add_argument("--output", type=Path, default=FOLDER, help="folder for the sets (default: benchmarks/)")
     chosen = parser.parse_args(arguments)
+    sets = find_sets(chosen.sets.replace(",", " ").split() or [known.name for known in read_sets(CATALOGUE)])
     try:
-        sets = find_sets(chosen.sets.replace(",", " ").split() or [known.name for known in read_sets(CATALOGUE)])
         chosen.output.mkdir(parents=True, exist_ok=True)
-    except ConfigError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
     except OSError as error:
-        print(f"error: --output={chosen.output}: {error.strerror}; valid: a folder that can be written.", file=sys.stderr)
-        return 2
+        raise ConfigError(f"--output={chosen.output}: {error.strerror}; valid: a folder that can be written.") from error
     if not sys.stderr.isatty():
         disable_progress_bars()
-    try:
-        missing = [each.name for each in sets if not provide(each, chosen.output)]
-    except KeyboardInterrupt:
-        print("interrupted; the same command fetches what is missing", file=sys.stderr)
-        return 130
+    missing = [each.name for each in sets if not provide(each, chosen.output)]
     if missing:
         print(f"{len(missing)} of {len(sets)} sets missing: {', '.join(missing)}", file=sys.stderr)
     return 1 if missing else 0

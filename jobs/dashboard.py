@@ -12,10 +12,8 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.request
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
-from types import FrameType
-from urllib.error import URLError
 from urllib.parse import quote, urlencode
 
 from conf.schema import Config
@@ -66,7 +64,7 @@ def page(port: int, experiment_id: str, level: str, **order: str) -> str:
 def serve(port: int, tracking_uri: str, experiment_id: str) -> None:
     """Run the server until Ctrl-C or SIGTERM, then stop it with every process it started."""
     for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _interrupt)
+        signal.signal(number, signal.default_int_handler)
     command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", tracking_uri, "--host", HOST, "--port", str(port)]
     # One worker, and no job queue: two processes and 0.5 GB where the defaults take ten and 1.8 GB.
     command += ["--workers", "1", "--uvicorn-opts", "--log-level warning"]
@@ -74,7 +72,7 @@ def serve(port: int, tracking_uri: str, experiment_id: str) -> None:
     say("starting the MLflow server")
     server = subprocess.Popen(command, env=environment, start_new_session=True)
     try:
-        _wait_until_ready(server, port)
+        wait_until_ready(server, port)
         say(f"dashboard: {page(port, experiment_id, 'run')} (Ctrl-C stops it)")
         best = page(port, experiment_id, "round", orderByKey="metrics.`heldout_sampled`", orderByAsc="false")
         say(f"the best rounds: {best}")
@@ -82,42 +80,32 @@ def serve(port: int, tracking_uri: str, experiment_id: str) -> None:
     except KeyboardInterrupt:
         say("dashboard stopped")
     finally:
-        _stop(server)
+        stop(server)
     if server.returncode > 0:
         sys.exit(f"the MLflow server ended with exit code {server.returncode}")
 
 
-def _wait_until_ready(server: subprocess.Popen[bytes], port: int) -> None:
-    """Return once the server answers, or has ended. Raises TimeoutError after READY_S seconds."""
+def wait_until_ready(server: subprocess.Popen[bytes], port: int) -> None:
+    """Return once the server listens, or has ended. Raises TimeoutError after READY_S seconds."""
     deadline = time.monotonic() + READY_S
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # loopback is never behind a proxy
     while server.poll() is None:
-        try:
-            opener.open(f"http://{HOST}:{port}/health", timeout=5).close()
+        with suppress(OSError), socket.create_connection((HOST, port), timeout=5):
             return
-        except (URLError, TimeoutError) as error:
-            if time.monotonic() > deadline:
-                raise TimeoutError(f"the MLflow server did not answer on port {port} within {READY_S:.0f} s") from error
-            time.sleep(0.2)
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"the MLflow server did not answer on port {port} within {READY_S:.0f} s")
+        time.sleep(0.2)
 
 
-def _stop(server: subprocess.Popen[bytes]) -> None:
+def stop(server: subprocess.Popen[bytes]) -> None:
     """Ask the server's process group to end, and end it if it does not. The group is its own, so no one else is hit."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # impatience must not leave the server behind
-    try:
+    with suppress(ProcessLookupError):  # the group is gone: nothing is left to stop
         os.killpg(server.pid, signal.SIGTERM)
-        server.wait(STOP_S)
-        os.killpg(server.pid, signal.SIGKILL)  # whatever outlived the server itself
-    except ProcessLookupError:
-        pass  # the group is gone: nothing is left to stop
-    except subprocess.TimeoutExpired:
-        os.killpg(server.pid, signal.SIGKILL)
+        with suppress(subprocess.TimeoutExpired):
+            server.wait(STOP_S)
+        os.killpg(server.pid, signal.SIGKILL)  # whatever outlived the server itself, or the time it had
     server.wait()
-
-
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
 
 
 if __name__ == "__main__":

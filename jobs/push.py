@@ -11,10 +11,12 @@ from typing import Literal
 from huggingface_hub import CommitOperationAdd, HfApi, get_token
 from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError
 from huggingface_hub.utils import disable_progress_bars, validate_repo_id
+from pyarrow import ArrowException
 from rich.filesize import decimal
 
 from conf.load import ConfigError, resolve
 from conf.schema import Config
+from jobs.cli import command
 from pipeline.observe.cards import curriculum_card, policy_card
 from pipeline.observe.report.data import read_accuracy
 from pipeline.store.hub import HUB_ERRORS, explain
@@ -33,6 +35,7 @@ class Upload:
     card: str
 
 
+@command
 def main(arguments: Sequence[str]) -> int:
     """Exit status: 0 pushed, 1 the Hub failed, 2 an argument cannot be used or there is no token, 130 interrupted."""
     parser = argparse.ArgumentParser(prog="python -m jobs.push", description="Push a policy or a curriculum to the Hub.")
@@ -44,12 +47,11 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--dry", action="store_true", help="show what would be sent, and send nothing")
     parser.add_argument("--runs-dir", default=Config.runs_dir, help="folder that holds the runs (default: %(default)s)")
     chosen = parser.parse_args(arguments)
+    check_repository(chosen.repo)
     try:
-        check_repository(chosen.repo)
         upload = pack(find_run(chosen.runs_dir, chosen.run), chosen.what, chosen.round)
-    except (ConfigError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    except (OSError, ArrowException) as error:
+        raise ConfigError(f"NAME={chosen.run}: its files cannot be read: {error}") from error
     if chosen.dry:
         print(contents(upload, f"{'public' if chosen.public else 'private'} {upload.kind} repository {chosen.repo}"))
         return 0
@@ -59,15 +61,9 @@ def main(arguments: Sequence[str]) -> int:
         if get_token() is None:
             raise ConfigError("no token for the Hub; set HF_TOKEN, or run `hf auth login`.")
         url = push(upload, chosen.repo, chosen.public, f"{chosen.what} of round {chosen.round} of {chosen.run}")
-    except ConfigError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
     except HUB_ERRORS as error:
         print(f"error: {explain(error, chosen.repo)}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        print("interrupted; the same command pushes again", file=sys.stderr)
-        return 130
     print(f"pushed {len(upload.files) + 1} files to {url}")
     return 0
 

@@ -17,7 +17,7 @@ import psutil
 
 from actors.processes import STACK_SIGNAL, RunProcess, answers_signal, run_processes
 from conf.load import ROOT, ConfigError
-from jobs.report import options
+from jobs.cli import command, options
 from pipeline.observe.terminal import printable
 from pipeline.store.runs import find_run
 
@@ -27,17 +27,14 @@ ANSWER_S = 5.0
 PACKAGES = "site-packages/"
 
 
+@command
 def main(arguments: Sequence[str]) -> int:
     """Exit status: 0 shown, 2 there is no such run, or no process of this machine works on it."""
     chosen = options("jobs.stacks", "Print where every process of a run stands.").parse_args(arguments)
-    try:
-        folder = find_run(chosen.runs_dir, chosen.name)
-        processes = run_processes(folder)
-        if not processes:
-            raise ConfigError(f"NAME={folder.name}: no process of this machine works on {folder}; `make status` lists the runs.")
-    except ConfigError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    folder = find_run(chosen.runs_dir, chosen.name)
+    processes = run_processes(folder)
+    if not processes:
+        raise ConfigError(f"NAME={folder.name}: no process of this machine works on {folder}; `make status` lists the runs.")
     own = [process for process in processes if not process.of_ray]
     for process in own:
         print("\n".join(described(process)), end="\n\n")

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from conf.load import ConfigError
-from jobs.report import options
+from jobs.cli import options
 from pipeline.observe.terminal import WAYS, console, duration, printable
 from pipeline.store.progress import Progress, read_progress
 from pipeline.store.runs import find_run, run_folders

@@ -18,6 +18,7 @@ from pathlib import Path
 from actors.cluster import prepare_environment, ray_cluster
 from conf.load import ROOT, ConfigError, load_config
 from conf.schema import Config
+from jobs.cli import command
 from pipeline.store.manifest import FILE, read_manifest
 from pipeline.store.runs import in_use
 from pipeline.store.state import RunState
@@ -163,7 +164,9 @@ def end(lane: subprocess.Popen[bytes]) -> None:
         lane.wait()
 
 
+@command
 def main(arguments: Sequence[str]) -> int:
+    """Exit status: 0 done, 1 a lane failed, 130 or 143 interrupted."""
     parser = argparse.ArgumentParser(prog="python -m jobs.table", description="Compare variants of R-Zero on the tiny base.")
     parser.add_argument("--options", action="store_true", help="the options that might help over many rounds")
     parser.add_argument("--seeds", type=int, default=None, metavar="N", help="seeds 0 to N-1 for every variant")
@@ -178,12 +181,8 @@ def main(arguments: Sequence[str]) -> int:
     from jobs.table_results import write_results
 
     write_results(todo, "options" if chosen.options else "table")
-    return 1 if failed else 0
+    return min(failed, 1)
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main(sys.argv[1:]))
-    except KeyboardInterrupt:
-        print("interrupted; the same command goes on", file=sys.stderr)
-        sys.exit(130)
+    sys.exit(main(sys.argv[1:]))

@@ -3,12 +3,16 @@
 import json
 import os
 import platform
+import re
 import time
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from statistics import mean, stdev
-from typing import Any
 
+import numpy as np
+from matplotlib import color_sequences
+from matplotlib.figure import Figure
 from scipy.stats import t as student
 
 from conf.load import ROOT
@@ -52,6 +56,7 @@ CURRICULUM = {
 PLAIN = ("difficulty", "length")  # measures that are no shares
 
 Measures = dict[str, float]
+Found = Mapping[str, Mapping[int, Mapping[int, Measures]]]  # by variant, round and seed; round 0 is the base
 
 
 def measures(folder: Path, round_: int) -> Measures:
@@ -83,14 +88,13 @@ def of_curriculum(path: Path, oracle_name: str) -> Measures:
     }
 
 
-def collect(todo: Iterable[tuple[Variant, int]]) -> dict[str, dict[int, dict[int, Measures]]]:
+def collect(todo: Iterable[tuple[Variant, int]]) -> Found:
     """Measures by variant, round and seed, of every round that is finished; round 0 is the base."""
-    found: dict[str, dict[int, dict[int, Measures]]] = {}
+    found: dict[str, dict[int, dict[int, Measures]]] = defaultdict(lambda: defaultdict(dict))
     for variant, seed in todo:
         for round_ in range(variant.rounds + 1):
-            folder = folder_of(variant, seed)
-            if finished(folder, round_):
-                found.setdefault(variant.name, {}).setdefault(round_, {})[seed] = measures(folder, round_)
+            if finished(folder := folder_of(variant, seed), round_):
+                found[variant.name][round_][seed] = measures(folder, round_)
     return found
 
 
@@ -115,53 +119,54 @@ def cell(values: Sequence[float], name: str) -> str:
     return f"{scale * centre:.1f}" + (f" ± {scale * half:.1f}" if half == half else "")
 
 
-def table(found: Mapping[str, Mapping[int, Mapping[int, Measures]]], columns: Mapping[str, str]) -> str:
+def table(found: Found, columns: Mapping[str, str]) -> str:
     """A Markdown table with a line for each variant and round that has these measures; the base once."""
-    lines = [f"| | seeds | {' | '.join(columns)} |", f"|---|---|{'---|' * len(columns)}"]
+    lines = head(columns)
     for place, (variant, rounds) in enumerate(found.items()):
         for round_, seeds in rounds.items():
-            if (round_ == 0 and place) or any(name not in one for one in seeds.values() for name in columns.values()):
-                continue
-            title = f"{LABELS[variant]}, round {round_}" if round_ else "base"
-            cells = [cell([one[name] for one in seeds.values()], name) for name in columns.values()]
-            lines.append(f"| {title} | {len(seeds)} | {' | '.join(cells)} |")
+            if (round_ or not place) and all(name in one for one in seeds.values() for name in columns.values()):
+                title = f"{LABELS[variant]}, round {round_}" if round_ else "base"
+                lines.append(line(title, {name: [one[name] for one in seeds.values()] for name in columns.values()}))
     return "\n".join(lines)
 
 
-def differences(found: Mapping[str, Mapping[int, Mapping[int, Measures]]]) -> str:
+def differences(found: Found) -> str:
     """A Markdown table of R-Zero's accuracy less every other variant's, at the same round and seed."""
     plain = found[VARIANTS[0].name]
-    lines = [f"| | seeds | {' | '.join(ACCURACIES)} |", f"|---|---|{'---|' * len(ACCURACIES)}"]
+    lines = head(ACCURACIES)
     for variant, rounds in found.items():
-        for round_ in sorted(set(rounds) & set(plain)) if rounds is not plain else []:
-            seeds = sorted(set(rounds[round_]) & set(plain[round_]))
-            if round_ and seeds:
-                gains = [[plain[round_][s][name] - rounds[round_][s][name] for s in seeds] for name in ACCURACIES.values()]
-                cells = " | ".join(cell(gain, "gain") for gain in gains)
-                lines.append(f"| over {LABELS[variant]}, round {round_} | {len(seeds)} | {cells} |")
+        for round_ in sorted(rounds.keys() & plain.keys() - {0}) if rounds is not plain else []:
+            if seeds := sorted(rounds[round_].keys() & plain[round_].keys()):
+                gains = {name: [plain[round_][s][name] - rounds[round_][s][name] for s in seeds] for name in ACCURACIES.values()}
+                lines.append(line(f"over {LABELS[variant]}, round {round_}", gains))
     return "\n".join(lines)
 
 
-def draw(found: Mapping[str, Mapping[int, Mapping[int, Measures]]], path: Path) -> None:
-    """Accuracy and labels by round, a line for each variant, with intervals."""
-    from pipeline.observe.plots import PALETTE, blank
+def head(columns: Mapping[str, str]) -> list[str]:
+    return [f"| | seeds | {' | '.join(columns)} |", f"|---|---|{'---|' * len(columns)}"]
 
+
+def line(title: str, values: Mapping[str, Sequence[float]]) -> str:
+    """A line of a Markdown table from the values of each measure, by seed."""
+    cells = [cell(by_seed, name) for name, by_seed in values.items()]
+    return f"| {' | '.join([title, str(len(next(iter(values.values())))), *cells])} |"
+
+
+def draw(found: Found, path: Path) -> None:
+    """Accuracy and labels by round, a line for each variant, with intervals."""
     shown = {"held-out, sampled": "heldout sampled", "hard band, sampled": "heldout_hard sampled", "labels right": "labels right"}
-    figure, axes = blank(12, 4, columns=len(shown))
+    figure = Figure(figsize=(12, 4), dpi=120, layout="constrained")
+    axes = figure.subplots(ncols=len(shown))
     for axis, (title, name) in zip(axes, shown.items(), strict=True):
+        axis.set_prop_cycle(color=color_sequences["petroff10"])
+        axis.spines[["top", "right"]].set_visible(False)
         for place, (variant, rounds) in enumerate(found.items()):
-            points = [
-                (r, interval([one[name] for one in seeds.values()]))
-                for r, seeds in rounds.items()
-                if all(name in one for one in seeds.values())
-            ]
-            at = [r + 0.04 * (place - len(found) / 2) for r, _ in points]
-            axis.errorbar(
-                at,
-                [100 * centre for _, (centre, _) in points],
-                [0 if half != half else 100 * half for _, (_, half) in points],
-                color=PALETTE[place % len(PALETTE)], marker="o", markersize=3, linewidth=1.2, capsize=2, label=LABELS[variant],
-            )  # fmt: skip
+            by_seed = {r: [one[name] for one in seeds.values() if name in one] for r, seeds in rounds.items()}
+            points = [(r + 0.04 * (place - len(found) / 2), *interval(values)) for r, values in by_seed.items() if values]
+            if points:
+                at, centres, halves = np.array(points).T
+                style = {"marker": "o", "markersize": 3, "linewidth": 1.2, "capsize": 2}
+                axis.errorbar(at, 100 * centres, 100 * halves, label=LABELS[variant], **style)
         axis.set_title(f"{title}, %", fontsize=9, loc="left")
         axis.set_xlabel("round", fontsize=8)
     axes[0].legend(fontsize=7, frameon=False)
@@ -200,7 +205,5 @@ def hardware() -> str:
     >>> "cores" in hardware()
     True
     """
-    names: list[Any] = [
-        line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line
-    ]
-    return f"{len(os.sched_getaffinity(0))} cores of {names[0] if names else platform.processor()}"
+    model = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
+    return f"{len(os.sched_getaffinity(0))} cores of {model[1] if model else platform.processor()}"

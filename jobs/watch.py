@@ -3,11 +3,12 @@
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 
 from rich.live import Live
 
 from conf.load import ConfigError
-from jobs.report import options
+from jobs.cli import command, options
 from jobs.status import one_run
 from pipeline.observe.terminal import console
 from pipeline.store.progress import read_progress
@@ -16,23 +17,18 @@ from pipeline.store.runs import find_run
 EVERY_S = 2.0
 
 
+@command
 def main(arguments: Sequence[str]) -> int:
     """Exit status: 0 after Ctrl-C, 2 there is no such run, or no terminal to draw on."""
     chosen = options("jobs.watch", "Follow a run until Ctrl-C.").parse_args(arguments)
-    try:
-        folder = find_run(chosen.runs_dir, chosen.name)
-        if not console.is_terminal:
-            raise ConfigError("watch draws on a terminal, and the output is none; `make status NAME=...` prints once.")
-    except ConfigError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    try:
-        with Live(one_run(read_progress(folder)), console=console, auto_refresh=False) as live:
-            while True:
-                time.sleep(EVERY_S)
-                live.update(one_run(read_progress(folder)), refresh=True)
-    except KeyboardInterrupt:
-        return 0
+    folder = find_run(chosen.runs_dir, chosen.name)
+    if not console.is_terminal:
+        raise ConfigError("watch draws on a terminal, and the output is none; `make status NAME=...` prints once.")
+    with suppress(KeyboardInterrupt), Live(one_run(read_progress(folder)), console=console, auto_refresh=False) as live:
+        while True:
+            time.sleep(EVERY_S)
+            live.update(one_run(read_progress(folder)), refresh=True)
+    return 0
 
 
 if __name__ == "__main__":

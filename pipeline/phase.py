@@ -10,7 +10,7 @@ from pipeline.algorithm.seeds import seeded_requests
 from pipeline.batches import Batches
 from pipeline.errors import MismatchError
 from pipeline.history import PhaseHistory
-from pipeline.observe.plots import p_hat_histogram, training_curves
+from pipeline.observe.plots import p_hat_histogram
 from pipeline.observe.terminal import PhaseProgress, say
 from pipeline.types import Policy, Request, Role, Sample, ScoredGroups, policy_version
 
@@ -71,7 +71,6 @@ def grpo_phase(run: "Run", round_: int, task: Task) -> None:
                 p_hat=metrics.get("p_hat_mean"),
                 tokens_per_s=metrics.get("rollout_tokens_per_s"),
             )
-        tracked.log_figure(training_curves(history.metrics), "training")
         tracked.log_figure(p_hat_histogram(dict(enumerate(history.p_hats, start=1))), "p_hat")
     history.finish()
 

@@ -4,7 +4,6 @@ from typing import Any
 
 from pipeline.curriculum import kept_questions, true_answers
 from pipeline.evaluate import as_metrics
-from pipeline.observe.plots import accuracy_by_round, time_split
 from pipeline.observe.registry import register_solver
 from pipeline.observe.report.page import REPORT, write_report
 from pipeline.observe.terminal import Example, RoundSummary, round_summary
@@ -15,9 +14,8 @@ EXAMPLES = 5
 
 
 def close_round(run: Run, round_: int, tracked: Any) -> None:
-    """Prints the round's table, logs the round's figures, marks the round as finished, and writes the report."""
+    """Prints the round's table, logs its metrics, marks the round as finished, and writes the report."""
     summary = summarise(run, round_)
-    tracked.log_figure(time_split(summary.seconds), "time_split")
     tracked.log_step({f"seconds_{part}": spent for part, spent in summary.seconds.items()}, round_)
     curriculum = {"kept_share": summary.questions_kept / max(1, summary.questions_written)}
     if summary.label_accuracy is not None:
@@ -28,12 +26,6 @@ def close_round(run: Run, round_: int, tracked: Any) -> None:
     by = next(iter(measured), "")
     register_solver(run.config, tracked, round_, run.policy_path("solver", round_), measured | curriculum, by)
     run.tracker.describe(description(run, round_))
-    rows = [
-        {"round": number, "benchmark": name, **ways}
-        for number in range(round_ + 1)
-        for name, ways in accuracies(run, number).items()
-    ]
-    run.tracker.log_figure(accuracy_by_round(rows), "accuracy_by_round")
     run.state.round(round_).closed = True
     run.state.save()
     round_summary(summary)

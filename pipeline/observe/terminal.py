@@ -57,7 +57,7 @@ class RoundSummary:
     label_accuracy: float | None
     p_hat_first: float | None
     p_hat_last: float | None
-    examples: Sequence[Example | tuple[str, float, str, str | None]]
+    examples: Sequence[Example]
     seconds: Mapping[str, float]
     paths: Mapping[str, str]
 
@@ -217,15 +217,16 @@ def round_summary(summary: RoundSummary) -> None:
         console.print(Text.assemble((f"{name:<12}", "dim"), printable(path, 2000)), soft_wrap=True)
 
 
-def _table(title: str) -> Table:
-    return Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
+def table_of(*columns: str, title: str | None = None) -> Table:
+    """A table without a frame: its first column is for names, the others are for numbers."""
+    table = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    for name in columns:
+        table.add_column(name, justify="right" if table.columns else "left", no_wrap=bool(table.columns))
+    return table
 
 
 def _accuracy_table(summary: RoundSummary) -> Table:
-    table = _table("Held-out accuracy, %: before -> after")
-    table.add_column("benchmark", no_wrap=True)
-    for way in WAYS:
-        table.add_column(way, justify="right", no_wrap=True)
+    table = table_of("benchmark", *WAYS, title="Held-out accuracy, %: before -> after")
     for name in dict.fromkeys([*summary.after, *summary.before]):
         before, after = summary.before.get(name, {}), summary.after.get(name, {})
         table.add_row(printable(name, 16), *(_change(before.get(way), after.get(way)) for way in WAYS))
@@ -264,12 +265,9 @@ def _facts(summary: RoundSummary) -> Table:
     return grid
 
 
-def _example_table(examples: Sequence[Example | tuple[str, float, str, str | None]]) -> Table:
-    table = _table("Questions of the curriculum, as the Challenger wrote them")
-    table.add_column("question", ratio=1)
-    table.add_column("p-hat", justify="right")
-    table.add_column("label", justify="right", no_wrap=True)
-    table.add_column("true", justify="right", no_wrap=True)
+def _example_table(examples: Sequence[Example]) -> Table:
+    table = table_of("question", "p-hat", "label", "true", title="Questions of the curriculum, as the Challenger wrote them")
+    table.columns[0].ratio = 1
     for question, p_hat, label, truth in examples:
         known = "-" if truth is None else printable(truth, 14)
         table.add_row(*(Text(cell) for cell in (printable(question, 160), f"{p_hat:.2f}", printable(label, 14), known)))

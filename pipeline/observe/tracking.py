@@ -10,8 +10,6 @@ import logging
 import math
 import os
 import re
-import shutil
-import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -24,6 +22,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from omegaconf import OmegaConf
 
+from conf.load import ROOT, ConfigError
 from conf.schema import Config
 from conf.settings import flatten
 from pipeline.observe import plots
@@ -32,10 +31,12 @@ from pipeline.observe import plots
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("DO_NOT_TRACK", "true")
 os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")  # a machine without git has no commit to record
 
 from mlflow.entities import Metric, Param
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
+from mlflow.utils.git_utils import get_git_commit
 
 logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)  # the making of a new store's tables is not news
 
@@ -63,7 +64,7 @@ def open_store(uri: str) -> tuple[MlflowClient, str]:
     """Open the tracking store, made on first use, and return a client and the id of our experiment.
 
     Takes 2 to 8 seconds on a new SQLite store (MLflow creates its tables) and well under one afterwards. Artifacts of an
-    SQLite store lie beside it; an http(s) server keeps them where it sees fit. Raises ValueError for any other URI, and for a
+    SQLite store lie beside it; an http(s) server keeps them where it sees fit. Raises ConfigError for any other URI, and for a
     store that was moved from the folder it was made in, since MLflow would go on writing artifacts to the old place.
     """
     if uri.startswith(("http://", "https://")):
@@ -71,7 +72,7 @@ def open_store(uri: str) -> tuple[MlflowClient, str]:
         return client, _experiment(client, artifacts=None)
     database = Path(uri.removeprefix("sqlite:///"))
     if not uri.startswith("sqlite:///") or not database.name:
-        raise ValueError(f"tracking_uri: {uri!r} is neither sqlite:///<file> nor http(s)://<server>")
+        raise ConfigError(f"tracking_uri: {uri!r} is neither sqlite:///<file> nor http(s)://<server>")
     folder = database.resolve().parent
     folder.mkdir(parents=True, exist_ok=True)
     with _locked(folder / ".lock"):
@@ -93,7 +94,7 @@ def _experiment(client: MlflowClient, artifacts: Path | None) -> str:
         location = None if artifacts is None else str(artifacts)
         return str(client.create_experiment(EXPERIMENT, location, tags={NOTE: DESCRIPTION}))
     if artifacts is not None and experiment.artifact_location != str(artifacts):
-        raise ValueError(
+        raise ConfigError(
             f"tracking_uri: the store in {artifacts.parent} was made elsewhere and keeps its artifacts in "
             f"{experiment.artifact_location}; move it back, or move it out of the way for a new one"
         )
@@ -191,8 +192,7 @@ class Tracker(TrackedRun):
         if parent_id is None or not _exists(client, parent_id):
             tags = {"model": config.model.path, "profile": config.profile, "seed": str(config.seed)}
             tags |= {"level": "run", "run": config.name}
-            commit = _git_commit()
-            if commit:
+            if commit := get_git_commit(str(ROOT)):  # there is none in a job's working directory
                 tags["mlflow.source.git.commit"] = commit
             parent_id = client.create_run(self._experiment_id, tags=tags, run_name=config.name).info.run_id
         super().__init__(client, parent_id)
@@ -250,16 +250,6 @@ def _exists(client: MlflowClient, run_id: str) -> bool:
         if error.error_code != "RESOURCE_DOES_NOT_EXIST":
             raise
         return False
-
-
-def _git_commit() -> str | None:
-    """The commit of this code; none where it is not a git checkout (a job's working directory) or git is missing."""
-    git = shutil.which("git")
-    if git is None:
-        return None
-    command = [git, "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
-    answer = subprocess.run(command, capture_output=True, text=True, check=False)
-    return answer.stdout.strip() if answer.returncode == 0 else None
 
 
 def _valid(name: str) -> str:

@@ -125,7 +125,7 @@ def read_step(number: int, questions: list[ScoredQuestion], oracle: Oracle) -> S
     return Step(
         number=number,
         p_hats=[question.answered.vote.share for question in usable],
-        difficulties=known(oracle.difficulty(question.answered.question or "") for question in usable),
+        difficulties=[effort for each in usable if (effort := oracle.difficulty(each.answered.question or "")) is not None],
         clusters=sorted(clusters.values(), key=len, reverse=True),
         parts={name: mean(question.parts[name] for question in usable) for name in names}
         | {"reward": mean(question.reward for question in usable)},
@@ -177,10 +177,6 @@ def gain(before: Accuracy, after: Accuracy) -> tuple[float, float, float]:
     """The difference of two accuracies on the same questions, with the bootstrap interval of the paired differences."""
     differences = [b - a for a, b in zip(before.scores, after.scores, strict=True)]
     return (after.mean - before.mean, *bootstrap(differences))
-
-
-def known(values: Iterable[int | None]) -> list[int]:
-    return [value for value in values if value is not None]
 
 
 def mean(values: Iterable[float]) -> float:

@@ -1,11 +1,11 @@
-"""What the charts of a report are built from: histograms in rows, and curves over the steps of a run."""
+"""What the charts of a report are built from: bars and histograms in rows, and curves over the steps of a run."""
 
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
+import numpy as np
 from markupsafe import Markup
 
 from pipeline.observe.report.data import Round
@@ -13,6 +13,7 @@ from pipeline.observe.report.svg import WIDTH, Panel, ticks
 from pipeline.types import Role
 
 Item = TypeVar("Item")
+Points = list[tuple[float, float]]
 MOST_ROWS = 8  # of a histogram by step; longer phases show steps that are evenly spread
 
 
@@ -25,11 +26,6 @@ class Figure:
 
 def percent(value: float) -> str:
     return f"{100 * value:.0f}%"
-
-
-def round_ticks(numbers: Sequence[int]) -> list[tuple[float, str]]:
-    step = -(-len(numbers) // 8) or 1
-    return [(number, "base" if number == 0 else str(number)) for number in numbers if number % step == 0]
 
 
 def spread(items: Sequence[Item], most: int = MOST_ROWS) -> list[Item]:
@@ -50,6 +46,39 @@ def apart(places: Mapping[str, float], gap: float) -> dict[str, float]:
     return {key: place - shift for key, place in moved.items()}
 
 
+def name_ends(panel: Panel, ends: Mapping[str, tuple[float, str]]) -> None:
+    """Writes beside the right end of each line, given by colour as (y, text), a text of its colour."""
+    for colour, place in apart({colour: panel.py(y) for colour, (y, _) in ends.items()}, 13).items():
+        panel.text(WIDTH - panel.right + 4, place + 4, ends[colour][1], f"value ink-{colour}", "start")
+
+
+class Piece(NamedTuple):
+    """A part of a bar; `inside` is written on it where there is room."""
+
+    amount: float
+    colour: str
+    hint: str
+    inside: str = ""
+
+
+Bar = tuple[str, Sequence[Piece], str]  # its name, its pieces side by side, and the text behind it
+
+
+def bars(rows: Sequence[Bar], whole: float, describe: str, *, left: int = 60, right: int = 58, bottom: int = 4) -> Panel:
+    """A bar in each row; `whole` is the amount that takes all the width."""
+    panel = Panel((0, whole), (0, 1), describe, height=8 + 34 * len(rows) + bottom, left=left, right=right, bottom=bottom)
+    for index, (name, pieces, told) in enumerate(rows):
+        y, at = 8 + 34 * index, 0.0
+        panel.text(left - 6, y + 16, name, anchor="end")
+        for amount, colour, hint, inside in pieces:
+            panel.box(panel.px(at), y, panel.px(at + amount) - panel.px(at) - 1, 24, colour, hint)
+            if amount > 0.09 * whole:
+                panel.text(panel.px(at + amount / 2), y + 16, inside, "on-fill")
+            at += amount
+        panel.text(WIDTH - 4, y + 16, told, "value", "end")
+    return panel
+
+
 def histograms(
     rows: Sequence[tuple[str, Sequence[float]]],
     bins: Sequence[float],
@@ -59,27 +88,25 @@ def histograms(
     at: Sequence[tuple[float, str]],
     colour: str,
     marked: tuple[float, float] | None = None,
-    centre: float | None = None,
 ) -> Markup:
-    """One histogram a row, all on one scale, with the mean of each as a number and a mark. `bins` are the bins' edges."""
+    """One histogram a row, all on one scale, with the mean of each as a number and a mark. `bins` are the bins' edges.
+
+    `marked` is a range that is shaded, with a dashed line at its centre.
+    """
     row, top = 37, 8
-    height = top + row * len(rows) + 46
-    panel = Panel((bins[0], bins[-1]), (0, 1), describe=describe, height=height, left=74, right=44, top=top)
     floor = top + row * len(rows)
+    panel = Panel((bins[0], bins[-1]), (0, 1), describe, height=floor + 46, left=74, right=44, top=top)
     if marked:
-        panel.add(
-            '<rect class="marked" x="{}" y="{}" width="{}" height="{}"/>',
-            f"{panel.px(marked[0]):.1f}", top - 4, f"{panel.px(marked[1]) - panel.px(marked[0]):.1f}", floor - top + 4,
-        )  # fmt: skip
-    if centre is not None:
-        panel.add('<path class="axis dash" d="M{} {}V{}"/>', f"{panel.px(centre):.1f}", top - 4, floor)
+        low, high = (panel.px(value) for value in marked)
+        panel.add('<rect class="marked" x="{}" y="4" width="{}" height="{}"/>', low, high - low, floor - 4)
+        panel.add('<path class="axis dash" d="M{} 4V{}"/>', (low + high) / 2, floor)
     counts = [histogram(values, bins) for _, values in rows]
-    peak = max([max(row_counts) / max(1, len(values)) for (_, values), row_counts in zip(rows, counts, strict=True)]) or 1.0
-    for index, ((name, values), row_counts) in enumerate(zip(rows, counts, strict=True)):
-        base = top + row * (index + 1)
-        opacity = 0.45 + 0.55 * (index + 1) / len(rows)
+    peak = max(max(found) / max(1, len(values)) for (_, values), found in zip(rows, counts, strict=True)) or 1.0
+    for index, ((name, values), found) in enumerate(zip(rows, counts, strict=True), start=1):
+        base = top + row * index
+        opacity = 0.45 + 0.55 * index / len(rows)
         panel.text(68, base - 3, name, anchor="end")
-        for left, right, count in zip(bins, bins[1:], row_counts, strict=False):
+        for left, right, count in zip(bins, bins[1:], found, strict=False):
             if count:
                 size = (row - 7) * count / len(values) / peak
                 hint = f"{name}: {count} of {len(values)} questions, {left:.2g} to {right:.2g}"
@@ -87,81 +114,76 @@ def histograms(
         panel.add('<path class="grid" d="M74 {}H{}"/>', base, WIDTH - 44)
         if len(values):
             middle = fmean(values)
-            panel.add('<path class="mean" d="M{} {}l4 6h-8z"/>', f"{panel.px(middle):.1f}", base + 0.5)
+            panel.add('<path class="mean" d="M{} {}l4 6h-8z"/>', panel.px(middle), base + 0.5)
             panel.text(WIDTH - 4, base - 3, f"{middle:.2f}", "value", "end")
-    panel.text(WIDTH - 4, height - 22, "mean", anchor="end")
+    panel.text(WIDTH - 4, floor + 24, "mean", anchor="end")
     panel.x_axis(label, at)
     return panel.svg()
 
 
 def histogram(values: Sequence[float], bins: Sequence[float]) -> list[int]:
     """How many values lie in each bin; its right edge belongs to the next one, the last to the last."""
-    width = (bins[-1] - bins[0]) / (len(bins) - 1)
-    places = Counter(min(len(bins) - 2, int((value - bins[0]) / width)) for value in values)
-    return [places[index] for index in range(len(bins) - 1)]
+    return [int(count) for count in np.histogram(values, bins)[0]]
 
 
-Points = list[tuple[float, float]]
-Series = tuple[str, list[Points]]  # colour, and pieces of a line: one for each phase
+class Curve(NamedTuple):
+    """A quantity of a role's steps: `values` of a round are one a step, None where a step has none."""
+
+    name: str
+    colour: str
+    role: Role
+    values: Callable[[Round], Sequence[float | None]]
+
+    def pieces(self, rounds: Sequence[Round], roles: Sequence[Role]) -> list[Points]:
+        """Its points in each round that has some, over the steps of all `roles` in the order in which they were made."""
+        found: list[Points] = []
+        at = 0
+        for round_ in rounds:
+            for role in roles:
+                if role == self.role:
+                    values = enumerate(self.values(round_), start=at + 1)
+                    found.append([(x, y) for x, y in values if y is not None])
+                at += len(round_.metrics[role])
+        return [piece for piece in found if piece]
 
 
 def over_steps(
     title: str,
     rounds: Sequence[Round],
-    roles: Sequence[Role],
-    series: Sequence[Series],
+    curves: Sequence[Curve],
     *,
-    describe: str,
+    edges: Sequence[Curve] = (),
     shares: bool = False,
-    band: Sequence[tuple[Points, Points, str]] = (),
     note: str = "",
 ) -> Figure | None:
-    """Curves over all steps that `roles` made, in the order in which they were made; see `places` for x."""
-    values = [y for _, pieces in series for piece in pieces for _, y in piece]
-    if not values:
+    """Curves over all steps of their roles, with a stripe for every other round; `edges` are the two of a band."""
+    roles = list(dict.fromkeys(curve.role for curve in curves))
+    lines = [(curve, pieces) for curve in curves if (pieces := curve.pieces(rounds, roles))]
+    if not lines:
         return None
-    values += [y for low, high, _ in band for _, y in (*low, *high)]
+    bands = list(zip(*(edge.pieces(rounds, roles) for edge in edges), strict=True))
+    values = [y for _, pieces in [*lines, *(("", band) for band in bands)] for piece in pieces for _, y in piece]
     lengths = [sum(len(round_.metrics[role]) for role in roles) for round_ in rounds]
     end = sum(lengths)
     low, high = (0.0, 1.0) if shares else (min(0.0, *values), max(0.0, *values))
     if high == low:
         high = low + 1.0
     room = 0 if shares else 0.06 * (high - low)
-    panel = Panel((0.5, end + 0.5), (low - (room if low < 0 else 0), high + room), describe=describe, left=46)
-    at = 0
-    starts = []
-    for index, length in enumerate(lengths):
+    told = "; ".join(f"{curve.name} from {pieces[0][0][1]:.3g} to {pieces[-1][-1][1]:.3g}" for curve, pieces in lines)
+    panel = Panel((0.5, end + 0.5), (low - (room if low < 0 else 0), high + room), f"{title}: {told}.", left=46)
+    at, starts = 0, []
+    for index, (round_, length) in enumerate(zip(rounds, lengths, strict=True)):
         if length and index % 2:
-            panel.add(
-                '<rect class="stripe" x="{}" y="{}" width="{}" height="{}"/>', f"{panel.px(at + 0.5):.1f}", panel.top,
-                f"{panel.px(at + length) - panel.px(at):.1f}", panel.height - panel.top - panel.bottom,
-            )  # fmt: skip
+            left, right, height = panel.px(at + 0.5), panel.px(at + length + 0.5), panel.height - panel.top - panel.bottom
+            panel.add('<rect class="stripe" x="{}" y="{}" width="{}" height="{}"/>', left, panel.top, right - left, height)
         if length:
-            starts.append((at + (length + 1) / 2, str(rounds[index].number)))
+            starts.append((at + (length + 1) / 2, str(round_.number)))
         at += length
-    scale = ticks(low, high, 4)
-    panel.y_axis([(value, percent(value) if shares else f"{value:g}") for value in scale])
+    panel.y_axis([(value, percent(value) if shares else f"{value:g}") for value in ticks(low, high, 4)])
     panel.x_axis("round", spread(starts, 10))
-    for low_curve, high_curve, colour in band:
-        panel.band(low_curve, high_curve, colour)
-    for colour, pieces in series:
+    for below, above in bands:
+        panel.band(below, above, edges[0].colour)
+    for curve, pieces in lines:
         for piece in pieces:
-            panel.line(piece, colour, dots=end <= 40)
+            panel.line(piece, curve.colour, dots=end <= 40)
     return Figure(title, panel.svg(), note)
-
-
-def places(rounds: Sequence[Round], roles: Sequence[Role]) -> dict[Role, list[list[int]]]:
-    """For each role and round, the place of each of its steps among all that `roles` made; a round's roles come in that order."""
-    found: dict[Role, list[list[int]]] = {role: [] for role in roles}
-    at = 0
-    for round_ in rounds:
-        for role in roles:
-            found[role].append([at + index + 1 for index in range(len(round_.metrics[role]))])
-            at += len(round_.metrics[role])
-    return found
-
-
-def from_to(names: Iterable[str], series: Sequence[Series]) -> str:
-    """The first and the last value of each curve, in words."""
-    named = zip(names, series, strict=True)
-    return "; ".join(f"{name} from {pieces[0][0][1]:.3g} to {pieces[-1][-1][1]:.3g}" for name, (_, pieces) in named if pieces)

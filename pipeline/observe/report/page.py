@@ -16,8 +16,9 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from conf.schema import Config
+from conf.settings import flatten
 from pipeline.observe.report import charts
-from pipeline.observe.report.data import Accuracy, JudgedQuestion, Round, RunData, gain, read_run, votes
+from pipeline.observe.report.data import Accuracy, JudgedQuestion, Round, RunData, gain, mean, read_run, votes
 from pipeline.observe.report.figures import Figure, spread
 from pipeline.observe.terminal import WAYS, duration
 from pipeline.store.manifest import write_atomically
@@ -76,15 +77,14 @@ def content(run: RunData) -> dict[str, Any]:
     names = list(dict.fromkeys(name for round_ in rounds for name in round_.accuracy))
     delta, m = config["curriculum"]["delta"], config["reward"]["samples"]
     colours = part_colours(begun)
-    found: dict[str, Any] = {
+    repetition = {name: colour for name, colour in colours.items() if name == "repetition"}
+    return {
         "accuracy": [charts.accuracy(name, rounds) for name in names],
         "p_hats": [charts.p_hats(round_, m, delta) for round_ in begun if round_.steps],
         "difficulty": present(charts.difficulties(begun), charts.difficulty_by_step(begun)),
         "reward_parts": present(
             charts.challenger_parts("Reward and its parts", begun, colours),
-            charts.challenger_parts("Repetition alone", begun, {"repetition": colours["repetition"]}, "on a scale of its own")
-            if "repetition" in colours
-            else None,
+            charts.challenger_parts("Repetition alone", begun, repetition, "on a scale of its own"),
         ),
         "funnels": [charts.funnel(round_) for round_ in begun if round_.funnel.finished],
         "labels": present(charts.labels(begun), charts.label_accuracy_by_vote(begun, m)) if run.has_oracle else [],
@@ -93,15 +93,7 @@ def content(run: RunData) -> dict[str, Any]:
         "diversity": present(charts.metric("distinct_clusters", "Distinct clusters in a batch", begun, roles=["challenger"])),
         "curves": present(*(charts.metric(key, title, begun, shares=shares) for key, title, shares in CURVES)),
         "time": present(charts.times(begun)),
-    }
-    titles = {
-        "accuracy": "Accuracy", "p_hats": "p̂", "difficulty": "Difficulty", "reward_parts": "Reward", "funnels": "Curriculum",
-        "gallery": "Questions", "clusters": "Clusters", "curves": "Training", "time": "Time and settings",
-    }  # fmt: skip
-    anchors = {"p_hats": "challenger", "reward_parts": "reward", "funnels": "curriculum", "gallery": "questions",
-               "curves": "training", "time": "settings"}  # fmt: skip
-    return found | {
-        "sections": [(anchors.get(key, key), title) for key, title in titles.items() if found[key] or key == "time"],
+        "time_parts": charts.time_parts(begun),
         "measured": measured,
         "gains": len(measured) > 1,
         "table": list(accuracy_table(rounds, names)),
@@ -151,7 +143,7 @@ def tiles(run: RunData) -> Iterator[tuple[str, str]]:
             yield f"{100 * last.mean:.1f}%", f"{name}, {way}: {of_it}"
     steps = [step for round_ in run.rounds for step in round_.steps]
     if steps:
-        first_mean, last_mean = (sum(step.p_hats) / max(1, len(step.p_hats)) for step in (steps[0], steps[-1]))
+        first_mean, last_mean = (mean(step.p_hats) for step in (steps[0], steps[-1]))
         yield f"{first_mean:.2f}→{last_mean:.2f}", "mean p̂, from the first Challenger step to the last"
     funnels = [round_.funnel for round_ in run.rounds if round_.funnel.finished]
     if funnels:
@@ -182,16 +174,12 @@ def accuracy_table(
 def examples(round_: Round) -> list[JudgedQuestion]:
     """Questions for the gallery: kept ones with a right label, a wrong one and none, then one too easy and one too hard."""
     kept = [row for row in round_.curriculum if row.kept]
-    by_state = [[row for row in kept if state(row) == wanted] for wanted in ("right", "wrong", "unknown")]
+    by_state = [[row for row in kept if row.right is wanted] for wanted in (True, False, None)]
     picked = [row for rows in by_state for row in spread(rows, 2 if sum(map(bool, by_state)) > 1 else 6)]
     dropped = [row for row in round_.curriculum if row.answered.vote.answer is not None and not row.kept]
     easy = [row for row in dropped if row.answered.vote.share > 0.5]
     hard = [row for row in dropped if row.answered.vote.share < 0.5]
     return picked + easy[:1] + hard[:1]
-
-
-def state(row: JudgedQuestion) -> str:
-    return {True: "right", False: "wrong", None: "unknown"}[row.right]
 
 
 def clusters(begun: list[Round]) -> Iterator[tuple[str, int, list[list[ScoredQuestion]]]]:
@@ -205,15 +193,6 @@ def clusters(begun: list[Round]) -> Iterator[tuple[str, int, list[list[ScoredQue
 
 def settings(config: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
     """(name as on the command line, value, default of the schema) of every setting."""
-    default = dict(leaves(asdict(Config())))
-    for name, value in leaves(config):
+    default = dict(flatten(asdict(Config())))
+    for name, value in flatten(config):
         yield name, str(value), str(default.get(name, ""))
-
-
-def leaves(tree: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in tree.items():
-        name = prefix + key.rstrip("_")
-        if isinstance(value, dict) and value:
-            yield from leaves(value, f"{name}.")
-        else:
-            yield name, value

@@ -5,8 +5,9 @@ A panel is about as wide as a phone's screen. A page lays panels side by side wh
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
 WIDTH = 340
 
@@ -37,92 +38,72 @@ def ticks(low: float, high: float, most: int = 5) -> list[float]:
     return [round(index * step, 10) + 0.0 for index in range(first, math.floor(high / step + 1e-9) + 1)]
 
 
+@dataclass
 class Panel:
-    """One small chart. `x` and `y` are the ranges of the data; margins are in pixels.
+    """One small chart. `x` and `y` are the ranges of the data; height and margins are in pixels.
 
     `describe` is what a screen reader says in place of the picture.
     """
 
-    def __init__(
-        self,
-        x: tuple[float, float],
-        y: tuple[float, float],
-        *,
-        describe: str,
-        height: int = 210,
-        left: int = 40,
-        right: int = 12,
-        top: int = 10,
-        bottom: int = 36,
-    ) -> None:
-        self.height, self.left, self.right, self.top, self.bottom = height, left, right, top, bottom
-        self._x, self._y = (self._widened(*x), self._widened(*y))
-        self._describe = describe
-        self._parts: list[Markup] = []
-
-    @staticmethod
-    def _widened(low: float, high: float) -> tuple[float, float]:
-        return (low, high) if high > low else (low - 0.5, low + 0.5)
+    x: tuple[float, float]
+    y: tuple[float, float]
+    describe: str
+    height: float = 210
+    left: float = 40
+    right: float = 12
+    top: float = 10
+    bottom: float = 36
+    parts: list[Markup] = field(default_factory=list)
 
     def px(self, x: float) -> float:
-        low, high = self._x
+        low, high = self.x
         return self.left + (x - low) / (high - low) * (WIDTH - self.left - self.right)
 
     def py(self, y: float) -> float:
-        low, high = self._y
+        low, high = self.y
         return self.height - self.bottom - (y - low) / (high - low) * (self.height - self.top - self.bottom)
 
     def add(self, markup: str, *arguments: object) -> None:
-        """Puts in an element; `{}` take escaped arguments."""
-        self._parts.append(Markup(markup).format(*arguments))
+        """Puts in an element; `{}` take arguments, which are escaped, or shortened where they are coordinates."""
+        self.parts.append(Markup(markup).format(*(number(a) if isinstance(a, float) else a for a in arguments)))
 
     def text(self, x: float, y: float, text: str, kind: str = "tick", anchor: str = "middle") -> None:
         """Text at pixels (x, y)."""
-        self.add('<text x="{}" y="{}" class="{}" text-anchor="{}">{}</text>', number(x), number(y), kind, anchor, text)
+        self.add('<text x="{}" y="{}" class="{}" text-anchor="{}">{}</text>', x, y, kind, anchor, text)
 
     def x_axis(self, label: str, at: Sequence[tuple[float, str]]) -> None:
         floor = self.height - self.bottom
         for value, name in at:
             self.text(self.px(value), floor + 14, name)
-        self.add('<path class="axis" d="M{} {}H{}"/>', self.left, number(floor), WIDTH - self.right)
+        self.add('<path class="axis" d="M{} {}H{}"/>', self.left, floor, WIDTH - self.right)
         self.text((self.left + WIDTH - self.right) / 2, self.height - 5, label, "label")
 
     def y_axis(self, at: Sequence[tuple[float, str]]) -> None:
         for value, name in at:
-            self.add('<path class="grid" d="M{} {}H{}"/>', self.left, number(self.py(value)), WIDTH - self.right)
+            self.add('<path class="grid" d="M{} {}H{}"/>', self.left, self.py(value), WIDTH - self.right)
             self.text(self.left - 5, self.py(value) + 4, name, anchor="end")
 
-    def line(self, points: Sequence[tuple[float, float]], colour: str, *, dots: bool = True, dash: str = "") -> None:
-        places = [f"{number(self.px(x))} {number(self.py(y))}" for x, y in points]
-        if len(places) > 1:
-            style = f"line stroke-{colour}{' dash' if dash else ''}"
-            self.add('<path class="{}" d="M{}"/>', style, "L".join(places))
-        if dots or len(places) == 1:
+    def path(self, kind: str, points: Sequence[tuple[float, float]], end: str = "") -> None:
+        """Straight lines from point to point."""
+        places = "L".join(f"{number(self.px(x))} {number(self.py(y))}" for x, y in points)
+        self.add('<path class="{}" d="M{}{}"/>', kind, places, end)
+
+    def line(self, points: Sequence[tuple[float, float]], colour: str, *, dots: bool = True) -> None:
+        if len(points) > 1:
+            self.path(f"line stroke-{colour}", points)
+        if dots or len(points) == 1:
             for x, y in points:
-                self.add('<circle class="fill-{}" cx="{}" cy="{}" r="3"/>', colour, number(self.px(x)), number(self.py(y)))
+                self.add('<circle class="fill-{}" cx="{}" cy="{}" r="3"/>', colour, self.px(x), self.py(y))
 
     def band(self, low: Sequence[tuple[float, float]], high: Sequence[tuple[float, float]], colour: str) -> None:
         """The area between two curves over the same x."""
-        outline = [*low, *reversed(high)]
-        places = "L".join(f"{number(self.px(x))} {number(self.py(y))}" for x, y in outline)
-        self.add('<path class="band fill-{}" d="M{}Z"/>', colour, places)
-
-    def whisker(self, x: float, low: float, high: float, colour: str, shift: float = 0) -> None:
-        """A vertical interval, `shift` pixels beside x."""
-        self.add(
-            '<path class="whisker stroke-{}" d="M{} {}V{}"/>',
-            colour, number(self.px(x) + shift), number(self.py(low)), number(self.py(high)),
-        )  # fmt: skip
+        self.path(f"band fill-{colour}", [*low, *reversed(high)], "Z")
 
     def box(self, x: float, y: float, width: float, height: float, colour: str, hint: str, opacity: float = 1.0) -> None:
         """A rectangle in pixels, with a hint that shows when it is pointed at."""
-        self.add(
-            '<rect class="fill-{}" x="{}" y="{}" width="{}" height="{}" rx="1.5" fill-opacity="{}"><title>{}</title></rect>',
-            colour, number(x), number(y), number(max(width, 0)), number(max(height, 0)), f"{opacity:.2f}", hint,
-        )  # fmt: skip
+        self.add('<rect class="fill-{}" x="{}" y="{}" width="{}" ', colour, x, y, max(width, 0.0))
+        self.add('height="{}" rx="1.5" fill-opacity="{}"><title>{}</title></rect>', height, f"{opacity:.2f}", hint)
 
     def svg(self) -> Markup:
-        body = Markup("").join(self._parts)
-        return Markup('<svg viewBox="0 0 {} {}" role="img" aria-label="{}">{}</svg>').format(
-            WIDTH, self.height, escape(self._describe), body
-        )
+        start = Markup('<svg viewBox="0 0 {} {}" role="img" aria-label="{}">').format(WIDTH, number(self.height), self.describe)
+        return start + Markup("").join(self.parts) + Markup("</svg>")

@@ -1,0 +1,38 @@
+"""What the commands have in common: how they end, and the options that choose a run."""
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from functools import wraps
+
+from conf.load import ConfigError
+from conf.schema import Config
+from pipeline.errors import RunError
+
+Main = Callable[[Sequence[str]], int]
+
+
+def command(main: Main) -> Main:
+    """Turns errors that are for people into a line on stderr and an exit status: 1 the run failed, 2 a mistake of the user's,
+    130 interrupted. Others keep their traceback."""
+
+    @wraps(main)
+    def ended(arguments: Sequence[str]) -> int:
+        try:
+            return main(arguments)
+        except (ConfigError, RunError) as error:
+            print(f"error: {error}", file=sys.stderr)
+            return 2 if isinstance(error, ConfigError) else 1
+        except KeyboardInterrupt:
+            print("interrupted; the same command continues", file=sys.stderr)
+            return 130
+
+    return ended
+
+
+def options(program: str, description: str) -> argparse.ArgumentParser:
+    """The options of commands that only read runs."""
+    parser = argparse.ArgumentParser(prog=f"python -m {program}", description=description)
+    parser.add_argument("--name", help="name of the run (default: the one that was written to last)")
+    parser.add_argument("--runs-dir", default=Config.runs_dir, help="folder that holds the runs (default: %(default)s)")
+    return parser
