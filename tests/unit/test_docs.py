@@ -2,12 +2,14 @@
 
 import re
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from conf.load import ROOT
 from conf.settings import settings, shown
 from jobs.docs import PATH, settings_page
+from pipeline.algorithm.rewards import SCORERS, Need
 from pipeline.domain.prompts import load_prompts
 
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -51,3 +53,9 @@ def test_commands_and_settings_that_are_named_exist(page: Path) -> None:
     sections = {name.partition(".")[0] for name in known if "." in name}
     named = {name for name in re.findall(r"[\s\"`]([a-z]+\.[a-z_.]+)=", text) if name.partition(".")[0] in sections}
     assert {name for name in named if not name.startswith("evaluation.benchmarks.")} <= known
+
+
+def test_every_scorer_and_what_it_may_need_is_described() -> None:
+    text = (ROOT / "docs" / "rewards.md").read_text()
+    assert re.findall(r"^\| `(\w+)` \| (?:sets|takes)", text, re.MULTILINE) == list(SCORERS)
+    assert re.findall(r'^\| .*\| `@needs\("(\w+)"\)`', text, re.MULTILINE) == list(get_args(Need))
