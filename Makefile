@@ -13,7 +13,7 @@ LOOK = $(if $(NAME),--name $(NAME)) $(if $(RUNS),--runs-dir $(RUNS))
 # Where this is set, every process of a run compiles all that it imports once more: twice as long until the engines are up.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup round submit report status watch stacks best benchmarks push docs test lint bench table base dashboard clean lock
+.PHONY: help setup round submit report status watch stacks best benchmarks evaluate push docs test lint bench table base dashboard clean lock
 
 help:  ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -50,6 +50,10 @@ best: setup  ## the best rounds of all runs (METRIC=heldout_sampled STORE=sqlite
 
 benchmarks: setup  ## fetch the paper's ten sets (SETS="math500 aime24", definitions or data files of your own; OUT=folder)
 	@$(PY) -m jobs.benchmarks $(if $(SETS),--sets "$(SETS)") $(if $(OUT),--output $(OUT))
+
+evaluate: setup  ## measure a policy on held-out sets (POLICY=runs/NAME[:ROUND]|folder|hub id SETS LIMIT SAMPLES PROFILE OUTPUT)
+	@$(PY) -m jobs.evaluate --policy "$(POLICY)" --profile $(PROFILE) $(if $(SETS),--sets "$(SETS)") $(if $(LIMIT),--limit $(LIMIT)) \
+	  $(if $(SAMPLES),--samples $(SAMPLES)) $(if $(OUTPUT),--output "$(OUTPUT)") $(if $(SET),--set $(SET))
 
 push: setup  ## a policy of a run to the Hub (RUN ROUND REPO=me/name WHAT=solver|challenger|curriculum PUBLIC=1 DRY=1)
 	@$(PY) -m jobs.push $(if $(RUN),--run $(RUN)) $(if $(ROUND),--round $(ROUND)) $(if $(REPO),--repo $(REPO)) \

@@ -25,7 +25,7 @@ def evaluate(run: "Run", round_: int) -> None:
                 continue
             problems = read_problems(definition, settings.folder)
             path = run.state.round_folder(round_) / "evaluation" / f"{definition.name}.parquet"
-            with AnswerProgress(round_, definition.name) as progress:
+            with AnswerProgress(f"round {round_} {definition.name}") as progress:
                 accuracies, measured = measure(run, solver, definition, problems, path, progress)
             usage = run.take_usage()
             measured.undecided = round(usage.sandbox.get("undecided", 0.0))

@@ -3,16 +3,15 @@
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
+from actors.reward.client import RewardClient
+from actors.rollout.fleet import RolloutFleet
 from conf.schema import Config, SamplingConfig
+from pipeline.algorithm.rewards import needs_of
+from pipeline.domain.codec import PromptCodec
+from pipeline.inputs import Inputs
 from pipeline.observe.clock import Clock
 from pipeline.types import Policy, Request, Role, Sample
-
-if TYPE_CHECKING:
-    from actors.reward.client import RewardClient
-    from actors.rollout.fleet import RolloutFleet
-    from pipeline.domain.codec import PromptCodec
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,9 +31,9 @@ class Inference:
     """`fleets` holds the rollout workers of each role, which may be one and the same."""
 
     config: Config
-    codec: "PromptCodec"
-    fleets: "dict[Role, RolloutFleet]"
-    reward: "RewardClient"
+    codec: PromptCodec
+    fleets: dict[Role, RolloutFleet]
+    reward: RewardClient
     clock: Clock
 
     def take_usage(self) -> Usage:
@@ -52,3 +51,18 @@ class Inference:
         with self.clock.part("transfer"):
             self.fleets[role].load(policy)
         return self.clock.during("sampling", self.fleets[role].stream(requests, policy, sampling))
+
+
+def start_inference(config: Config, inputs: Inputs, fleets: dict[Role, RolloutFleet], clock: Clock) -> Inference:
+    """Starts the reward actor beside engines that are starting already; `RolloutFleet.wait_ready` waits for these.
+
+    Raises:
+        ConfigError: a prompt leaves no room for a response.
+    """
+    from transformers import AutoTokenizer
+
+    reward = RewardClient(config.reward)
+    asks_validity = "verdicts" in needs_of(inputs.scorers)
+    codec = PromptCodec(config, inputs.prompts, AutoTokenizer.from_pretrained(inputs.base_path), asks_validity)
+    codec.check()
+    return Inference(config, codec, fleets, reward, clock)

@@ -15,7 +15,7 @@ from pipeline.domain.sets import find_sets
 from pipeline.store.benchmarks import read_problems
 
 
-def find_model(path: str) -> str:
+def find_model(path: str, setting: str = "model.path") -> str:
     """A local folder as it is, or the local snapshot of a hub id, downloaded where needed.
 
     Raises:
@@ -24,11 +24,11 @@ def find_model(path: str) -> str:
     folder = resolve(path)
     if folder.is_dir():
         if not (folder / "config.json").is_file():
-            raise ConfigError(f"model.path={path}: {folder} has no config.json; valid: a model folder in HF format, or a hub id.")
+            raise ConfigError(f"{setting}={path}: {folder} has no config.json; valid: a model folder in HF format, or a hub id.")
         return str(folder.absolute())
     if path.startswith((".", "/", "~")) or path.count("/") != 1:
         raise ConfigError(
-            f"model.path={path}: no such folder; valid: a model folder in HF format, or a hub id such as Qwen/Qwen3-4B-Base."
+            f"{setting}={path}: no such folder; valid: a model folder in HF format, or a hub id such as Qwen/Qwen3-4B-Base."
         )
     from huggingface_hub import snapshot_download
 
@@ -36,9 +36,7 @@ def find_model(path: str) -> str:
         return snapshot_download(path, allow_patterns=["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja"])
     except Exception as error:  # the hub client raises many unrelated types; for the user all of them mean one thing
         reason = str(error).splitlines()[0]
-        raise ConfigError(
-            f"model.path={path}: not a local folder, and it could not be had from the model hub ({reason})."
-        ) from error
+        raise ConfigError(f"{setting}={path}: not a local folder, and the model hub does not give it ({reason}).") from error
 
 
 @dataclass(frozen=True)
@@ -48,6 +46,7 @@ class Inputs:
     base_path: str
     prompts: Prompts
     scorers: list[Scorer]
+    positions: int | None  # that the model has, where its configuration says so
 
     def fingerprints(self) -> dict[str, str]:
         """By setting, a hash of what results hang on; of large weight files their names, sizes and both ends."""
@@ -105,4 +104,4 @@ def check_inputs(config: Config) -> Inputs:
             f"rollout.tensor_parallel={config.rollout.tensor_parallel}: does not divide the {heads} key-value heads of "
             f"{config.model.path}; valid: a number that does."
         )
-    return Inputs(base_path, prompts, scorers)
+    return Inputs(base_path, prompts, scorers, positions)

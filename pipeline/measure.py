@@ -16,7 +16,7 @@ from pipeline.domain.benchmarks import by_band
 from pipeline.domain.graders.find import find_grader
 from pipeline.domain.problems import Problem
 from pipeline.domain.sets import BenchmarkSet
-from pipeline.store.manifest import Accuracies, MeasuredSet
+from pipeline.store.manifest import Accuracies, MeasuredSet, write_atomically
 from pipeline.store.state import remove_tree
 from pipeline.store.tables import EvaluationRow, join_tables, read_table, write_table
 from pipeline.types import Policy, Sample, in_groups
@@ -56,12 +56,15 @@ def measure(
 ) -> tuple[Accuracies, MeasuredSet]:
     """Writes the set's table to `path`, a row for each problem; returns its accuracies and how it was measured.
 
-    Parts that an interrupted call left beside `path` are kept.
+    Parts that an interrupted call left beside `path` are kept, if it measured the same.
     """
     settings = inference.config.evaluation
     count = definition.samples if settings.samples is None else settings.samples
     chosen = choose(problems, settings.limit, inference.config.seed, definition.name)
     parts = path.with_suffix("")
+    parts_of(
+        parts, repr((policy.version, definition, count, settings, inference.config.seed, inference.config.sampling.max_tokens))
+    )
     done = sum(PART for number in range(len(chosen) // PART) if (parts / f"part-{number:04d}.parquet").exists())
     watch.begin(len(chosen) * (1 + count), done * (1 + count))
     for part, first in enumerate(range(0, len(chosen), PART)):
@@ -146,6 +149,14 @@ def measure_part(
         for place, grade in zip(fitting, inference.reward.grade(labels, truths, definition.grader), strict=False):
             answered[place].majority = grade
     return [item.row(count) for item in answered]
+
+
+def parts_of(folder: Path, what: str) -> None:
+    """Makes the folder of a set's parts, without parts of anything else than `what` is measured."""
+    note = folder / "measured.txt"
+    if not note.exists() or note.read_text() != what:
+        remove_tree(folder)
+        write_atomically(note, what)
 
 
 def choose(problems: Sequence[Problem], limit: int | None, seed: int, name: str) -> list[Problem]:

@@ -8,14 +8,12 @@ from dataclasses import dataclass
 import torch
 
 from actors.learner.group import LearnerGroup
-from actors.reward.client import RewardClient
 from actors.rollout.fleet import RolloutFleet
 from actors.weights.host import stored_weights
 from conf.load import ConfigError
 from conf.schema import Config
 from pipeline.algorithm.rewards import Need, Scorer, needs_of
-from pipeline.domain.codec import PromptCodec
-from pipeline.inference import Inference
+from pipeline.inference import Inference, start_inference
 from pipeline.inputs import Inputs
 from pipeline.observe.clock import Clock
 from pipeline.observe.terminal import STARTED, say
@@ -75,12 +73,10 @@ def open_run(
         RolloutError: an engine did not start.
         RewardError: the reward actor died, and died again when Ray had started it anew.
     """
-    from transformers import AutoTokenizer
-
     clock = Clock(**{"start-up": time.monotonic() - since})
     with ExitStack() as stack, clock.part("start-up"):
         say(f"run {config.name}: starting the reward actor and the tracker")
-        reward = RewardClient(config.reward)
+        inference = start_inference(config, inputs, fleets, clock)
         learner = LearnerGroup(config)
         stack.callback(learner.shutdown)
         try:
@@ -89,13 +85,12 @@ def open_run(
             raise ConfigError(str(error)) from error
         state.track(tracker.parent_id)
         tracker.log_config(config)
-        asks_validity = "verdicts" in needs_of(inputs.scorers)
-        codec = PromptCodec(config, inputs.prompts, AutoTokenizer.from_pretrained(inputs.base_path), asks_validity)
-        codec.check()
         for fleet in fleets.values():
             fleet.wait_ready()
         learner.launch()
-        run = Run(config, codec, fleets, reward, clock, state, tracker, learner, inputs.scorers, inputs.base_path)
+        run = Run(
+            config, inference.codec, fleets, inference.reward, clock, state, tracker, learner, inputs.scorers, inputs.base_path
+        )
         clock_stopped = stack.pop_all()
     with clock_stopped:
         yield run

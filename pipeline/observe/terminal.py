@@ -97,8 +97,8 @@ class PhaseProgress:
     The time left is the mean duration of the steps made here, times the steps to go.
     """
 
-    def __init__(self, *, round: int, name: str, total: int, done: int = 0, every_s: float = 0.0) -> None:
-        self._label = f"round {round} {name}"
+    def __init__(self, label: str, *, total: int, done: int = 0, every_s: float = 0.0) -> None:
+        self._label = label
         self._every_s, self._said = every_s, time.monotonic()
         self._total = total
         self._done = self._done_before = done
@@ -178,8 +178,8 @@ class AnswerProgress:
     A plain line a minute where there is no terminal.
     """
 
-    def __init__(self, round: int, name: str) -> None:
-        self._round, self._name = round, name
+    def __init__(self, label: str) -> None:
+        self._label = label
         self._shown: PhaseProgress | None = None
         self._total = self._done = self._tokens = 0
         self._started = self._updated = time.monotonic()
@@ -194,7 +194,7 @@ class AnswerProgress:
     def begin(self, total: int, done: int) -> None:
         """See `pipeline.measure.Watch`."""
         self._total, self._done = total, done
-        self._shown = PhaseProgress(round=self._round, name=self._name, total=total, done=done, every_s=60.0).__enter__()
+        self._shown = PhaseProgress(self._label, total=total, done=done, every_s=60.0).__enter__()
 
     def arrived(self, answers: int, tokens: int, grades: Callable[[], Sequence[float]]) -> None:
         """See `pipeline.measure.Watch`."""

@@ -243,6 +243,14 @@ class Tracker(TrackedRun):
         return TrackedRun(self.client, self.client.create_run(self._experiment_id, tags=made, run_name=name).info.run_id)
 
 
+def track_policy(uri: str, name: str, path: str, metrics: Mapping[str, float]) -> None:
+    """Records the figures of a policy that is no run's, in an MLflow run of its own. Raises what `open_store` raises."""
+    client, experiment = open_store(uri)
+    tags = {"level": "policy", "run": name, "policy": path}
+    with TrackedRun(client, client.create_run(experiment, tags=tags, run_name=name).info.run_id) as run:
+        run.log_step(metrics)
+
+
 def _exists(client: MlflowClient, run_id: str) -> bool:
     try:
         return bool(client.get_run(run_id).info.lifecycle_stage == "active")
