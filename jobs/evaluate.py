@@ -129,7 +129,7 @@ def measure_all(config: Config, inputs: "Inputs", todo: "Sequence[tuple[Target, 
 
 
 def with_room(config: Config, inputs: "Inputs", sets: "Sequence[BenchmarkSet]") -> Config:
-    """The settings of the engines: a context that holds the longest answer that a set names, as far as the model has positions."""
+    """The settings of the engines: a context that holds the longest answer that a set names, where the model has positions."""
     named = [each.max_tokens for each in sets if each.max_tokens]
     room = deepcopy(config)
     if named:
