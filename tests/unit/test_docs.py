@@ -51,7 +51,7 @@ def test_commands_and_settings_that_are_named_exist(page: Path) -> None:
     assert set(re.findall(r"^ *make ([a-z]+)", text, re.MULTILINE)) | set(re.findall(r"`make ([a-z]+)", text)) <= targets
     known = {shown(name) for name, _ in settings()}
     sections = {name.partition(".")[0] for name in known if "." in name}
-    named = {name for name in re.findall(r"[\s\"`]([a-z]+\.[a-z_.]+)=", text) if name.partition(".")[0] in sections}
+    named = {name for name in re.findall(r"[\s\"`]([a-z]+\.[a-z0-9_.]+)=", text) if name.partition(".")[0] in sections}
     assert set(named) <= known
 
 

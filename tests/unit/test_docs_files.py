@@ -11,7 +11,7 @@ from conf.load import ROOT
 from conf.schema import Config
 from pipeline.algorithm.metrics import step_metrics
 from pipeline.challenger import challenger_metrics
-from pipeline.store.manifest import SCHEMA, CurriculumStage, EvaluationStage, Manifest, PhaseStage, Round
+from pipeline.store.manifest import SCHEMA, CurriculumStage, EvaluationStage, Manifest, MeasuredSet, PhaseStage, Round
 from pipeline.store.tables import TABLES, VERSION, columns
 from pipeline.types import AnsweredQuestion, Sample, ScoredGroups, ScoredQuestion, TrainingBatch
 
@@ -22,6 +22,7 @@ STAGES = {
     "A phase": PhaseStage,
     "The curriculum": CurriculumStage,
     "The evaluation": EvaluationStage,
+    "A measured set": MeasuredSet,
 }
 FLEET = ("tokens", "prompt_tokens", "cached_tokens", "sampling_seconds", "swaps", "swap_seconds", "replaced")
 
@@ -61,4 +62,4 @@ def test_every_metric_of_a_step_is_there() -> None:
     made = step_metrics(scored, update, {"<part>": 1.0}, dict.fromkeys(FLEET, 1.0), verdicts)
     listed = re.findall(r"`([^`]+)`", " ".join(cells(section("Metrics of a step"), 0)))
     assert sorted(listed) == sorted(made)
-    assert {f"`{name}`" for name in (*FLEET, *verdicts)} <= set(re.findall(r"`[^`]+`", section("The evaluation")))
+    assert {f"`{name}`" for name in (*FLEET, *verdicts)} <= set(re.findall(r"`[^`]+`", section("Seconds and counts")))
