@@ -177,8 +177,11 @@ def check(config: Config) -> None:
         raise ConfigError("resources.learner_gpus=0: a learner on cuda needs a GPU; valid: 1, or a fraction to share one.")
     if config.resources.device == "cuda" and not config.resources.rollout_gpus:
         raise ConfigError("resources.rollout_gpus=0: an engine on cuda needs a GPU; valid: 1, or a fraction to share one.")
+    for key in config.evaluation.benchmarks:
+        if not key.strip(".") or "/" in key:
+            raise ConfigError(f"{BENCHMARKS}.{key}: names a file; valid: a name without '/' that is not all dots.")
     for name, path in [("prompts", config.prompts)] + [
-        (f"evaluation.benchmarks.{key}.path", benchmark.path) for key, benchmark in config.evaluation.benchmarks.items()
+        (f"{BENCHMARKS}.{key}.path", benchmark.path) for key, benchmark in config.evaluation.benchmarks.items()
     ]:
         if not resolve(path).is_file():
             raise ConfigError(f"{name}={path}: no such file (looked at {resolve(path)}).")

@@ -3,6 +3,7 @@
 import sys
 from dataclasses import Field, asdict, fields
 from itertools import groupby
+from typing import Any
 
 from conf.load import ROOT, profiles
 from conf.schema import BenchmarkConfig, Config
@@ -45,7 +46,7 @@ def written(value: object) -> str:
     return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def line(name: str, default: str, field: Field) -> str:
+def line(name: str, default: str, field: Field[Any]) -> str:
     free = " †" if may_change(name) else ""
     cells = (f"`{name}`{free}", f"`{default}`" if default else "", valid(field).removeprefix("valid: "), field.metadata["help"])
     return "| " + " | ".join(cell.replace("|", "\\|").replace("<", "&lt;") for cell in cells) + " |"
