@@ -40,7 +40,7 @@ def flatten(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
     {'reward.lambda': 1.0, 'evaluation.sets': []}
     """
     for key, value in tree.items():
-        name = prefix + shown(key)
+        name = prefix + shown(str(key))
         if isinstance(value, Mapping) and value:
             yield from flatten(value, f"{name}.")
         else:

@@ -99,21 +99,17 @@ def set_summary(scores: Scores, name: str) -> dict[str, Any]:
 
 def show_scores(scores: Scores) -> None:
     """Prints a policy's table: accuracy with its interval, and what went wrong, by set."""
-    table = table_of(
-        "set", "problems", "measured as", "accuracy, %", "95 % interval", "no box", "cut off", "undecided", "skipped"
-    )
+    table = table_of("set", "problems", "as", "right, %", "95 % interval", "no box", "cut off")
     for name, measured in scores.sets.items():
         headline, drawn = scores.headline(name), max(1, measured.responses)
         table.add_row(
-            printable(name, 24),
+            printable(name, 20),
             f"{measured.problems:,}",
             f"mean@{measured.samples}" if measured.samples else "greedy",
             f"{100 * headline.mean:.2f}",
             f"{100 * headline.low:.1f} to {100 * headline.high:.1f}",
             f"{measured.unboxed / drawn:.1%}",
             f"{measured.truncated / drawn:.1%}",
-            str(measured.undecided),
-            str(measured.skipped),
         )
     for name, value in (("MATH AVG", scores.math_avg), ("OVERALL", scores.overall)):
         if value is not None:
@@ -123,6 +119,8 @@ def show_scores(scores: Scores) -> None:
     for name, measured in scores.sets.items():
         if measured.skipped:
             console.print(f"{name}: {measured.skipped} prompts left no room for an answer and count as wrong", soft_wrap=True)
+        if measured.undecided:
+            console.print(f"{name}: {measured.undecided} comparisons could not be decided and count as different", soft_wrap=True)
 
 
 def show_rounds(rounds: Sequence[tuple[str, Scores]], base: str) -> None:
