@@ -1,11 +1,11 @@
 r"""Which answers are the same, and which of them the majority gave (the p_hat of arXiv 2508.05004, section 3).
 
-A grader decides most pairs (pipeline/domain/graders); the expressions that it leaves open are put to a judge, which is math-verify
-in a sandbox (actors/reward/sandbox.py) and may fail to decide.
+A grader decides most pairs (pipeline/domain/graders); expressions that it leaves open are put to a judge, which is math-verify in
+a sandbox (actors/reward/sandbox.py) and may fail to decide.
 
-Equality is not transitive: `50\%` is equal to `50` and to `0.5`, `(5,7)` and `\{5,7\}` to `5,7`. Closing it would join answers
-that differ, and a false majority is a wrong label. So no two answers of one class are decided to be different: an answer that is
-equal to two that differ joins the larger of their classes. Every pair is compared, and none of this depends on the order of the answers.
+Equality is not transitive: `50\%` is equal to `50` and to `0.5`. Closing it would join answers that differ, and a false majority
+is a wrong label. So no two answers of one class are decided to be different: an answer that is equal to two that differ joins the
+larger of their classes. Every pair is compared, and none of this depends on the order of the answers.
 """
 
 from collections import Counter

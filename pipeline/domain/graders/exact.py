@@ -9,7 +9,18 @@ from pipeline.domain.prompts import extract_boxed
 
 _MACRO = re.compile(r"\\(?:text|textbf|textit|texttt|mathrm|mathbf|mbox|emph) ?\{([^{}]*)\}")
 _NUMBER = re.compile(r"[+-]?(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]{1,300})(?:\.[0-9]{0,300})?|[+-]?\.[0-9]{1,300}")
-_OUTER = (("[", "]"), ("(", ")"), ("{", "}"), (r"\{", r"\}"), (r"\(", r"\)"), ("$", "$"), ('"', '"'), ("'", "'"), ("`", "`"), ("**", "**"))
+_OUTER = (
+    ("[", "]"),
+    ("(", ")"),
+    ("{", "}"),
+    (r"\{", r"\}"),
+    (r"\(", r"\)"),
+    ("$", "$"),
+    ('"', '"'),
+    ("'", "'"),
+    ("`", "`"),
+    ("**", "**"),
+)
 
 
 def plain(text: str, brackets: bool = True) -> str:
@@ -22,13 +33,18 @@ def plain(text: str, brackets: bool = True) -> str:
         text = _MACRO.sub(r"\1", text)
     text = " ".join(text.replace("\\ ", " ").replace("~", " ").lower().split()).rstrip(".")
     for opening, closing in _OUTER:
-        if (brackets or opening not in "[({") and len(text) > len(opening + closing) and text.startswith(opening) and text.endswith(closing):
+        if (
+            (brackets or opening not in "[({")
+            and len(text) > len(opening + closing)
+            and text.startswith(opening)
+            and text.endswith(closing)
+        ):
             text = text[len(opening) : -len(closing)].strip()
     return ", ".join(part.strip(" \"'") for part in text.split(",")) if "," in text else text.strip(" \"'")
 
 
 class ExactGrader:
-    """Two answers are equal where their words are; numbers are compared by value, item by item in a list: `(a)` is `a`, `5.0` is `5`."""
+    """Two answers are equal where their words are; numbers, also those in a list, by value: `(a)` is `a`, `5.0` is `5`."""
 
     def extract(self, response: str, options: Sequence[str] = ()) -> str | None:
         r"""What the last `\boxed{}` holds."""

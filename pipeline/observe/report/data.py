@@ -8,8 +8,8 @@ from statistics import fmean
 from typing import Any
 
 from pipeline.algorithm.rewards import uncertainty
-from pipeline.domain.graders.math.grader import MathGrader
 from pipeline.domain.benchmarks import by_band
+from pipeline.domain.graders.math.grader import MathGrader
 from pipeline.domain.oracle import Oracle, load_oracle
 from pipeline.observe.report.intervals import bootstrap, wilson
 from pipeline.observe.terminal import WAYS

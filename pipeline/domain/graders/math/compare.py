@@ -3,11 +3,22 @@
 from collections.abc import Iterable, Sequence
 from fractions import Fraction
 
-from pipeline.domain.graders.math.nodes import Choice, Group, Interval, Labelled, Mixed, Named, Node, Quantity, Reals, Relation, Text
+from pipeline.domain.graders.math.nodes import (
+    Choice,
+    Group,
+    Interval,
+    Labelled,
+    Mixed,
+    Named,
+    Node,
+    Quantity,
+    Reals,
+    Relation,
+)
 from pipeline.domain.graders.math.numeric import agree, approximate
 from pipeline.domain.graders.math.reals import reals
 from pipeline.domain.graders.math.structure import sequence
-from pipeline.domain.graders.math.value import TooLarge, Value, number
+from pipeline.domain.graders.math.value import TooLargeError, Value, number
 from pipeline.domain.graders.protocol import Verdict
 
 MAX_UNORDERED = 40  # items of a list that are matched in any order; those of longer ones have to come in the same order
@@ -159,7 +170,7 @@ def _proportional(a: Value | None, b: Value | None, positive: bool = False) -> b
     ratio = b.top[monomial] / a.top[monomial]
     try:
         return (ratio > 0 or not positive) and (a * number(ratio)).same(b)
-    except TooLarge:
+    except TooLargeError:
         return False
 
 
@@ -187,7 +198,7 @@ def _values(a: Quantity, b: Quantity) -> Verdict:
     try:
         if a.value.same(b.value):
             return True
-    except TooLarge:
+    except TooLargeError:
         return judged
     if _rounds(a, b) or _rounds(b, a):
         return True

@@ -3,53 +3,41 @@ r"""From LaTeX to a `Value`: a recursive-descent parser of a small grammar, for 
 What the grammar does not cover it refuses, instead of reading a part of it: an answer that is refused is compared as text.
 """
 
-import math
 import re
-from collections.abc import Callable
 from fractions import Fraction
 
-from pipeline.domain.graders.math.value import TooLarge, Value, function, number, power, symbol
+from pipeline.domain.graders.math.functions import UnreadableError, absolute, binomial, factorial, of_list, rounded, whole
+from pipeline.domain.graders.math.value import TooLargeError, Value, function, number, power, symbol
+from pipeline.domain.graders.math.vocabulary import FUNCTIONS, GREEK, OF_LISTS
 
 MAX_NESTING = 40
 MAX_STEPS = 5000  # tokens read, those of a sum's body once for each of its terms
-MAX_INTEGER = 2500  # of factorials and binomial coefficients
 MAX_EXPONENT = 20_000  # decimal
 
-GREEK = frozenset(
-    "alpha beta gamma delta epsilon varepsilon zeta eta theta vartheta iota kappa lambda mu nu xi rho sigma tau upsilon phi varphi chi "
-    "psi omega Gamma Delta Theta Lambda Xi Pi Sigma Upsilon Phi Psi Omega hbar ell".split()
-)
-FUNCTIONS = frozenset(
-    "sin cos tan cot sec csc arcsin arccos arctan arccot arcsec arccsc sinh cosh tanh coth arcsinh arccosh arctanh ln log exp".split()
-)
-_ACCENTS = frozenset("dot ddot hat bar tilde vec overline mathcal".split())
-_TOKEN = re.compile(r"[0-9]+(?:\.[0-9]*)?(?:[eE][+-]?[0-9]+)?|\.[0-9]+(?:[eE][+-]?[0-9]+)?|\\[a-zA-Z]+|\\.|\S")
-_WORD = re.compile(r"(?<![\\a-zA-Z])[a-zA-Z]{4,}")
+_ACCENTS = ("dot", "ddot", "hat", "bar", "tilde", "vec", "overline", "mathcal")
+_DERIVATIVE = r"\\frac ?\{ ?d[^{}]*\} ?\{ ?d ?[a-zA-Z][^{}]*\}"  # read as a quotient, dy/dx would be y/x
+_TOKEN = re.compile(_DERIVATIVE + r"|[0-9]+(?:\.[0-9]*)?(?:[eE][+-]?[0-9]+)?|\.[0-9]+(?:[eE][+-]?[0-9]+)?|\\[a-zA-Z]+|\\.|\S")
+_WORD = re.compile(r"(?<![\\a-zA-Z])[a-zA-Z]{4,}|/ ?d ?[a-z]")
 _CLOSING = {"(": ")", "[": "]", "{": "}"}
-_ROUNDED = {r"\lfloor": ("floor", r"\rfloor", math.floor), r"\lceil": ("ceil", r"\rceil", math.ceil)}
-_OF_LIST: dict[str, Callable[..., Fraction | int]] = {r"\max": max, r"\min": min, r"\gcd": math.gcd, r"\lcm": math.lcm}
-
-
-class Unreadable(ValueError):
-    """Not an expression of the grammar, or one without a value (1/0)."""
+_ROUNDED = {"lfloor": ("floor", r"\rfloor"), "lceil": ("ceil", r"\rceil")}
 
 
 def parse(text: str) -> Value:
     """The value of an expression.
 
     Raises:
-        Unreadable: the text is no expression that this grammar covers.
-        TooLarge: it is one, but its value is beyond the limits of the arithmetic.
+        UnreadableError: the text is no expression that this grammar covers.
+        TooLargeError: it is one, but its value is beyond the limits of the arithmetic.
     """
     if _WORD.search(text):
-        raise Unreadable("a word")
+        raise UnreadableError("a word")
     parser = _Parser(_TOKEN.findall(text))
     try:
         value = parser.sum()
     except ZeroDivisionError as error:
-        raise Unreadable("division by zero") from error
+        raise UnreadableError("division by zero") from error
     if parser.peek():
-        raise Unreadable(f"unexpected {parser.peek()!r}")
+        raise UnreadableError(f"unexpected {parser.peek()!r}")
     return value
 
 
@@ -66,7 +54,7 @@ class _Parser:
         self._position += 1
         self._steps += 1
         if self._steps > MAX_STEPS:
-            raise TooLarge("an expression that takes too many steps")
+            raise TooLargeError("an expression that takes too many steps")
         return token
 
     def _take(self, token: str) -> bool:
@@ -76,7 +64,7 @@ class _Parser:
 
     def _expect(self, token: str) -> None:
         if self._next() != token:
-            raise Unreadable(f"{token!r} is missing")
+            raise UnreadableError(f"{token!r} is missing")
 
     def sum(self) -> Value:
         total = self._product()
@@ -95,9 +83,6 @@ class _Parser:
             elif token in ("/", r"\div"):
                 self._next()
                 value /= self._signed()
-            elif token == r"\bmod":
-                self._next()
-                value = _modulo(value, self._signed())
             elif self._begins_factor(token):
                 value *= self._power()
             else:
@@ -106,8 +91,9 @@ class _Parser:
 
     def _begins_factor(self, token: str) -> bool:
         if token[0].isdigit() or token[0] == ".":
-            raise Unreadable("a number right after another factor")
-        return token in "([{" or token.isalpha() or (token[0] == "\\" and token[1:].isalpha() and token not in (r"\rfloor", r"\rceil"))
+            raise UnreadableError("a number right after another factor")
+        command = token[0] == "\\" and token[1].isalpha() and token not in (r"\rfloor", r"\rceil")
+        return token in ("(", "[", "{") or token.isalpha() or command
 
     def _signed(self) -> Value:
         negative = False
@@ -119,7 +105,7 @@ class _Parser:
     def _power(self) -> Value:
         self._nesting += 1
         if self._nesting > MAX_NESTING:
-            raise TooLarge("an expression that is nested too deeply")
+            raise TooLargeError("an expression that is nested too deeply")
         value = self._postfix(self._atom())
         if self._take("^"):
             value = power(value, self._exponent())
@@ -129,7 +115,7 @@ class _Parser:
 
     def _postfix(self, value: Value) -> Value:
         while self._take("!"):
-            value = _factorial(value)
+            value = factorial(value)
         return value
 
     def _exponent(self) -> Value:
@@ -138,7 +124,7 @@ class _Parser:
 
     def _group(self) -> Value:
         if self.peek() not in ("(", "[", "{"):
-            raise Unreadable("a bracket is missing")
+            raise UnreadableError("a bracket is missing")
         closing = _CLOSING[self._next()]
         value = self.sum()
         self._expect(closing)
@@ -152,19 +138,18 @@ class _Parser:
         if token == "|":
             value = self.sum()
             self._expect("|")
-            constant = value.rational
-            return function("abs", value) if constant is None else number(abs(constant))
+            return absolute(value)
         if token[:1].isdigit() or token[:1] == ".":
             return self._number(token)
         if token.isascii() and token.isalpha():
             return self._symbol(token)
         if token[:1] == "\\":
             return self._command(token)
-        raise Unreadable(f"unexpected {token!r}")
+        raise UnreadableError(f"unexpected {token!r}")
 
     def _number(self, token: str) -> Value:
         if "e" in token.lower() and abs(int(token.lower().partition("e")[2])) > MAX_EXPONENT:
-            raise TooLarge("a decimal exponent beyond the limit")
+            raise TooLargeError("a decimal exponent beyond the limit")
         value = Fraction(token)
         if token.isdigit():  # a mixed number: 1\frac{1}{2}, 1 1/2
             if self.peek() == r"\frac":
@@ -174,7 +159,7 @@ class _Parser:
                 n, d = top.rational, bottom.rational
                 if n is not None and d is not None and {n.denominator, d.denominator} == {1}:
                     if not 0 < n < d:
-                        raise Unreadable("a mixed number or a product")
+                        raise UnreadableError("a mixed number or a product")
                     return number(value + n / d)
                 self._position = start
             elif self.peek().isdigit():
@@ -182,12 +167,15 @@ class _Parser:
                 self._expect("/")
                 d = Fraction(self._next()) if self.peek().isdigit() else Fraction(0)
                 if not n < d:
-                    raise Unreadable("two numbers side by side")
+                    raise UnreadableError("two numbers side by side")
                 return number(value + n / d)
         return number(value)
 
     def _symbol(self, name: str) -> Value:
         name = self._subscript(name)
+        if self._tokens[self._position : self._position + 6] == ["^", "{", "-", "1", "}", "("] and name[0] in "fgh":
+            self._position += 5
+            name += "^-1"
         if name in self._bound:
             return self._bound[name]
         if self.peek() == "(" and (name[0] in "fgh" or self._tokens[self._position + 2 : self._position + 3] == [")"]):
@@ -207,7 +195,7 @@ class _Parser:
                 while depth:
                     token = self._next()
                     if not token:
-                        raise Unreadable("a subscript that does not end")
+                        raise UnreadableError("a subscript that does not end")
                     depth += (token == "{") - (token == "}")
                     parts.append(token)
                 token = "".join(parts[:-1])
@@ -221,7 +209,7 @@ class _Parser:
             return self._group()
         if token[:1].isdigit():
             if not token.isdigit():
-                raise Unreadable("an argument without braces")
+                raise UnreadableError("an argument without braces")
             if len(token) > 1:
                 self._tokens[self._position : self._position + 1] = [token[0], token[1:]]
             self._next()
@@ -232,6 +220,10 @@ class _Parser:
         name = token[1:]
         if name in FUNCTIONS:
             return self._function(name)
+        if name.startswith("frac") and len(name) > 4:
+            if re.search(r"\{ ?d ?\} ?\{", token):
+                raise UnreadableError("a derivative that is not worked out")
+            return symbol(token.replace(" ", ""))
         if name == "frac":
             return self._argument() / self._argument()
         if name == "sqrt":
@@ -240,11 +232,14 @@ class _Parser:
         if name in GREEK or name == "pi":
             return self._symbol(token)
         if name in ("binom", "dbinom", "tbinom"):
-            return _binomial(self._argument(), self._argument())
-        if token in _ROUNDED:
-            return self._rounded(*_ROUNDED[token])
-        if token in _OF_LIST:
-            return self._of_list(token)
+            return binomial(self._argument(), self._argument())
+        if name in _ROUNDED:
+            rounding, end = _ROUNDED[name]
+            value = self.sum()
+            self._expect(end)
+            return rounded(rounding, value)
+        if name in OF_LISTS:
+            return of_list(name, self._list())
         if name in ("sum", "prod"):
             return self._repeated(name)
         if name in _ACCENTS and self.peek() == "{" and self._tokens[self._position + 2 : self._position + 3] == ["}"]:
@@ -252,7 +247,7 @@ class _Parser:
             for _ in range(3):
                 self._next()
             return self._symbol(f"{token}{{{inner}}}")
-        raise Unreadable(f"unknown command {token}")
+        raise UnreadableError(f"unknown command {token}")
 
     def _function(self, name: str) -> Value:
         base, exponent = None, None
@@ -262,14 +257,19 @@ class _Parser:
             exponent = self._exponent()
             if exponent.rational == -1:
                 if name not in ("sin", "cos", "tan", "cot", "sec", "csc", "sinh", "cosh", "tanh"):
-                    raise Unreadable("an inverse function")
+                    raise UnreadableError("an inverse function")
                 name, exponent = f"arc{name}", None
         if self.peek() in ("(", "[", "{"):
             argument = self._group()
         else:
             argument = self._signed()
-            while (token := self.peek()) and token[1:] not in FUNCTIONS and token not in ("(", "[", "|") and (token.isalpha() or token[0] == "\\"):
-                if token in (r"\cdot", r"\div", r"\bmod", r"\rfloor", r"\rceil"):
+            while (
+                (token := self.peek())
+                and token[1:] not in FUNCTIONS
+                and token not in ("(", "[", "|")
+                and (token.isalpha() or token[0] == "\\")
+            ):
+                if token in (r"\cdot", r"\div", r"\rfloor", r"\rceil"):
                     break
                 argument *= self._power()
         if name == "exp":
@@ -280,24 +280,13 @@ class _Parser:
             value = function(name, argument)
         return power(value, exponent) if exponent is not None else value
 
-    def _rounded(self, name: str, closing: str, rounding: Callable[[Fraction], int]) -> Value:
-        value = self.sum()
-        self._expect(closing)
-        constant = value.rational
-        return function(name, value) if constant is None else number(rounding(constant))
-
-    def _of_list(self, token: str) -> Value:
+    def _list(self) -> list[Value]:
         closing = _CLOSING.get(self._next(), "")
         values = [self.sum()]
         while self._take(","):
             values.append(self.sum())
         self._expect(closing)
-        constants = [constant for value in values if (constant := value.rational) is not None]
-        if len(constants) < len(values):
-            return function(token[1:], *values)
-        if token in (r"\gcd", r"\lcm"):
-            return number(_OF_LIST[token](*map(_whole, values)))
-        return number(_OF_LIST[token](constants))
+        return values
 
     def _repeated(self, name: str) -> Value:
         r"""\sum_{k=1}^{4} or \prod, where both bounds are numbers."""
@@ -305,12 +294,12 @@ class _Parser:
         self._expect("{")
         index = self._next()
         self._expect("=")
-        first = _whole(self.sum())
+        first = whole(self.sum())
         self._expect("}")
         self._expect("^")
-        last = _whole(self._argument())
+        last = whole(self._argument())
         if not index.isalpha() or index in self._bound:
-            raise Unreadable("a sum without an index of its own")
+            raise UnreadableError("a sum without an index of its own")
         start, total = self._position, number(0 if name == "sum" else 1)
         for value in range(first, last + 1):
             self._position, self._bound[index] = start, number(value)
@@ -318,39 +307,5 @@ class _Parser:
             total = total + term if name == "sum" else total * term
         self._bound.pop(index, None)
         if self._position == start:
-            raise Unreadable("an empty sum")
+            raise UnreadableError("an empty sum")
         return total
-
-
-def _whole(value: Value) -> int:
-    constant = value.rational
-    if constant is None or constant.denominator != 1:
-        raise Unreadable("not an integer")
-    return constant.numerator
-
-
-def _modulo(a: Value, b: Value) -> Value:
-    if _whole(b) <= 0:
-        raise Unreadable("a modulus that is not positive")
-    return number(_whole(a) % _whole(b))
-
-
-def _factorial(value: Value) -> Value:
-    constant = value.rational
-    if constant is None:
-        return function("factorial", value)
-    if constant.denominator != 1 or constant < 0:
-        raise Unreadable("the factorial of what is no natural number")
-    if constant > MAX_INTEGER:
-        raise TooLarge(f"the factorial of a number above {MAX_INTEGER}")
-    return number(math.factorial(constant.numerator))
-
-
-def _binomial(n: Value, k: Value) -> Value:
-    if n.rational is None or k.rational is None:
-        return function("binom", n, k)
-    if _whole(n) < 0 or _whole(k) < 0:
-        raise Unreadable("a binomial coefficient of negative numbers")
-    if _whole(n) > MAX_INTEGER:
-        raise TooLarge(f"a binomial coefficient above {MAX_INTEGER}")
-    return number(math.comb(_whole(n), _whole(k)))

@@ -37,7 +37,7 @@ class Mixed:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Items between brackets, `shape`: "{}", "()", "[)", ...; "" for a list without brackets, ":" for a ratio, else a matrix's name."""
+    """Items between brackets, `shape`: "{}", "()", "[)", ...; "" without any, ":" for a ratio, else a matrix's name."""
 
     shape: str
     items: tuple["Node", ...]

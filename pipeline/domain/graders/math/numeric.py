@@ -6,7 +6,7 @@ import zlib
 from collections.abc import Callable
 from fractions import Fraction
 
-from pipeline.domain.graders.math.value import Atom, Base, Sum, Value
+from pipeline.domain.graders.math.value import Base, Sum, Value
 
 TOLERANCE = 1e-9  # relative; two expressions that differ by less may be equal, and a judge has to be asked
 _ROUNDING = 1e-12  # of the largest term of a sum

@@ -3,10 +3,10 @@ r"""Quantities: an expression with a percent sign, a currency, a scale word or a
 import re
 from fractions import Fraction
 
-from pipeline.domain.graders.math.expression import Unreadable, parse
+from pipeline.domain.graders.math.expression import UnreadableError, parse
 from pipeline.domain.graders.math.nodes import Mixed, Node, Quantity, Text
 from pipeline.domain.graders.math.units import scale, unit
-from pipeline.domain.graders.math.value import TooLarge, number
+from pipeline.domain.graders.math.value import TooLargeError, number
 
 MIN_DIGITS = 6  # a decimal of fewer significant digits is taken as exact: 0.33 is not 1/3
 _CURRENCIES = ("dollar", "euro", "pound sterling", "yen", "rupee", "cent")
@@ -28,9 +28,9 @@ def expression(content: str) -> Node:
     bare = content.removesuffix("%").removesuffix("\\").strip() if percent else content
     try:
         return Quantity(bare, parse(bare), percent=percent, half=_half_unit(bare))
-    except TooLarge:
+    except TooLargeError:
         return Quantity(bare, None, percent=percent)
-    except Unreadable:
+    except UnreadableError:
         return text(content)
 
 

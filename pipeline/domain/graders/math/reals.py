@@ -1,6 +1,7 @@
 """Sets of real numbers as unions of intervals."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 from pipeline.domain.graders.math.nodes import Group, Interval, Node, Quantity, Reals, Text
 from pipeline.domain.graders.math.numeric import approximate
@@ -65,4 +66,4 @@ def without(points: Sequence[Node]) -> Reals | None:
     if len(known) < len(points) or not known:
         return None
     ends = [MINUS_INFINITY, *(point for _, point in known), INFINITY]
-    return Reals(tuple(Interval(low, high, False, False) for low, high in zip(ends, ends[1:], strict=False)))
+    return Reals(tuple(Interval(low, high, False, False) for low, high in pairwise(ends)))

@@ -4,14 +4,29 @@ import re
 from collections.abc import Callable
 from fractions import Fraction
 
-from pipeline.domain.graders.math.expression import Unreadable, parse
-from pipeline.domain.graders.math.nodes import Group, Interval, Labelled, Named, Node, Quantity, Relation, Text
+from pipeline.domain.graders.math.expression import UnreadableError, parse
+from pipeline.domain.graders.math.nodes import Group, Labelled, Named, Node, Quantity, Relation
 from pipeline.domain.graders.math.quantities import text
 from pipeline.domain.graders.math.reals import INFINITY, MINUS_INFINITY, reals, without
 from pipeline.domain.graders.math.scan import split
-from pipeline.domain.graders.math.value import Atom, TooLarge, Value
+from pipeline.domain.graders.math.value import Atom, TooLargeError, Value
 
-_OPERATORS = ("=", "<", ">", r"\le", r"\ge", r"\ne", r"\approx", r"\in", r"\equiv", r"\notin", r"\cong", r"\sim", r"\to", r"\implies")
+_OPERATORS = (
+    "=",
+    "<",
+    ">",
+    r"\le",
+    r"\ge",
+    r"\ne",
+    r"\approx",
+    r"\in",
+    r"\equiv",
+    r"\notin",
+    r"\cong",
+    r"\sim",
+    r"\to",
+    r"\implies",
+)
 _FLIPPED = {">": "<", r"\ge": r"\le"}
 _COORDINATES = frozenset("xyz")
 Reader = Callable[[str], Node]
@@ -42,7 +57,7 @@ def _value(content: str) -> Value | None:
     """The value of an expression, None for what is none or is too large."""
     try:
         return parse(content)
-    except (Unreadable, TooLarge):
+    except (UnreadableError, TooLargeError):
         return None
 
 
@@ -59,8 +74,8 @@ def _symbol(content: str) -> str | None:
 def _label(content: str) -> str | None:
     r"""What an equation gives a value to, so that `V=12` can be shortened to 12; None for the left side of any other equation.
 
-    A symbol, f(x), |AB|, \sin A, \angle A, words, and sums and products of different symbols: `m+n=7` asks for m+n. Not so in x, y, z,
-    where x+y=7 is a line.
+    A symbol, f(x), |AB|, \sin A, \angle A, words, and a sum or product of different symbols: `m+n=7` asks for m+n. Not so in x, y
+    and z, where x+y=7 is a line.
     """
     value = _value(content)
     if value is None:
@@ -70,7 +85,7 @@ def _label(content: str) -> str | None:
     if not value.letters or len(value.bottom) > 1:
         return None
     for monomial, factor in value.top.items():
-        if abs(factor) != 1 or not monomial:
+        if abs(factor) != 1 or not monomial or (len(monomial) > 1 and len(value.top) > 1):
             return None
         for base, exponent in monomial:
             if abs(exponent) != 1 or isinstance(base, int):
@@ -84,7 +99,10 @@ def _names_value(atom: Atom, factors: int) -> bool:
     """Whether an atom by itself is what a problem may ask for: f(2), |AB|, the sine of an angle."""
     if atom.name.startswith("call ") or atom.name == "abs":
         return factors == 1
-    return atom.name in ("sin", "cos", "tan", "cot", "sec", "csc", "binom", "floor", "ceil", "max", "min") and not atom.args[0].letters & _COORDINATES
+    return (
+        atom.name in ("sin", "cos", "tan", "cot", "sec", "csc", "binom", "floor", "ceil", "max", "min")
+        and not atom.args[0].letters & _COORDINATES
+    )
 
 
 def _equality(parts: list[str], operators: list[str], read: Reader) -> Node | None:
@@ -161,7 +179,9 @@ def _inequality(parts: list[str], operators: list[str], read: Reader) -> Node | 
     for side, place in ((parts[0], 0), (parts[1], 1)):
         if (label := _symbol(side)) and label in difference.letters and len(difference.letters) == 1:
             end = read(parts[1 - place])
-            return Labelled(label, _between(MINUS_INFINITY, end, False, closed) if place == 0 else _between(end, INFINITY, closed, False))
+            return Labelled(
+                label, _between(MINUS_INFINITY, end, False, closed) if place == 0 else _between(end, INFINITY, closed, False)
+            )
     return _solved(difference, closed) or Relation(operators[0], difference)
 
 

@@ -13,7 +13,9 @@ from pipeline.domain.graders.math.scan import closing, split
 _AND, _OR = r"\text{and}", r"\text{or}"
 _TEXT = re.compile(r"\\text\{([^{}]*)\}")
 _DATE = re.compile(r"[0-9]{4}([-/.])[0-9]{1,2}\1[0-9]{1,2}|[0-9]{1,2}([-/.])[0-9]{1,2}\2[0-9]{4}|[0-9]{1,2}:0[0-9](?::[0-9]{2})?")
-_CHOICE = re.compile(r"(?:\(([A-J])\)|([A-J])(?:[.:)](?=[ \\])|[.)])) ?(?!\\c[ua]p|\\setminus|[-+*/^=<>()_,;:]|\\cdot|\\le|\\ge|\\in)(.+)")
+_CHOICE = re.compile(
+    r"(?:\(([A-J])\)|([A-J])(?:[.:)](?=[ \\])|[.)])) ?(?!\\c[ua]p|\\setminus|[-+*/^=<>()_,;:]|\\cdot|\\le|\\ge|\\in)(.+)"
+)
 _MATRIX = re.compile(r"(?:\[|\()? ?\\begin\{([a-zA-Z]*)\*?\} ?(?:\{[lcr| ]*\})?(.*)\\end\{\1\*?\} ?(?:\]|\))?")
 _ARRAYS = ("pmatrix", "bmatrix", "matrix", "array", "smallmatrix")
 _MEMBER = re.compile(r"([a-zA-Z])(?: ?\\in ?\\mathbb\{?R\}?)? ?(?:\\mid|\||:) ?(.+)")
@@ -61,19 +63,23 @@ def _matrix(name: str, body: str) -> Node:
 
 def _listed(content: str) -> Node | None:
     """Items between commas, semicolons, `and` and `or`: an unordered list."""
-    parts, separators = split(content, (",", ";", _AND, _OR))
-    parts = [part for part in parts if part.strip()]
+    parts, separators = split(content, (";", _OR))  # x=1, y=2 or x=2, y=1
+    if not separators:
+        parts, separators = split(content, (",", _AND))
     if not separators:
         return None
-    if not parts:
+    items = [read(part) for part in parts if part.strip()]
+    if not items:
         return text(content)
-    items = [read(part) for part in parts]
-    if set(separators) == {_OR} and (found := _united_items(items)):
-        return found
-    return collected(items)
+    if set(separators) == {_OR}:
+        if found := _united_items(items):
+            return found
+        if len({item.label for item in items if isinstance(item, Labelled)}) > 1:
+            return text(content)
+    return _collected(items) or text(content)
 
 
-def collected(items: list[Node]) -> Node:
+def _collected(items: list[Node]) -> Node | None:
     """A list of items, of which `x=1, 2` is one about x, and `x=1, y=2` one with names."""
     if len(items) == 1:
         return items[0]
@@ -82,8 +88,13 @@ def collected(items: list[Node]) -> Node:
         bodies = [item.body if isinstance(item, Labelled) else item for item in items]
         return Labelled(labels[0], Group("", _flat(bodies)))
     names = [label for label in labels if label is not None]
-    if len(names) == len(items) == len(set(names)):
-        return Named(tuple(names), tuple(item.body for item in items if isinstance(item, Labelled)))
+    if len(names) == len(items):
+        bodies = [item.body for item in items if isinstance(item, Labelled)]
+        size = len(set(names))  # x=1, y=2, x=2, y=1: two solutions
+        if names != names[:size] * (len(names) // size):
+            return None
+        solutions = [Named(tuple(names[:size]), tuple(bodies[start : start + size])) for start in range(0, len(bodies), size)]
+        return solutions[0] if len(solutions) == 1 else Group("", tuple(solutions))
     return Group("", _flat(items))
 
 
@@ -96,7 +107,7 @@ def _united(content: str) -> Node | None:
     parts, separators = split(content, (r"\cup", r"\setminus"))
     if not separators:
         return None
-    items = [read(part) for part in parts]
+    items = [read(re.sub(r"^ ?\{(.*)\} ?$", r"\\{\1\\}", part)) for part in parts]
     if separators == [r"\setminus"] and items[0] == ALL and isinstance(items[1], Group) and items[1].shape == "{}":
         return without(items[1].items) or text(content)
     return (_united_items(items) if r"\setminus" not in separators else None) or text(content)
@@ -125,7 +136,11 @@ def _bracketed(content: str) -> Node | None:
     shape = opening[-1] + end[-1]
     if shape == "{}" and (member := _MEMBER.fullmatch(inner)):
         found = read(member[2])
-        return found.body if isinstance(found, Labelled) and found.label == member[1] and isinstance(found.body, Reals) else text(content)
+        return (
+            found.body
+            if isinstance(found, Labelled) and found.label == member[1] and isinstance(found.body, Reals)
+            else text(content)
+        )
     parts, separators = split(inner, (",", ";"))
     if not separators and shape == "()":
         return read(inner)
@@ -137,7 +152,7 @@ def _bracketed(content: str) -> Node | None:
 
 def _ratio(content: str) -> Node | None:
     parts, separators = split(content, (":",))
-    if not separators:
+    if not separators or r"\text" in content:
         return None
     items = [quantity(part.strip()) if part.strip() else Text("") for part in parts]
     values = [item.value for item in items if isinstance(item, Quantity) and not item.percent and item.unit is None]

@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
 
-MAX_BITS = 1 << 16  # of a coefficient
+MAX_BITS = 1 << 15  # of a coefficient
 MAX_TERMS = 300
+MAX_DEGREE = 40  # of a power of a sum
 MAX_RADICAND = 10**9
 _ONE = Fraction(1)
 
 
-class TooLarge(ValueError):
+class TooLargeError(ValueError):
     """A value beyond the limits of this arithmetic."""
 
 
@@ -130,7 +131,7 @@ def power(base: Value, exponent: Value) -> Value:
     """base^exponent; the principal root, but the real one for odd roots of negative numbers.
 
     Raises:
-        TooLarge: the result is beyond the limits.
+        TooLargeError: the result is beyond the limits.
         ZeroDivisionError: a power of 0 that does not exist.
     """
     degree = exponent.rational
@@ -162,10 +163,10 @@ def _integer_power(base: Value, degree: int) -> Value:
             return base
         ((monomial, factor),) = base.top.items()
         if max(factor.numerator.bit_length(), factor.denominator.bit_length()) * degree > 2 * MAX_BITS and abs(factor) != 1:
-            raise TooLarge(f"a power of more than {MAX_BITS} bits")
+            raise TooLargeError(f"a power of more than {MAX_BITS} bits")
         return Value(dict([_normal({part: exponent * degree for part, exponent in monomial}, factor**degree)]))
-    if degree > MAX_TERMS:
-        raise TooLarge(f"a power of degree {degree}")
+    if degree > MAX_DEGREE:
+        raise TooLargeError(f"a power of degree {degree}")
     result = number(1)
     for _ in range(degree):
         result *= base
@@ -183,7 +184,9 @@ def _root(base: Value, degree: Fraction) -> Value:
             sign = power(symbol("i"), number(degree.numerator))
         elif factor < 0:
             return _one(Atom("pow", (base, number(1))), degree)
-        splits = all(isinstance(part, int) or (isinstance(part, str) and part != "i" and times.numerator % 2) for part, times in monomial)
+        splits = all(
+            isinstance(part, int) or (isinstance(part, str) and part != "i" and times.numerator % 2) for part, times in monomial
+        )
         if splits or not monomial:
             parts = {part: times * degree for part, times in monomial}
             for prime, times in _factors(abs(factor)).items():
@@ -197,7 +200,7 @@ def _factors(value: Fraction) -> dict[int, int]:
     found: dict[int, int] = {}
     for whole, sign in ((value.numerator, 1), (value.denominator, -1)):
         if whole > MAX_RADICAND:
-            raise TooLarge(f"a root of a number above {MAX_RADICAND}")
+            raise TooLargeError(f"a root of a number above {MAX_RADICAND}")
         divisor = 2
         while divisor * divisor <= whole:
             while whole % divisor == 0:
@@ -217,7 +220,7 @@ def _normal(parts: dict[Base, Fraction], factor: Fraction) -> tuple[Monomial, Fr
             whole = exponent.numerator // exponent.denominator
             if whole:
                 if abs(whole) * base.bit_length() > 2 * MAX_BITS:
-                    raise TooLarge(f"a power of more than {MAX_BITS} bits")
+                    raise TooLargeError(f"a power of more than {MAX_BITS} bits")
                 factor *= Fraction(base) ** whole
             exponent -= whole
         elif base == "i" and exponent.denominator == 1:
@@ -230,7 +233,7 @@ def _normal(parts: dict[Base, Fraction], factor: Fraction) -> tuple[Monomial, Fr
 
 def _checked(monomial: Monomial, factor: Fraction) -> tuple[Monomial, Fraction]:
     if max(factor.numerator.bit_length(), factor.denominator.bit_length()) > MAX_BITS:
-        raise TooLarge(f"a number of more than {MAX_BITS} bits")
+        raise TooLargeError(f"a number of more than {MAX_BITS} bits")
     return monomial, factor
 
 
@@ -239,13 +242,13 @@ def _add(a: Sum, b: Sum) -> Sum:
     for monomial, factor in b.items():
         _accumulate(total, monomial, factor)
     if len(total) > MAX_TERMS:
-        raise TooLarge(f"a sum of more than {MAX_TERMS} terms")
+        raise TooLargeError(f"a sum of more than {MAX_TERMS} terms")
     return total
 
 
 def _multiply(a: Sum, b: Sum) -> Sum:
     if len(a) * len(b) > 10 * MAX_TERMS:
-        raise TooLarge("a product of too many terms")
+        raise TooLargeError("a product of too many terms")
     total: Sum = {}
     for first, one in a.items():
         for second, other in b.items():
