@@ -26,8 +26,8 @@ _OUTER = (
 def plain(text: str, brackets: bool = True) -> str:
     r"""Lower case, single spaces, without text macros, quotes and, unless told otherwise, outer brackets.
 
-    >>> plain(r"\text{[Yes, 'No']}")
-    'yes, no'
+    >>> plain(r"\text{[Yes, it is]}")
+    'yes, it is'
     """
     for _ in range(3):  # macros inside macros
         text = _MACRO.sub(r"\1", text)
@@ -40,7 +40,7 @@ def plain(text: str, brackets: bool = True) -> str:
             and text.endswith(closing)
         ):
             text = text[len(opening) : -len(closing)].strip()
-    return ", ".join(part.strip(" \"'") for part in text.split(",")) if "," in text else text.strip(" \"'")
+    return text.strip(" \"'")
 
 
 class ExactGrader:
@@ -52,9 +52,10 @@ class ExactGrader:
 
     def canonical(self, answer: str) -> str:
         text = plain(answer)
-        if number := _value(text):  # one number, with commas between thousands
+        if number := _value(text):  # with commas between thousands
             return number
-        return ", ".join(_value(part) or part for part in text.split(", "))
+        parts = [part.strip(" \"'") for part in text.split(",")]
+        return ", ".join(_value(part) or part for part in parts)
 
     def equivalent(self, a: str, b: str) -> Verdict:
         return a == b != ""

@@ -60,13 +60,16 @@ def symbols(text: str) -> str:
 
 
 _DELIMITERS = re.compile(r"(?<!\\)\\[\[\]()]|(?<![\w)}\]])\*\*([^*]+)\*\*(?![\w(\[{\\])|(?<!\\)`+|\\\\\[[^\]]{0,9}\]")
+_BOX = re.compile(r"\\(?:boxed|fbox|framebox) ?\{")
 _QUOTED = re.compile(r"""(['"*]|__?)([^'"*_]+)\1""")
 
 
 def delimiters(text: str) -> str:
-    r"""What marks mathematics or emphasis, and is not part of it: `$5$`, `\(5\)`, `**5**`, `"5"`; `\$` is a currency."""
-    text = text.replace("\\$", r"\text{dollar}").replace("$", "")
-    text = _DELIMITERS.sub(lambda match: r"\\" if match[0].startswith("\\\\") else match[1] or "", text).strip()
+    r"""What marks mathematics, a result or emphasis goes: `$5$`, `\(5\)`, `\boxed{5}`, `**5**`, `"5"`; `\$` is a currency."""
+    text = text.replace("\\$", r"\text{dollar}").replace("$", " ")
+    text = _DELIMITERS.sub(lambda match: r"\\" if match[0].startswith("\\\\") else match[1] or " ", text).strip()
+    while (box := _BOX.match(text)) and group_end(text, box.end() - 1) == len(text) - 1:
+        text = text[box.end() : -1].strip()
     quoted = _QUOTED.fullmatch(text)
     return quoted[2] if quoted else text
 
@@ -88,7 +91,7 @@ _STYLE = re.compile(command(STYLES))
 
 
 def styles(text: str) -> str:
-    r"""Bold, italic and framed is what it would be without: `\mathbf{73}` is `73`."""
+    r"""Bold and italic is what it would be without: `\mathbf{73}` is `73`."""
     return _replace(text, _STYLE, str)
 
 

@@ -18,6 +18,7 @@ _ACCENTS = ("dot", "ddot", "hat", "bar", "tilde", "vec", "overline", "mathcal")
 _DERIVATIVE = r"\\frac ?\{ ?d[^{}]*\} ?\{ ?d ?[a-zA-Z][^{}]*\}"  # read as a quotient, dy/dx would be y/x
 _TOKEN = re.compile(_DERIVATIVE + r"|[0-9]+(?:\.[0-9]*)?(?:[eE][+-]?[0-9]+)?|\.[0-9]+(?:[eE][+-]?[0-9]+)?|\\[a-zA-Z]+|\\.|\S")
 _WORD = re.compile(r"(?<![\\a-zA-Z])[a-zA-Z]{4,}|/ ?d ?[a-z]")
+_DIGITS = "0123456789."
 _CLOSING = {"(": ")", "[": "]", "{": "}"}
 _ROUNDED = {"lfloor": ("floor", r"\rfloor"), "lceil": ("ceil", r"\rceil")}
 
@@ -90,7 +91,7 @@ class _Parser:
         return value
 
     def _begins_factor(self, token: str) -> bool:
-        if token[0].isdigit() or token[0] == ".":
+        if token[0] in _DIGITS:
             raise UnreadableError("a number right after another factor")
         command = token[0] == "\\" and token[1].isalpha() and token not in (r"\rfloor", r"\rceil")
         return token in ("(", "[", "{") or token.isalpha() or command
@@ -139,7 +140,7 @@ class _Parser:
             value = self.sum()
             self._expect("|")
             return absolute(value)
-        if token[:1].isdigit() or token[:1] == ".":
+        if token and token[0] in _DIGITS and token != ".":
             return self._number(token)
         if token.isascii() and token.isalpha():
             return self._symbol(token)
@@ -207,7 +208,7 @@ class _Parser:
         token = self.peek()
         if token in ("{", "("):
             return self._group()
-        if token[:1].isdigit():
+        if token and token[0] in _DIGITS:
             if not token.isdigit():
                 raise UnreadableError("an argument without braces")
             if len(token) > 1:

@@ -71,10 +71,11 @@ def _listed(content: str) -> Node | None:
     items = [read(part) for part in parts if part.strip()]
     if not items:
         return text(content)
-    if set(separators) == {_OR}:
-        if found := _united_items(items):
+    labelled = [item for item in items if isinstance(item, Labelled)]
+    if set(separators) == {_OR} and labelled:
+        if all(isinstance(item.body, Reals) for item in labelled) and (found := _united_items(items)):
             return found
-        if len({item.label for item in items if isinstance(item, Labelled)}) > 1:
+        if len({item.label for item in labelled}) > 1:
             return text(content)
     return _collected(items) or text(content)
 

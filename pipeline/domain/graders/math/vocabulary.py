@@ -28,8 +28,7 @@ FUNCTIONS = words(
 )
 OF_LISTS = words("max min gcd lcm")
 
-STYLES = """boldsymbol bm pmb mathbf mathit mathsf mathtt textbf textit texttt textsc textsl emph underline mathop boxed fbox
-    framebox"""
+STYLES = """boldsymbol bm pmb mathbf mathit mathsf mathtt textbf textit texttt textsc textsl emph underline mathop"""
 TEXTS = "text mathrm textrm textnormal textsf textup mbox hbox operatorname rm"
 DROPPED = "hspace vspace phantom hphantom vphantom label tag color textcolor colorbox"  # together with their argument
 SWITCHES = """left right middle big Big bigg Bigg bigl bigr Bigl Bigr biggl biggr Biggl Biggr displaystyle textstyle scriptstyle

@@ -7,7 +7,7 @@ from pipeline.domain.graders.math.units import LETTERS, UNITS
 from pipeline.domain.graders.math.vocabulary import SHORT_WORDS, alternatives
 
 _NAMES = frozenset(name for name in UNITS if len(name) > 1 and name.isalpha())
-_ANY_NAME = alternatives(_NAMES | {f"{name}s" for name in _NAMES if len(name) > 2})
+_ANY_NAME = alternatives(_NAMES | {f"{name}s" for name in _NAMES})
 _END = r"(?![a-zA-Z]|-[a-zA-Z])(?: ?\^ ?(?:\{ ?-?[0-9] ?\}|-?[0-9]))?"
 _UNIT = rf"(?:{_ANY_NAME}){_END}"
 _QUOTIENT = rf"(?:/(?:{_ANY_NAME}|[a-zA-Z]){_END})"
