@@ -35,6 +35,7 @@ EXAMPLES: list[tuple[Callable[[str], str], str, str]] = [
     (rules.layout, r"9{,}876", "9876"),
     (rules.layout, r"1,\,200", "1, 200"),
     (rules.layout, r"\displaystyle 7", "7"),
+    (rules.layout, r"7\,{\rm cm}", r"7 \text{cm}"),
     (rules.layout, r"\textcolor{red}{7}\hspace{2cm}", "{7}"),
     (rules.layout, r"\leftarrow", r"\leftarrow"),
     (rules.layout, r"3{:}4", "3:4"),

@@ -254,6 +254,12 @@ DIFFERENT = r"""
     (A) Ann ~ B
     (A) Ann ~ (A) Bob
     None ~ 0
+    yes, no, yes ~ yes, yes, no
+    iv ~ vi
+    p\land q ~ p\lor q
+    2.5a3 ~ 25a3
+    4\text{ Mg} ~ 4\text{ mg}
+    \sin 10^{-12} ~ 0
     nan ~ inf
 """
 

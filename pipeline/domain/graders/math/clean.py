@@ -77,12 +77,13 @@ def delimiters(text: str) -> str:
 _DIGIT_GROUPS = re.compile(r"(?<=[0-9])(?:\{,\}|, ?\\! ?|\\,)(?=[0-9]{3}(?![0-9]))")
 _SPACES = re.compile(r"(?<!\\)(?:\\[,;:!> ]|~)")
 _SWITCH = re.compile(command(SWITCHES) + r"(?!\{\\)(?:\.(?=[^0-9]|$))?")
+_ROMAN = re.compile(r"\{ ?\\(?:rm|sf|tt) ([^{}]*)\}")
 _INVISIBLE = re.compile(command(DROPPED))
 
 
 def layout(text: str) -> str:
     r"""Spacing, sizes and colours go; digits grouped by thin spaces or `{,}` become one number: `12\,345` is `12345`."""
-    text = _SPACES.sub(" ", _DIGIT_GROUPS.sub("", text))
+    text = _ROMAN.sub(r"\\text{\1}", _SPACES.sub(" ", _DIGIT_GROUPS.sub("", text)))
     text = _SWITCH.sub(" ", _replace(text, _INVISIBLE, lambda content: ""))
     return " ".join(text.replace("{,}", ",").replace("{:}", ":").split())
 
@@ -144,7 +145,8 @@ def synonyms(text: str) -> str:
 
 
 _TYPED = re.compile(
-    rf"(?<![\\a-zA-Z{{])(?:(?:{alternatives(frozenset(TYPED))})(?![a-zA-Z}}])|(?:{alternatives(OF_LISTS)})(?= ?[({{]))"
+    rf"(?<![\\a-zA-Z{{])(?:{alternatives(frozenset(TYPED))})(?![a-zA-Z}}])"
+    rf"|(?<!\\)(?<![\\a-zA-Z][a-zA-Z])(?:{alternatives(FUNCTIONS | OF_LISTS)})(?= ?[({{])"
 )
 _IN_PARENTHESES = re.compile(r"(?:\\sqrt|\^) ?\(")
 

@@ -14,6 +14,7 @@ from pipeline.domain.graders.math.nodes import (
     Quantity,
     Reals,
     Relation,
+    Text,
 )
 from pipeline.domain.graders.math.numeric import agree, approximate
 from pipeline.domain.graders.math.reals import reals
@@ -21,6 +22,7 @@ from pipeline.domain.graders.math.structure import sequence
 from pipeline.domain.graders.math.value import TooLargeError, Value, number
 from pipeline.domain.graders.protocol import Verdict
 
+_TRUTHS = (Text("true"), Text("false"), Text("yes"), Text("no"))
 MAX_UNORDERED = 40  # items of a list that are matched in any order; those of longer ones have to come in the same order
 
 
@@ -124,7 +126,8 @@ def _groups(a: Group, b: Group) -> Verdict:
             return _unordered(_distinct(a.items), _distinct(b.items))
         if a.shape == "" and all(isinstance(item, Group) for item in (*a.items, *b.items)):
             return _unordered(_distinct(a.items), _distinct(b.items))  # solutions, of which one may be written twice
-        return _unordered(a.items, b.items) if a.shape == "" else _all_equal(a.items, b.items)
+        ordered = a.shape != "" or all(item in _TRUTHS for item in a.items)
+        return _all_equal(a.items, b.items) if ordered else _unordered(a.items, b.items)
     if a.shape == "":
         if b.shape == "{}":
             return _unordered(a.items, _distinct(b.items))
@@ -183,7 +186,10 @@ def _quantities(a: Quantity, b: Quantity) -> Verdict:
         percent, other = (a, b) if a.percent else (b, a)
         if percent.value is None or other.value is None:
             return percent.text == other.text
-        hundredth = Quantity("", percent.value * number(Fraction(1, 100)), half=percent.half / 100)
+        try:
+            hundredth = Quantity("", percent.value * number(Fraction(1, 100)), half=percent.half / 100)
+        except TooLargeError:
+            return False
         return _values(percent, other) is True or _values(hundredth, other) is True
     return _values(a, b)
 

@@ -6,18 +6,15 @@ What the grammar does not cover it refuses, instead of reading a part of it: an 
 import re
 from fractions import Fraction
 
+from pipeline.domain.graders.math.cursor import Cursor
 from pipeline.domain.graders.math.functions import UnreadableError, absolute, binomial, factorial, of_list, rounded, whole
 from pipeline.domain.graders.math.value import TooLargeError, Value, function, number, power, symbol
 from pipeline.domain.graders.math.vocabulary import FUNCTIONS, GREEK, OF_LISTS
 
 MAX_NESTING = 40
-MAX_STEPS = 5000  # tokens read, those of a sum's body once for each of its terms
 MAX_EXPONENT = 20_000  # decimal
 
 _ACCENTS = ("dot", "ddot", "hat", "bar", "tilde", "vec", "overline", "mathcal")
-_DERIVATIVE = r"\\frac ?\{ ?d[^{}]*\} ?\{ ?d ?[a-zA-Z][^{}]*\}"  # read as a quotient, dy/dx would be y/x
-_TOKEN = re.compile(_DERIVATIVE + r"|[0-9]+(?:\.[0-9]*)?(?:[eE][+-]?[0-9]+)?|\.[0-9]+(?:[eE][+-]?[0-9]+)?|\\[a-zA-Z]+|\\.|\S")
-_WORD = re.compile(r"(?<![\\a-zA-Z])[a-zA-Z]{4,}|/ ?d ?[a-z]")
 _DIGITS = "0123456789."
 _CLOSING = {"(": ")", "[": "]", "{": "}"}
 _ROUNDED = {"lfloor": ("floor", r"\rfloor"), "lceil": ("ceil", r"\rceil")}
@@ -30,9 +27,7 @@ def parse(text: str) -> Value:
         UnreadableError: the text is no expression that this grammar covers.
         TooLargeError: it is one, but its value is beyond the limits of the arithmetic.
     """
-    if _WORD.search(text):
-        raise UnreadableError("a word")
-    parser = _Parser(_TOKEN.findall(text))
+    parser = _Parser(text)
     try:
         value = parser.sum()
     except ZeroDivisionError as error:
@@ -42,35 +37,16 @@ def parse(text: str) -> Value:
     return value
 
 
-class _Parser:
-    def __init__(self, tokens: list[str]) -> None:
-        self._tokens, self._position, self._steps, self._nesting = tokens, 0, 0, 0
+class _Parser(Cursor):
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self._nesting = 0
         self._bound: dict[str, Value] = {}  # the running index of a sum or product
-
-    def peek(self) -> str:
-        return self._tokens[self._position] if self._position < len(self._tokens) else ""
-
-    def _next(self) -> str:
-        token = self.peek()
-        self._position += 1
-        self._steps += 1
-        if self._steps > MAX_STEPS:
-            raise TooLargeError("an expression that takes too many steps")
-        return token
-
-    def _take(self, token: str) -> bool:
-        if found := self.peek() == token:
-            self._next()
-        return found
-
-    def _expect(self, token: str) -> None:
-        if self._next() != token:
-            raise UnreadableError(f"{token!r} is missing")
 
     def sum(self) -> Value:
         total = self._product()
         while self.peek() in ("+", "-") and self.peek():
-            sign = self._next()
+            sign = self.next()
             term = self._product()
             total = total + term if sign == "+" else total - term
         return total
@@ -79,10 +55,10 @@ class _Parser:
         value = self._signed()
         while token := self.peek():
             if token in ("*", r"\cdot"):
-                self._next()
+                self.next()
                 value *= self._signed()
             elif token in ("/", r"\div"):
-                self._next()
+                self.next()
                 value /= self._signed()
             elif self._begins_factor(token):
                 value *= self._power()
@@ -99,7 +75,7 @@ class _Parser:
     def _signed(self) -> Value:
         negative = False
         while self.peek() in ("+", "-") and self.peek():
-            negative ^= self._next() == "-"
+            negative ^= self.next() == "-"
         value = self._power()
         return -value if negative else value
 
@@ -108,14 +84,14 @@ class _Parser:
         if self._nesting > MAX_NESTING:
             raise TooLargeError("an expression that is nested too deeply")
         value = self._postfix(self._atom())
-        if self._take("^"):
+        if self.take("^"):
             value = power(value, self._exponent())
             value = self._postfix(value)
         self._nesting -= 1
         return value
 
     def _postfix(self, value: Value) -> Value:
-        while self._take("!"):
+        while self.take("!"):
             value = factorial(value)
         return value
 
@@ -126,19 +102,19 @@ class _Parser:
     def _group(self) -> Value:
         if self.peek() not in ("(", "[", "{"):
             raise UnreadableError("a bracket is missing")
-        closing = _CLOSING[self._next()]
+        closing = _CLOSING[self.next()]
         value = self.sum()
-        self._expect(closing)
+        self.expect(closing)
         return value
 
     def _atom(self) -> Value:
         token = self.peek()
         if token in ("(", "[", "{"):
             return self._group()
-        self._next()
+        self.next()
         if token == "|":
             value = self.sum()
-            self._expect("|")
+            self.expect("|")
             return absolute(value)
         if token and token[0] in _DIGITS and token != ".":
             return self._number(token)
@@ -154,19 +130,19 @@ class _Parser:
         value = Fraction(token)
         if token.isdigit():  # a mixed number: 1\frac{1}{2}, 1 1/2
             if self.peek() == r"\frac":
-                start = self._position
-                self._next()
+                start = self.position
+                self.next()
                 top, bottom = self._argument(), self._argument()
                 n, d = top.rational, bottom.rational
                 if n is not None and d is not None and {n.denominator, d.denominator} == {1}:
                     if not 0 < n < d:
                         raise UnreadableError("a mixed number or a product")
                     return number(value + n / d)
-                self._position = start
+                self.position = start
             elif self.peek().isdigit():
-                n = Fraction(self._next())
-                self._expect("/")
-                d = Fraction(self._next()) if self.peek().isdigit() else Fraction(0)
+                n = Fraction(self.next())
+                self.expect("/")
+                d = Fraction(self.next()) if self.peek().isdigit() else Fraction(0)
                 if not n < d:
                     raise UnreadableError("two numbers side by side")
                 return number(value + n / d)
@@ -174,27 +150,27 @@ class _Parser:
 
     def _symbol(self, name: str) -> Value:
         name = self._subscript(name)
-        if self._tokens[self._position : self._position + 6] == ["^", "{", "-", "1", "}", "("] and name[0] in "fgh":
-            self._position += 5
+        if self.ahead(6) == ["^", "{", "-", "1", "}", "("] and name[0] in "fgh":
+            self.position += 5
             name += "^-1"
         if name in self._bound:
             return self._bound[name]
-        if self.peek() == "(" and (name[0] in "fgh" or self._tokens[self._position + 2 : self._position + 3] == [")"]):
+        if self.peek() == "(" and (name[0] in "fgh" or self.ahead(3)[2:] == [")"]):
             return function(f"call {name}", self._group())
         return symbol(name)
 
     def _subscript(self, name: str) -> str:
         """The name with its subscript and primes, which are part of it and not read any further."""
         while self.peek() in ("_", "'") and self.peek():
-            if self._take("'"):
+            if self.take("'"):
                 name += "'"
                 continue
-            self._next()
-            token = self._next()
+            self.next()
+            token = self.next()
             if token == "{":
                 depth, parts = 1, []
                 while depth:
-                    token = self._next()
+                    token = self.next()
                     if not token:
                         raise UnreadableError("a subscript that does not end")
                     depth += (token == "{") - (token == "}")
@@ -212,8 +188,8 @@ class _Parser:
             if not token.isdigit():
                 raise UnreadableError("an argument without braces")
             if len(token) > 1:
-                self._tokens[self._position : self._position + 1] = [token[0], token[1:]]
-            self._next()
+                self.divide()
+            self.next()
             return number(int(token[0]))
         return self._atom()
 
@@ -237,24 +213,24 @@ class _Parser:
         if name in _ROUNDED:
             rounding, end = _ROUNDED[name]
             value = self.sum()
-            self._expect(end)
+            self.expect(end)
             return rounded(rounding, value)
         if name in OF_LISTS:
             return of_list(name, self._list())
         if name in ("sum", "prod"):
             return self._repeated(name)
-        if name in _ACCENTS and self.peek() == "{" and self._tokens[self._position + 2 : self._position + 3] == ["}"]:
-            inner = self._tokens[self._position + 1]
+        if name in _ACCENTS and self.peek() == "{" and self.ahead(3)[2:] == ["}"]:
+            inner = self.ahead(2)[1]
             for _ in range(3):
-                self._next()
+                self.next()
             return self._symbol(f"{token}{{{inner}}}")
         raise UnreadableError(f"unknown command {token}")
 
     def _function(self, name: str) -> Value:
         base, exponent = None, None
-        if name == "log" and self._take("_"):
+        if name == "log" and self.take("_"):
             base = self._argument()
-        if self._take("^"):
+        if self.take("^"):
             exponent = self._exponent()
             if exponent.rational == -1:
                 if name not in ("sin", "cos", "tan", "cot", "sec", "csc", "sinh", "cosh", "tanh"):
@@ -282,31 +258,31 @@ class _Parser:
         return power(value, exponent) if exponent is not None else value
 
     def _list(self) -> list[Value]:
-        closing = _CLOSING.get(self._next(), "")
+        closing = _CLOSING.get(self.next(), "")
         values = [self.sum()]
-        while self._take(","):
+        while self.take(","):
             values.append(self.sum())
-        self._expect(closing)
+        self.expect(closing)
         return values
 
     def _repeated(self, name: str) -> Value:
         r"""\sum_{k=1}^{4} or \prod, where both bounds are numbers."""
-        self._expect("_")
-        self._expect("{")
-        index = self._next()
-        self._expect("=")
+        self.expect("_")
+        self.expect("{")
+        index = self.next()
+        self.expect("=")
         first = whole(self.sum())
-        self._expect("}")
-        self._expect("^")
+        self.expect("}")
+        self.expect("^")
         last = whole(self._argument())
         if not index.isalpha() or index in self._bound:
             raise UnreadableError("a sum without an index of its own")
-        start, total = self._position, number(0 if name == "sum" else 1)
+        start, total = self.position, number(0 if name == "sum" else 1)
         for value in range(first, last + 1):
-            self._position, self._bound[index] = start, number(value)
+            self.position, self._bound[index] = start, number(value)
             term = self._product()
             total = total + term if name == "sum" else total * term
         self._bound.pop(index, None)
-        if self._position == start:
+        if self.position == start:
             raise UnreadableError("an empty sum")
         return total

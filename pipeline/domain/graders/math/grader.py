@@ -28,6 +28,8 @@ class MathGrader:
         return extract_boxed(response)
 
     def canonical(self, answer: str) -> str:
+        if answer.isascii() and answer.isdecimal():  # most answers, and nothing to clean
+            return answer
         return answer.strip() if _beyond_limits(answer) else clean(answer)
 
     def equivalent(self, a: str, b: str) -> Verdict:

@@ -13,13 +13,13 @@ _CURRENCIES = ("dollar", "euro", "pound sterling", "yen", "rupee", "cent")
 _TEXT = re.compile(r"\\text\{([^{}]*)\}")
 _DECIMAL = re.compile(r"[+-]? ?([0-9]*)\.([0-9]+)(?:[eE]([+-]?[0-9]{1,4})| ?\\cdot ?10 ?\^ ?(?:\{ ?(-?[0-9]{1,4}) ?\}|([0-9])))?")
 _TO = re.compile(r"([0-9.]+)\\text\{to\}([0-9.]+)")
-_WORDS = re.compile(r"[\w'\- ]*")
+_WORDS = re.compile(r"(?:[^\W\d_]|['\-. ])*")
 
 
 def text(content: str) -> Text:
     """Words in lower case; any other text, of which the case may matter, as it is."""
-    plain = " ".join(_TEXT.sub(r" \1 ", content).replace(".", "").split())
-    return Text(plain.lower() if _WORDS.fullmatch(plain) else " ".join(_TEXT.sub(r" \1 ", content).split()))
+    plain = " ".join(_TEXT.sub(r" \1 ", content).split())
+    return Text(plain.lower().replace(".", "") if _WORDS.fullmatch(plain) else plain)
 
 
 def expression(content: str) -> Node:

@@ -132,8 +132,8 @@ def _equality(parts: list[str], operators: list[str], read: Reader) -> Node | No
             return read(last)
         if difference is not None and not difference.letters and (not difference.top or not difference.exact):
             return read(last)
-    if left is None and first:
-        return None
+    if difference is not None and not difference.top:  # x^2-1=(x-1)(x+1)
+        return read(last)
     return Relation("=", difference) if difference is not None and len(parts) == 2 else None
 
 

@@ -9,6 +9,7 @@ from pipeline.domain.graders.math.quantities import quantity, text
 from pipeline.domain.graders.math.reals import ALL, reals, union, without
 from pipeline.domain.graders.math.relations import related
 from pipeline.domain.graders.math.scan import closing, split
+from pipeline.domain.graders.math.value import TooLargeError
 
 _AND, _OR = r"\text{and}", r"\text{or}"
 _TEXT = re.compile(r"\\text\{([^{}]*)\}")
@@ -22,10 +23,16 @@ _MEMBER = re.compile(r"([a-zA-Z])(?: ?\\in ?\\mathbb\{?R\}?)? ?(?:\\mid|\||:) ?(
 _BASE = re.compile(r"[0-9A-F]+ ?_ ?(?:\{[^{}]*\}|[0-9])")
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=2048)
 def read(content: str) -> Node:
-    """What a cleaned answer says; `Text` for whatever is not understood."""
-    content = content.strip()
+    """What a cleaned answer says; `Text` for whatever is not understood or beyond the limits of the arithmetic."""
+    try:
+        return _read(content.strip())
+    except (TooLargeError, ZeroDivisionError):
+        return text(content)
+
+
+def _read(content: str) -> Node:
     if _DATE.fullmatch(content) or _BASE.fullmatch(content):
         return Text(content.replace(" ", "").replace("{", "").replace("}", ""))
     if (words := _TEXT.fullmatch(content)) and any(not char.isalpha() and char not in " -'" for char in words[1]):
@@ -63,6 +70,9 @@ def _matrix(name: str, body: str) -> Node:
 
 def _listed(content: str) -> Node | None:
     """Items between commas, semicolons, `and` and `or`: an unordered list."""
+    parts, separators = split(content, (r"\lor", r"\vee"))
+    if separators and all(re.search(r"[=<>]|\\[lg]e(?![a-z])", part) for part in parts):
+        content = _OR.join(parts)
     parts, separators = split(content, (";", _OR))  # x=1, y=2 or x=2, y=1
     if not separators:
         parts, separators = split(content, (",", _AND))
@@ -105,20 +115,28 @@ def _flat(items: list[Node]) -> tuple[Node, ...]:
 
 
 def _united(content: str) -> Node | None:
+    r"""A union, or the reals without some points; None for any other operation on sets."""
     parts, separators = split(content, (r"\cup", r"\setminus"))
     if not separators:
         return None
-    items = [read(re.sub(r"^ ?\{(.*)\} ?$", r"\\{\1\\}", part)) for part in parts]
+    first, *others = (read(re.sub(r"^ ?\{(.*)\} ?$", r"\\{\1\\}", part)) for part in parts)
+    if isinstance(first, Labelled) and not any(isinstance(other, Labelled) for other in others):  # x in (0,1) or (2,3)
+        found = _combined([first.body, *others], separators)
+        return Labelled(first.label, found) if found else None
+    return _combined([first, *others], separators)
+
+
+def _combined(items: list[Node], separators: list[str]) -> Node | None:
     if separators == [r"\setminus"] and items[0] == ALL and isinstance(items[1], Group) and items[1].shape == "{}":
-        return without(items[1].items) or text(content)
-    return (_united_items(items) if r"\setminus" not in separators else None) or text(content)
+        return without(items[1].items)
+    return None if r"\setminus" in separators else _united_items(items)
 
 
 def _united_items(items: list[Node]) -> Node | None:
     """The union of sets of reals, all about the same label if about any."""
     labels = {item.label if isinstance(item, Labelled) else None for item in items}
     sets = [reals(item.body if isinstance(item, Labelled) else item) for item in items]
-    if len(labels) > 1 or None in sets or all(isinstance(item, Quantity) for item in items):
+    if len(labels) > 1 or None in sets:
         return None
     label, whole = labels.pop(), union([part for each in sets if each for part in each.parts])
     return whole if label is None or whole is None else Labelled(label, whole)

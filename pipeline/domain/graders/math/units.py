@@ -84,10 +84,11 @@ def _one(phrase: str) -> str:
 
 
 def _singular(name: str) -> str:
-    for spelling in (name, name.lower(), name.lower().removesuffix("s")):
+    """The unit or noun in the singular. Case counts in abbreviations: Mg is not mg."""
+    lower = name.lower() if len(name) > 3 else name
+    for spelling in (name, name.removesuffix("s"), lower, lower.removesuffix("s")):
         if spelling in UNITS:
             return UNITS[spelling]
-    lower = name.lower()
     if lower.endswith("ies") and len(lower) > 4:
         return lower[:-3] + "y"
     if lower.endswith(("ches", "shes", "xes", "sses")):

@@ -49,15 +49,15 @@ SYNONYMS = {
     **{letter: rf"\mathbb{{{letter}}}" for letter in "ZRNQ"},
     **{"lbrace": r"\{", "rbrace": r"\}", "lbrack": "[", "rbrack": "]", "lt": "<", "gt": ">", "colon": ":", "ratio": ":"},
     **{"prime": "'", "lg": r"\log_{10}", "tg": r"\tan", "ctg": r"\cot", "imath": "i", "mod": r"\bmod", "degrees": r"\degree"},
-    **{"varnothing": r"\emptyset", "bigcup": r"\cup", "land": r"\text{and}", "lor": r"\text{or}", "reals": r"\mathbb{R}"},
+    **{"varnothing": r"\emptyset", "bigcup": r"\cup", "reals": r"\mathbb{R}"},
     **{"euro": r"\text{euro}", "pounds": r"\text{pound sterling}", "cent": r"\text{cent}", "textdollar": r"\text{dollar}"},
 }
 # Commands that are written without a backslash, as on a calculator.
-TYPED = {name: name for name in (*FUNCTIONS, *GREEK, "sqrt", "pi") if name not in ("ell", "eta", "xi", "nu", "mu")}
+TYPED = {name: name for name in (*FUNCTIONS, *GREEK, "sqrt", "pi") if name not in words("ell eta xi nu mu sec")}
 TYPED |= {"asin": "arcsin", "acos": "arccos", "atan": "arctan"} | dict.fromkeys(("inf", "infinity", "Infinity", "oo"), "infty")
 # Words of one to three letters that are no products of variables.
 SHORT_WORDS = words(
     """no on yes all any not red men box cup day bag pen egg car cat dog pie toy hat key ten six two one the per now big odd few
     am pm is it in of to at if as by up an so we he go do us my me be old new boy bus cow hen pig way low net sq cu bc ad ce
-    bce"""
+    bce ii iv vi ix xi"""
 )
