@@ -4,8 +4,9 @@
     python -m jobs.base --measure        # the table alone, for the model that is there
 
 The text shows two things: how to pose a problem in the question format, and how to solve one step by step, with slips
-(`pipeline/domain/tiny/write.py`, `read.py`). The same seed and number of steps give the same weights on one machine. The table at the end holds what R-Zero needs of a base: right about half the time when sampled, right more often when ten samples
-vote, and able to pose what it can nearly solve.
+(`pipeline/domain/tiny/write.py`, `read.py`). The same seed and number of steps give the same weights on one machine. The table
+at the end holds what R-Zero needs of a base: right about half the time when sampled, right more often when ten samples vote,
+and able to pose what it can nearly solve.
 """
 
 import argparse
@@ -29,7 +30,7 @@ from transformers.utils import logging
 
 from jobs.base_measure import PROMPTS, Row, measure, table
 from pipeline.domain.tiny import read as domain
-from pipeline.domain.tiny import words
+from pipeline.domain.tiny import words as phrases
 from pipeline.domain.tiny.write import write
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -63,7 +64,7 @@ def examples(rng: Random, count: int) -> list[tuple[list[Message], str]]:
     while len(out) < count:
         kind = rng.random()
         challenger = kind < CHALLENGER_SHARE
-        form = rng.choice(words.FORMS if challenger else (*words.FORMS, words.TRANSFER_FORM))
+        form = rng.choice(phrases.FORMS if challenger else (*phrases.FORMS, phrases.TRANSFER_FORM))
         weights = CHALLENGER_STEPS if challenger else SOLVER_STEPS
         steps = rng.choices(range(1, len(weights) + 1), weights)[0]
         question, problem = write(rng, form, steps, CHALLENGER_LARGE if challenger else SOLVER_LARGE)
@@ -93,7 +94,7 @@ def spoiled(question: str, other: str, rng: Random) -> str:
         del sentences[rng.randrange(len(sentences))]
         return ". ".join(sentences)
     words = question.split()
-    classes = (words.NAMES, words.THINGS, ("She", "He"), tuple(words.LETTERS))
+    classes = (phrases.NAMES, phrases.THINGS, ("She", "He"), tuple(phrases.LETTERS))
     places = [(i, each) for i, word in enumerate(words) for each in classes if word.rstrip(".?") in each]
     if places:
         i, each = rng.choice(places)

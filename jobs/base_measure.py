@@ -16,6 +16,7 @@ from transformers import PreTrainedTokenizerFast, Qwen3ForCausalLM
 from pipeline.algorithm.rewards import question_clusters
 from pipeline.domain.prompts import extract_boxed, load_prompts, parse_question
 from pipeline.domain.tiny import read as domain
+from pipeline.domain.tiny.words import TRANSFER_FORM
 
 PROMPTS = load_prompts(Path(__file__).resolve().parents[1] / "conf/prompts/tiny.yaml")
 
@@ -85,7 +86,7 @@ def measure(model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFast, rows: S
     effort = [d for q in posed if (d := domain.difficulty(q)) is not None]
     figures["written: well-formed"] = len(posed) / len(written)
     figures["written: well-posed"] = len(effort) / len(written)
-    figures["written: transfer form"] = sum(domain.form_of(q) == domain.TRANSFER_FORM for q in posed) / len(written)
+    figures["written: transfer form"] = sum(domain.form_of(q) == TRANSFER_FORM for q in posed) / len(written)
     figures["written: mean difficulty"] = mean(effort)
     figures["written: difficulty 8 and above"] = mean([d >= 8 for d in effort])
     sizes = Counter(question_clusters(posed[:64]))

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ray.job_submission import JobSubmissionClient
 
 # Folders of the repository that a job needs. Nothing else is uploaded: not the environment, not earlier runs.
-UPLOADED = ("actors", "assets", "conf", "jobs", "pipeline")
+UPLOADED = ("actors", "assets", "conf", "examples", "jobs", "pipeline")
 SQLITE = "sqlite:///"
 CONNECT_TIMEOUT_S = 10
 
@@ -75,8 +75,10 @@ def relocations(config: Config) -> Iterator[str]:
     scorers = [scorer_on_cluster(scorer) for scorer in config.reward.scorers]
     if scorers != list(config.reward.scorers):
         yield f"reward.scorers=[{','.join(scorers)}]"
-    paths = {"prompts": config.prompts}
-    paths |= {f"evaluation.benchmarks.{name}.path": benchmark.path for name, benchmark in config.evaluation.benchmarks.items()}
+    paths = {"prompts": config.prompts, "evaluation.folder": config.evaluation.folder}
+    sets = [on_cluster(each) if resolve(each).is_file() else each for each in config.evaluation.sets]
+    if sets != config.evaluation.sets:
+        yield f"evaluation.sets=[{','.join(sets)}]"
     if resolve(config.model.path).is_dir():  # else it is a hub id
         paths["model.path"] = config.model.path
     moved = {setting: on_cluster(path) for setting, path in paths.items()}

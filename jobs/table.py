@@ -18,8 +18,9 @@ from pathlib import Path
 from actors.cluster import prepare_environment, ray_cluster
 from conf.load import ROOT, ConfigError, load_config
 from conf.schema import Config
-from pipeline.store.manifest import RunState
-from pipeline.store.runs import in_use, read_manifest, stage_of
+from pipeline.store.manifest import FILE, read_manifest
+from pipeline.store.runs import in_use
+from pipeline.store.state import RunState
 
 LANES = 2  # processes side by side, about one a core
 LOOK_EVERY_S = 30
@@ -77,17 +78,17 @@ def work(todo: Sequence[tuple[Variant, int]]) -> int:
 
     status = 0
     first = config_of(*todo[0])
-    with ray_cluster(first), rollout_fleets(first, check_inputs(first).base_path) as fleets:
+    with ray_cluster(first, say), rollout_fleets(first, check_inputs(first).base_path) as fleets:
         for number, (variant, seed) in enumerate(todo):
             config, began = config_of(variant, seed), time.monotonic() if number else STARTED
             with ExitStack() as stack:
-                if (state := claim(config)) is None or stack.enter_context(state).finished_rounds() >= variant.rounds:
+                if (state := claim(config)) is None or stack.enter_context(state).manifest.closed_rounds() >= variant.rounds:
                     continue
                 inputs = check_inputs(config)
                 state.refuse_other_files(inputs.fingerprints())
                 take_base_evaluation(state, folder_of(VARIANTS[0], seed))
                 for fleet in fleets.values():
-                    fleet.forget_policy()  # the run before had policies of the same names
+                    fleet.forget_policy()  # the previous run had policies of the same names
                 try:
                     run_rounds(stack.enter_context(open_run(config, inputs, state, fleets, began)), variant.rounds)
                 except RunError as error:
@@ -108,9 +109,10 @@ def claim(config: Config) -> RunState | None:
 
 def take_base_evaluation(state: RunState, other: Path) -> None:
     """The base answers alike in every run of a seed: one that has measured it saves the others the time."""
-    if finished(other, 0) and not state.stage(0, "evaluation"):
+    if finished(other, 0) and not state.round(0).evaluation.finished:
         shutil.copytree(other / "round-0", state.round_folder(0), dirs_exist_ok=True)
-        state.record(0, "evaluation", **stage_of(read_manifest(other), 0, "evaluation"))
+        state.round(0).evaluation = read_manifest(other).round(0).evaluation
+        state.save()
 
 
 def finished_rounds(todo: Sequence[tuple[Variant, int]]) -> int:
@@ -123,9 +125,7 @@ def folder_of(variant: Variant, seed: int) -> Path:
 
 
 def finished(folder: Path, round_: int) -> bool:
-    if not (folder / "manifest.json").exists():
-        return False
-    return bool(stage_of(read_manifest(folder), round_, "evaluation").get("done"))
+    return (folder / FILE).exists() and read_manifest(folder).round(round_).evaluation.finished
 
 
 def run_all(arguments: Sequence[str], todo: Sequence[tuple[Variant, int]]) -> int:
@@ -156,7 +156,7 @@ def run_all(arguments: Sequence[str], todo: Sequence[tuple[Variant, int]]) -> in
     return len(failed)
 
 
-def end(lane: subprocess.Popen) -> None:
+def end(lane: subprocess.Popen[bytes]) -> None:
     """Lets a lane that is still working close its runs and its cluster."""
     if lane.poll() is None:
         lane.send_signal(signal.SIGTERM)

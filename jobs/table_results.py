@@ -15,8 +15,8 @@ from conf.load import ROOT
 from jobs.table import VARIANTS, Variant, finished, folder_of
 from pipeline.algorithm.rewards import question_clusters
 from pipeline.domain.oracle import load_oracle
-from pipeline.store.manifest import read_table, write_atomically
-from pipeline.store.runs import read_manifest, stage_of
+from pipeline.store.manifest import read_manifest, write_atomically
+from pipeline.store.tables import CurriculumRow, read_table
 
 RESULTS = ROOT / "docs" / "results"
 CLUSTERED = 200  # questions of a curriculum in which clusters are counted, so that curricula of any size compare
@@ -57,12 +57,12 @@ Measures = dict[str, float]
 def measures(folder: Path, round_: int) -> Measures:
     """What a run came to at the end of a round, by name: shares from 0 to 1, mean difficulty, mean words of a question."""
     manifest = read_manifest(folder)
-    accuracies = stage_of(manifest, round_, "evaluation")["accuracies"]
+    accuracies = manifest.round(round_).evaluation.accuracies
     found = {f"{group} {way}": value for group, ways in accuracies.items() for way, value in ways.items()}
     if round_:
-        stage = stage_of(manifest, round_, "curriculum")
-        found |= {"labels right": stage["label_accuracy"], "kept": stage["kept"] / stage["written"]}
-        found |= of_curriculum(folder / f"round-{round_}" / "curriculum.parquet", manifest["config"]["evaluation"]["oracle"])
+        stage = manifest.round(round_).curriculum
+        found |= {"labels right": stage.label_accuracy or 0.0, "kept": stage.kept / stage.written}
+        found |= of_curriculum(folder / f"round-{round_}" / "curriculum.parquet", manifest.config["evaluation"]["oracle"])
     return found
 
 
@@ -71,15 +71,15 @@ def of_curriculum(path: Path, oracle_name: str) -> Measures:
     oracle = load_oracle(oracle_name)
     if oracle is None:
         raise ValueError("the table needs an oracle: evaluation.oracle")
-    rows = [row for row in read_table(path) if row["question"] is not None]
-    known = [oracle.difficulty(row["question"]) for row in rows if row["kept"]]
+    rows = [(row.answered.question, row.kept) for row in read_table(path, CurriculumRow) if row.answered.question is not None]
+    known = [oracle.difficulty(question) for question, kept in rows if kept]
     efforts = [effort for effort in known if effort is not None]
-    clusters = question_clusters([row["question"] for row in rows[:CLUSTERED]])
+    clusters = question_clusters([question for question, _ in rows[:CLUSTERED]])
     return {
         "well-posed": len(efforts) / len(known),
         "difficulty": mean(efforts) if efforts else float("nan"),
         "clusters": len(set(clusters)) / len(clusters),
-        "length": mean(len(row["question"].split()) for row in rows),
+        "length": mean(len(question.split()) for question, _ in rows),
     }
 
 

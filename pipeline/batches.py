@@ -1,18 +1,20 @@
-"""The batches of a GRPO phase, sampled when they are asked for or, by `rollout.ahead`, while the learner is at the one before.
+"""The batches of a GRPO phase, sampled when they are needed or, by `rollout.ahead`, while the learner is at the previous one.
 
-A batch that is sampled ahead is drawn by the policy as it was before the update under way: it is one update stale when its turn
-comes. Which batches are does not depend on timing, and one that waits is kept with the checkpoint, so that a resumed run goes on
-with the same.
+A batch that is sampled ahead is drawn by the policy as it was before the update under way: it is one update stale when it is
+learned from. Which batches are does not depend on timing, and one that waits is kept with the checkpoint, so that a resumed run
+continues with the same.
 """
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Self
 
-from pipeline.run import Run
-from pipeline.store.manifest import SAMPLES, read_table, write_table
+from pipeline.store.tables import SampleRow, read_table, write_table
 from pipeline.types import Policy, Request, Role, Sample
+
+if TYPE_CHECKING:
+    from pipeline.run import Run
 
 Group = list[Sample]
 
@@ -20,7 +22,7 @@ Group = list[Sample]
 class Batches:
     """Samples for the steps of one phase; `requests(step)` says what to draw, one request for each group."""
 
-    def __init__(self, run: Run, role: Role, requests: Callable[[int], list[Request]]) -> None:
+    def __init__(self, run: "Run", role: Role, requests: Callable[[int], list[Request]]) -> None:
         self._run, self._role, self._requests = run, role, requests
         self._thread = ThreadPoolExecutor(max_workers=1)
         self._ahead: dict[int, Future[list[Group]]] = {}
@@ -40,9 +42,10 @@ class Batches:
 
     def sample_ahead(self, step: int, policy: Policy) -> None:
         """Starts to draw the batch of `step` under `policy`, in the background."""
-        self._ahead[step] = self._thread.submit(
-            self._run.fleets[self._role].sample, self._requests(step), policy, self._run.config.sampling
-        )
+        fleet = self._run.fleets[self._role]
+        with self._run.clock.part("transfer"):
+            fleet.load(policy)  # while the learner still has these weights
+        self._ahead[step] = self._thread.submit(fleet.sample, self._requests(step), policy, self._run.config.sampling)
 
     def save(self, step: int, path: Path) -> bool:
         """Writes the batch of `step` once it is drawn; False where it was not begun."""
@@ -50,41 +53,13 @@ class Batches:
             return False
         with self._run.clock.part("sampling"):
             groups = self._ahead[step].result()
-        write_table(path, [sample_row(place, sample) for place, group in enumerate(groups) for sample in group], SAMPLES)
+        write_table(path, SampleRow, [SampleRow(place, sample) for place, group in enumerate(groups) for sample in group])
         return True
 
     def restore(self, step: int, path: Path) -> None:
         """Takes the batch of `step` from a file that `save` wrote."""
         groups: dict[int, Group] = {}
-        for row in read_table(path):
-            groups.setdefault(row["group"], []).append(sample_of(row))
+        for row in read_table(path, SampleRow):
+            groups.setdefault(row.group, []).append(row.sample)
         self._ahead[step] = Future()
         self._ahead[step].set_result([groups[place] for place in sorted(groups)])
-
-
-def sample_row(group: int, sample: Sample, reward: float | None = None) -> dict[str, Any]:
-    """A row of `state.SAMPLES`; the reward is null until it is known."""
-    return {
-        "group": group,
-        "prompt_ids": sample.prompt_ids,
-        "token_ids": sample.token_ids,
-        "logprobs": sample.logprobs,
-        "text": sample.text,
-        "finish_reason": sample.finish_reason,
-        "version": sample.version,
-        "seed": sample.seed,
-        "reward": reward,
-    }
-
-
-def sample_of(row: dict[str, Any]) -> Sample:
-    """What `sample_row` was made from, bit for bit."""
-    return Sample(
-        prompt_ids=tuple(row["prompt_ids"]),
-        token_ids=tuple(row["token_ids"]),
-        logprobs=tuple(row["logprobs"]),
-        text=row["text"],
-        finish_reason=row["finish_reason"],
-        version=row["version"],
-        seed=row["seed"],
-    )

@@ -1,113 +1,128 @@
 """The curriculum: questions of the trained Challenger that the Solver is unsure of, labelled by the Solver's majority."""
 
-from typing import Any
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-import ray
-
-from pipeline.algorithm.rewards import invalid_share, rejected
+from pipeline.algorithm.rewards import rejected
 from pipeline.algorithm.seeds import derive_seed
-from pipeline.answers import draw_verdicts, draw_votes, in_place
-from pipeline.challenger import well_formed
+from pipeline.answers import answer_questions
 from pipeline.domain.oracle import load_oracle
 from pipeline.errors import EmptyCurriculumError
 from pipeline.observe.terminal import PhaseProgress
-from pipeline.run import Run
-from pipeline.store.manifest import CURRICULUM, read_table, write_table
-from pipeline.types import NO_VOTE, Request
+from pipeline.store.tables import CurriculumRow, read_table, write_table
+from pipeline.types import AnsweredQuestion, Policy, Request
+
+if TYPE_CHECKING:
+    from pipeline.run import Run
+
+MOST_LOGGED = 50  # kept questions in MLflow's table
 
 
-def write_curriculum(run: Run, round_: int) -> None:
+def write_curriculum(run: "Run", round_: int) -> None:
     """Lets the Challenger write N questions and keeps those with |p_hat - 1/2| <= delta.
 
     Raises:
         EmptyCurriculumError: none was kept.
     """
-    if run.state.stage(round_, "curriculum").get("done"):
+    stage = run.state.round(round_).curriculum
+    if stage.finished:
         return
-    total = run.config.curriculum.questions
-    size = run.config.curriculum.part
-    parts = -(-total // size)
-    folder = run.state.round_folder(round_) / "curriculum"
-    files = [folder / f"part-{part:04d}.parquet" for part in range(parts)]
+    total, size = run.config.curriculum.questions, run.config.curriculum.part
+    folder = run.state.round_folder(round_)
+    files = [folder / "curriculum" / f"part-{part:04d}.parquet" for part in range(-(-total // size))]
     done = sum(file.exists() for file in files)
     with (
         run.tracker.phase(round_, "curriculum") as tracked,
-        PhaseProgress(round=round_, name="curriculum", total=parts, done=done) as progress,
+        PhaseProgress(round=round_, name="curriculum", total=len(files), done=done) as progress,
     ):
-        policies = run.finished_policy("challenger", round_), run.answering(round_)
+        policies = run.stored_policy("challenger", round_), run.labelling_policy(round_)
         for part, file in enumerate(files):
             if not file.exists():
-                write_table(file, write_part(run, round_, part, min(size, total - part * size), *policies), CURRICULUM)
-            votes = [row["p_hat"] for row in read_table(file) if row["question"] is not None]
+                rows = write_part(run, round_, part, min(size, total - part * size), *policies)
+                write_table(file, CurriculumRow, rows)
+            votes = [item.vote.share for item in answered(read_table(file, CurriculumRow))]
             progress.update(part + 1, p_hat=sum(votes) / max(1, len(votes)))
-        rows = [row for file in files for row in read_table(file)]
-        path = folder.with_suffix(".parquet")
-        write_table(path, rows, CURRICULUM)
-        kept = [row for row in rows if row["kept"]]
-        funnel: dict[str, Any] = {
-            "written": len(rows),
-            "well_formed": sum(row["question"] is not None for row in rows),
-            "answered": sum(row["majority"] is not None for row in rows),
-            "kept": len(kept),
-            "label_accuracy": label_accuracy(run, kept),
-        }
-        tracked.log_step({name: value for name, value in funnel.items() if value is not None}, round_)
-        tracked.log_histogram([row["p_hat"] for row in rows if row["question"] is not None], round_)
-        tracked.log_table([{key: row[key] for key in ("question", "majority", "p_hat")} for row in kept[:50]], "kept_questions")
+        rows = [row for file in files for row in read_table(file, CurriculumRow)]
+        path = folder / "curriculum.parquet"
+        write_table(path, CurriculumRow, rows)
+        kept = [row.answered for row in rows if row.kept]
+        counts = funnel(rows)
+        accuracy = label_accuracy(run, kept)
+        usage = run.take_usage()
+        known = {} if accuracy is None else {"label_accuracy": accuracy}
+        tracked.log_step({**counts, **known, **usage.counts()}, round_)
+        tracked.log_histogram([item.vote.share for item in answered(rows)], round_)
+        shown = [{"question": item.question, "majority": item.vote.answer, "p_hat": item.vote.share} for item in kept]
+        tracked.log_table(shown[:MOST_LOGGED], "kept_questions")
         tracked.log_file(path)
     if not kept:
         raise EmptyCurriculumError(
             f"round {round_}: none of {len(rows)} questions has a p-hat within {run.config.curriculum.delta} of 1/2 "
-            f"({funnel['well_formed']} were well-formed, {funnel['answered']} got an answer); see {path}. "
+            f"({counts['well_formed']} were well-formed, {counts['answered']} got an answer); see {path}. "
             "A larger curriculum.questions or curriculum.delta keeps more."
         )
-    run.state.record(round_, "curriculum", done=True, seconds=run.clock.take(), **funnel)
+    stage.written, stage.well_formed = counts["written"], counts["well_formed"]
+    stage.answered, stage.kept = counts["answered"], counts["kept"]
+    stage.label_accuracy, stage.seconds, stage.counts, stage.finished = accuracy, usage.seconds, usage.counts(), True
+    run.state.save()
 
 
-def write_part(run: Run, round_: int, part: int, size: int, challenger: Any, solver: Any) -> list[dict[str, Any]]:
-    """Rows of `state.CURRICULUM` for the questions of one part."""
+def write_part(run: "Run", round_: int, part: int, size: int, challenger: Policy, solver: Policy) -> list[CurriculumRow]:
+    """The questions of one part, answered and labelled by `solver`."""
     seeds = [derive_seed(run.config.seed, round_, "curriculum", part, index) for index in range(size)]
     requests = [Request(run.codec.challenger, (seed,)) for seed in seeds]
-    drawn_questions = dict(run.stream("challenger", requests, challenger, run.config.sampling))
-    questions = [well_formed(run, *drawn_questions[index]) for index in range(size)]
-    usable = [question for question in questions if question is not None]
-    drawn, voted = draw_votes(run, usable, run.config.reward.samples, solver, round_, "curriculum", part)
-    answers, votes = in_place(questions, drawn, []), in_place(questions, voted, NO_VOTE)
-    verdicts = in_place(questions, draw_verdicts(run, usable, solver, round_, "curriculum", part), [])
-    rows = []
-    for question, boxed, vote, invalid in zip(questions, answers, votes, map(invalid_share, verdicts), strict=True):
-        row = {"question": question, "answers": boxed, "majority": vote.answer, "count": vote.count, "total": vote.total}
-        kept = vote.answer is not None and keeps(vote.share, run.config.curriculum.delta) and not rejected(invalid)
-        rows.append(row | {"p_hat": vote.share, "invalid": invalid, "kept": kept})
-    return rows
+    drawn = dict(run.stream("challenger", requests, challenger, run.config.sampling))
+    written = [sample for index in range(size) for sample in drawn[index]]
+    delta = run.config.curriculum.delta
+    return [
+        CurriculumRow(item, keeps(item, delta)) for item in answer_questions(run, written, solver, round_, "curriculum", part)
+    ]
 
 
-def keeps(p_hat: float, delta: float) -> bool:
-    """The filter; the slack is for shares such as 0.3 that binary fractions miss.
+def keeps(item: AnsweredQuestion, delta: float) -> bool:
+    """The filter: |p_hat - 1/2| <= delta, with an answer, and not called ill-posed by most verdicts.
 
-    >>> keeps(0.3, 0.2), keeps(0.7, 0.25), keeps(0.8, 0.25)
-    (True, True, False)
+    The slack is for shares such as 0.3 that binary fractions miss.
+
+    >>> from pipeline.types import Vote
+    >>> [keeps(AnsweredQuestion("x?", (), Vote("1", count, 10)), 0.2) for count in (2, 3, 7, 8)]
+    [False, True, True, False]
     """
-    return abs(p_hat - 0.5) <= delta + 1e-9
+    return item.vote.answer is not None and abs(item.vote.share - 0.5) <= delta + 1e-9 and not rejected(item.invalid)
 
 
-def kept_questions(run: Run, round_: int) -> list[dict[str, Any]]:
-    """The questions that the Solver trains on, in the order in which they were written."""
-    rows = read_table(run.state.round_folder(round_) / "curriculum.parquet")
-    return [row for row in rows if row["kept"]]
+def answered(rows: Sequence[CurriculumRow]) -> list[AnsweredQuestion]:
+    """The well-formed questions of a curriculum."""
+    return [row.answered for row in rows if row.answered.question is not None]
 
 
-def true_answers(run: Run, questions: list[str]) -> list[str | None] | None:
+def funnel(rows: Sequence[CurriculumRow]) -> dict[str, int]:
+    """How many questions were written, well-formed, answered and kept."""
+    return {
+        "written": len(rows),
+        "well_formed": len(answered(rows)),
+        "answered": sum(row.answered.vote.answer is not None for row in rows),
+        "kept": sum(row.kept for row in rows),
+    }
+
+
+def kept_questions(folder: Path) -> list[AnsweredQuestion]:
+    """The questions of a round's folder that the Solver trains on, in the order in which they were written."""
+    return [row.answered for row in read_table(folder / "curriculum.parquet", CurriculumRow) if row.kept]
+
+
+def true_answers(oracle_module: str | None, questions: Sequence[str]) -> list[str | None] | None:
     """Right answers from the domain's oracle, for reports alone; None where there is no oracle."""
-    oracle = load_oracle(run.config.evaluation.oracle)
+    oracle = load_oracle(oracle_module)
     return None if oracle is None else [oracle.true_answer(question) for question in questions]
 
 
-def label_accuracy(run: Run, kept: list[dict[str, Any]]) -> float | None:
+def label_accuracy(run: "Run", kept: Sequence[AnsweredQuestion]) -> float | None:
     """Share of the pseudo-labels that are right; a question that has no right answer counts as wrong. None without an oracle."""
-    truths = true_answers(run, [row["question"] for row in kept])
+    truths = true_answers(run.config.evaluation.oracle, [item.question or "" for item in kept])
     if truths is None or not kept:
         return None
-    known = [(row["majority"], truth) for row, truth in zip(kept, truths, strict=True) if truth is not None]
+    known = [(item.vote.answer, truth) for item, truth in zip(kept, truths, strict=True) if truth is not None]
     labels, answers = [label for label, _ in known], [truth for _, truth in known]
-    return sum(ray.get(run.reward.grade.remote(labels, answers))) / len(kept)
+    return sum(run.reward.grade(labels, answers)) / len(kept)

@@ -9,9 +9,10 @@ from pathlib import Path
 from conf.load import ConfigError, resolve
 from conf.schema import Config
 from pipeline.algorithm.rewards import Scorer, find_scorer
-from pipeline.domain.benchmarks import read_benchmark
 from pipeline.domain.oracle import load_oracle
 from pipeline.domain.prompts import Prompts, load_prompts
+from pipeline.domain.sets import find_sets
+from pipeline.store.benchmarks import read_problems
 
 
 def find_model(path: str) -> str:
@@ -81,8 +82,8 @@ def check_inputs(config: Config) -> Inputs:
     Raises:
         ConfigError: one of them is missing or not what it should be.
     """
-    for name, benchmark in config.evaluation.benchmarks.items():
-        read_benchmark(name, benchmark.path)
+    for definition in find_sets(config.evaluation.sets, "evaluation.sets"):
+        read_problems(definition, config.evaluation.folder)
     load_oracle(config.evaluation.oracle)
     try:
         prompts = load_prompts(resolve(config.prompts))

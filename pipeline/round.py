@@ -1,7 +1,7 @@
 """R-Zero (arXiv 2508.05004), one round: two policies from one base model make each other better, with no data.
 
 The Challenger learns to write questions at the edge of what the Solver can do; the Solver learns from them, with its own
-majority vote as the label. Every verb below can be interrupted at any moment: called again, it goes on where it was.
+majority vote as the label. Every verb below can be interrupted at any moment: called again, it resumes where it was.
 """
 
 from pipeline.challenger import ChallengerTask
@@ -17,7 +17,7 @@ def run_rounds(run: Run, last: int) -> None:
     """Runs what is missing, up to round `last`."""
     with run.tracker.round(0):
         evaluate(run, 0)  # the base model, what everything is compared with
-    for round_ in range(run.state.finished_rounds() + 1, last + 1):
+    for round_ in range(run.state.manifest.closed_rounds() + 1, last + 1):
         run_round(run, round_)
 
 

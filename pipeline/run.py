@@ -1,85 +1,65 @@
-"""A run and its parts: what every phase needs, opened in one place and closed in one place."""
+"""A run and its parts: what every stage needs, opened in one place and closed in one place."""
 
 import time
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Any
 
-import ray
 import torch
 
 from actors.learner.group import LearnerGroup
-from actors.reward.actor import RAY_OPTIONS, RewardActor
+from actors.reward.client import RewardClient
 from actors.rollout.fleet import RolloutFleet
-from actors.weights.buckets import in_buckets, publish, read_checkpoint
+from actors.weights.host import stored_weights
 from conf.load import ConfigError
-from conf.schema import Config, SamplingConfig
-from pipeline.domain.benchmarks import read_benchmark
+from conf.schema import Config
+from pipeline.algorithm.rewards import Need, Scorer, needs_of
 from pipeline.domain.codec import PromptCodec
+from pipeline.inference import Inference
 from pipeline.inputs import Inputs
 from pipeline.observe.clock import Clock
 from pipeline.observe.terminal import STARTED, say
 from pipeline.observe.tracking import Tracker
-from pipeline.store.manifest import RunState
-from pipeline.types import Policy, Request, Role, Sample, policy_version
+from pipeline.store.state import RunState
+from pipeline.types import Policy, Role, policy_version
 
 
 @dataclass
-class Run:
-    """Settings, state and actors of a run.
+class Run(Inference):
+    """Settings, state and actors of a run."""
 
-    `fleets` holds the rollout workers of each role, which may be one and the same; `reward` is the handle of a `RewardActor`.
-    """
-
-    config: Config
     state: RunState
     tracker: Tracker
-    codec: PromptCodec
-    fleets: dict[Role, RolloutFleet]
     learner: LearnerGroup
-    reward: Any
+    scorers: Sequence[Scorer]
     base_path: str
-    clock: Clock
+
+    @property
+    def needs(self) -> frozenset[Need]:
+        """What the scorers look at beside questions and votes."""
+        return needs_of(self.scorers)
 
     def policy_path(self, role: Role, round_: int) -> str:
         """HF-format folder of a role's weights at the end of a round; round 0 is the base model for both roles."""
-        if round_ == 0:
-            return self.base_path
-        return str(self.state.folder / self.state.stage(round_, role)["policy"])
+        policy = self.state.manifest.round(round_).phase(role).policy
+        return self.base_path if round_ == 0 or policy is None else str(self.state.folder / policy)
 
-    def take_counts(self) -> dict[str, float]:
-        """What all fleets counted since the last call; see `RolloutFleet.take_counts`."""
-        counts: Counter[str] = Counter()
-        for fleet in set(self.fleets.values()):
-            counts.update(fleet.take_counts())
-        return dict(counts)
-
-    def stream(
-        self, role: Role, requests: Sequence[Request], policy: Policy, sampling: SamplingConfig
-    ) -> Iterator[tuple[int, list[Sample]]]:
-        """(index of the request, its samples) from a role's fleet as they are finished, drawn under `policy`."""
-        with self.clock.part("transfer"):
-            self.fleets[role].load(policy)
-        return self.clock.during("sampling", self.fleets[role].stream(requests, policy, sampling))
-
-    def start_of(self, role: Role, round_: int) -> tuple[Role, int]:
-        """Whose weights, and of which round's end, a role's phase starts from: its own last ones, or the one model's."""
+    def phase_start(self, role: Role, round_: int) -> tuple[Role, int]:
+        """Whose weights, and of which round's end, a role's phase starts from: its own latest ones, or the one model's."""
         if self.config.policies == "separate":
             return role, round_ - 1
         return ("solver", round_ - 1) if role == "challenger" else ("challenger", round_)
 
-    def answering(self, round_: int) -> Policy:
+    def labelling_policy(self, round_: int) -> Policy:
         """The policy that answers and labels a round's curriculum: the Solver as the round began, or the one model as it is."""
-        return self.finished_policy(*self.start_of("solver", round_))
+        return self.stored_policy(*self.phase_start("solver", round_))
 
-    def finished_policy(self, role: Role, round_: int) -> Policy:
-        """A role's weights at the end of a round, in memory, for the rollout workers."""
-        with self.clock.part("transfer"):
-            tensors = read_checkpoint(self.policy_path(role, round_), getattr(torch, self.config.model.dtype))
-            steps = getattr(self.config, role).steps if round_ else 0
-            return Policy(policy_version(role, round_, steps), publish(in_buckets(tensors)))
+    def stored_policy(self, role: Role, round_: int) -> Policy:
+        """A role's weights at the end of a round, which are read when rollout workers first need them."""
+        steps = self.config.role(role).steps if round_ else 0
+        dtype: torch.dtype = getattr(torch, self.config.model.dtype)
+        weights = stored_weights(self.policy_path(role, round_), dtype, self.config.rollout.transfer_timeout_s)
+        return Policy(policy_version(role, round_, steps), weights)
 
 
 @contextmanager
@@ -93,28 +73,29 @@ def open_run(
     Raises:
         ConfigError: the tracking store cannot be used, or a prompt leaves no room for a response.
         RolloutError: an engine did not start.
+        RewardError: the reward actor died, and died again when Ray had started it anew.
     """
     from transformers import AutoTokenizer
 
     clock = Clock(**{"start-up": time.monotonic() - since})
     with ExitStack() as stack, clock.part("start-up"):
         say(f"run {config.name}: starting the reward actor and the tracker")
-        reward = ray.remote(RewardActor).options(num_cpus=1, **RAY_OPTIONS).remote(config.reward, inputs.scorers)
+        reward = RewardClient(config.reward)
         learner = LearnerGroup(config)
         stack.callback(learner.shutdown)
         try:
-            tracker = stack.enter_context(Tracker(config, parent_id=state.data["tracking_id"]))
+            tracker = stack.enter_context(Tracker(config, parent_id=state.manifest.tracking_id))
         except ValueError as error:
             raise ConfigError(str(error)) from error
         state.track(tracker.parent_id)
         tracker.log_config(config)
-        codec = PromptCodec(config, inputs.prompts, AutoTokenizer.from_pretrained(inputs.base_path))
-        for name, benchmark in config.evaluation.benchmarks.items():
-            codec.check(row["question"] for row in read_benchmark(name, benchmark.path))
+        asks_validity = "verdicts" in needs_of(inputs.scorers)
+        codec = PromptCodec(config, inputs.prompts, AutoTokenizer.from_pretrained(inputs.base_path), asks_validity)
+        codec.check()
         for fleet in fleets.values():
             fleet.wait_ready()
         learner.launch()
-        run = Run(config, state, tracker, codec, fleets, learner, reward, inputs.base_path, clock)
+        run = Run(config, codec, fleets, reward, clock, state, tracker, learner, inputs.scorers, inputs.base_path)
         clock_stopped = stack.pop_all()
     with clock_stopped:
         yield run

@@ -2,15 +2,15 @@
 
 import random
 from collections.abc import Iterator
-
-import ray
+from typing import TYPE_CHECKING
 
 from pipeline.algorithm.seeds import derive_seed
-from pipeline.answers import AsTheyCome, boxed
+from pipeline.answers import boxed
 from pipeline.curriculum import kept_questions
-from pipeline.phase import Scores
-from pipeline.run import Run
-from pipeline.types import Role, Sample
+from pipeline.types import AnsweredQuestion, Role, Sample, ScoredGroups, in_groups
+
+if TYPE_CHECKING:
+    from pipeline.run import Run
 
 
 class SolverTask:
@@ -18,44 +18,52 @@ class SolverTask:
 
     role: Role = "solver"
 
-    def __init__(self, run: Run, round_: int) -> None:
+    def __init__(self, run: "Run", round_: int) -> None:
         self.run, self.round = run, round_
         rounds = range(max(1, round_ - run.config.curriculum.replay), round_ + 1)
-        self.questions = [question for each in rounds for question in kept_questions(run, each)]
+        self.questions = [question for each in rounds for question in kept_questions(run.state.round_folder(each))]
 
     def prompts(self, step: int) -> list[tuple[int, ...]]:
-        return [self.run.codec.solver(row["question"]) for row in self._batch(step)]
+        return [self.run.codec.solver(item.question or "") for item in self._batch(step)]
 
-    def _batch(self, step: int) -> list[dict]:
-        """The step's questions: the curriculum in shuffled passes, each question once before any comes again."""
+    def _batch(self, step: int) -> list[AnsweredQuestion]:
         settings = self.run.config.solver
         size = settings.batch // settings.group
-        places = range((step - 1) * size, step * size)
-        count = len(self.questions)
-        orders = {epoch: self._order(epoch) for epoch in {place // count for place in places}}
-        return [self.questions[orders[place // count][place % count]] for place in places]
+        places = batch_places(step, size, len(self.questions), self.run.config.seed, self.round, self.role)
+        return [self.questions[place] for place in places]
 
-    def _order(self, epoch: int) -> list[int]:
-        """The shuffle of one pass."""
-        order = list(range(len(self.questions)))
-        random.Random(derive_seed(self.run.config.seed, self.round, self.role, "order", epoch)).shuffle(order)
-        return order
-
-    def score(self, step: int, arriving: Iterator[tuple[int, list[Sample]]]) -> Scores:
+    def score(self, step: int, arriving: Iterator[tuple[int, list[Sample]]]) -> ScoredGroups:
         batch, size = self._batch(step), self.run.config.solver.group
         groups: dict[int, list[Sample]] = {}
-        grades = AsTheyCome(self.run.reward.grade)
+        grades = self.run.reward.grading()
         for index, group in arriving:
             groups[index] = group
             for place, sample in enumerate(group):
-                grades.add((index, place), boxed(sample), batch[index]["majority"])
+                grades.add((index, place), boxed(sample), batch[index].vote.answer)
         with self.run.clock.part("scoring"):
-            rewards: list[float] = grades.results()
-            counts: dict[str, float] = ray.get(self.run.reward.stats.remote())
+            rewards = grades.results()
         answered = sum(boxed(sample) is not None for group in groups.values() for sample in group)
-        return Scores(
+        return ScoredGroups(
             groups=[groups[index] for index in range(len(batch))],
-            rewards=[rewards[start : start + size] for start in range(0, len(rewards), size)],
-            metrics={"well_formed": answered / len(rewards)} | counts,
-            p_hats=[row["p_hat"] for row in batch],
+            rewards=in_groups(rewards, size),
+            metrics={"well_formed": answered / len(rewards)},
+            p_hats=[item.vote.share for item in batch],
         )
+
+
+def batch_places(step: int, size: int, count: int, run_seed: int, *path: int | str) -> list[int]:
+    """Which of `count` questions the step (from 1) trains on: shuffled passes, each question once before any is repeated.
+
+    >>> sorted(batch_places(1, 3, 4, 0) + batch_places(2, 3, 4, 0)[:1])
+    [0, 1, 2, 3]
+    """
+    places = range((step - 1) * size, step * size)
+    orders = {epoch: shuffled(count, derive_seed(run_seed, *path, "order", epoch)) for epoch in {at // count for at in places}}
+    return [orders[at // count][at % count] for at in places]
+
+
+def shuffled(count: int, seed: int) -> list[int]:
+    """The numbers below `count` in random order."""
+    order = list(range(count))
+    random.Random(seed).shuffle(order)
+    return order

@@ -9,7 +9,7 @@ from pipeline.observe.registry import register_solver
 from pipeline.observe.report.page import REPORT, write_report
 from pipeline.observe.terminal import Example, RoundSummary, round_summary
 from pipeline.run import Run
-from pipeline.store.runs import round_seconds
+from pipeline.store.manifest import Accuracies
 
 EXAMPLES = 5
 
@@ -34,7 +34,8 @@ def close_round(run: Run, round_: int, tracked: Any) -> None:
         for name, ways in accuracies(run, number).items()
     ]
     run.tracker.log_figure(accuracy_by_round(rows), "accuracy_by_round")
-    run.state.record(round_, "summary", done=True)
+    run.state.round(round_).closed = True
+    run.state.save()
     round_summary(summary)
     run.tracker.log_file(write_report(run.state.folder))  # last: the round is finished, whatever becomes of its picture
 
@@ -46,7 +47,7 @@ def description(run: Run, last: int) -> str:
     rows = [["", *names, "right labels"], ["---"] * (len(names) + 2)]
     for number in range(last + 1):
         cells = [accuracies(run, number).get(name, {}).get(way) for name in names]
-        cells.append(run.state.stage(number, "curriculum").get("label_accuracy"))
+        cells.append(run.state.round(number).curriculum.label_accuracy)
         rows.append([f"round {number}" if number else "base", *("" if cell is None else f"{100 * cell:.1f}" for cell in cells)])
     told = f"Accuracy ({way or 'no benchmark'}) and share of right pseudo-labels, in percent; more in the artifact `report.html`."
     return "\n".join([told, "", *("| " + " | ".join(row) + " |" for row in rows)])
@@ -54,23 +55,23 @@ def description(run: Run, last: int) -> str:
 
 def summarise(run: Run, round_: int) -> RoundSummary:
     """Everything the closing table shows, read back from what the round left on disk."""
-    funnel = run.state.stage(round_, "curriculum")
-    steps = run.state.stage(round_, "challenger").get("metrics", [])
+    funnel = run.state.round(round_).curriculum
+    steps = run.state.round(round_).challenger.metrics
     p_hats = [step["p_hat_mean"] for step in steps if "p_hat_mean" in step]
     folder = run.state.round_folder(round_)
     return RoundSummary(
         round=round_,
         before=accuracies(run, round_ - 1),
         after=accuracies(run, round_),
-        questions_written=funnel["written"],
-        questions_wellformed=funnel["well_formed"],
-        questions_answered=funnel["answered"],
-        questions_kept=funnel["kept"],
-        label_accuracy=funnel["label_accuracy"],
+        questions_written=funnel.written,
+        questions_wellformed=funnel.well_formed,
+        questions_answered=funnel.answered,
+        questions_kept=funnel.kept,
+        label_accuracy=funnel.label_accuracy,
         p_hat_first=p_hats[0] if p_hats else None,
         p_hat_last=p_hats[-1] if p_hats else None,
         examples=examples(run, round_),
-        seconds=round_seconds(run.state.data, round_),
+        seconds=run.state.manifest.spent(round_),
         paths={
             "curriculum": str(folder / "curriculum.parquet"),
             "Challenger": run.policy_path("challenger", round_),
@@ -81,13 +82,17 @@ def summarise(run: Run, round_: int) -> RoundSummary:
     )
 
 
-def accuracies(run: Run, round_: int) -> dict[str, dict[str, float]]:
-    return run.state.stage(round_, "evaluation").get("accuracies", {})
+def accuracies(run: Run, round_: int) -> Accuracies:
+    return run.state.manifest.round(round_).evaluation.accuracies
 
 
 def examples(run: Run, round_: int) -> list[Example]:
     """Five kept questions, evenly spread over the curriculum, with vote and, where an oracle knows it, the right answer."""
-    kept = kept_questions(run, round_)
+    kept = kept_questions(run.state.round_folder(round_))
     picked = [kept[index * len(kept) // EXAMPLES] for index in range(min(EXAMPLES, len(kept)))]
-    truths = true_answers(run, [row["question"] for row in picked]) or [None] * len(picked)
-    return [Example(row["question"], row["p_hat"], row["majority"], truth) for row, truth in zip(picked, truths, strict=True)]
+    questions = [item.question or "" for item in picked]
+    truths = true_answers(run.config.evaluation.oracle, questions) or [None] * len(picked)
+    return [
+        Example(question, item.vote.share, item.vote.answer or "", truth)
+        for question, item, truth in zip(questions, picked, truths, strict=True)
+    ]

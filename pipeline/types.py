@@ -1,14 +1,16 @@
-"""The records that flow through a round, in order: request, sample, scored question, training batch.
+"""The records that flow through a round, in order: request, sample, answered question, scored question, training batch.
 
 All are frozen; each sample names the policy version that made it, so nothing downstream has to guess which weights a
-log-probability belongs to.
+log-probability belongs to. `pipeline/store/tables.py` derives the tables on disk from these records.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol, TypeVar
 
 Role = Literal["challenger", "solver"]
+T = TypeVar("T")
+ROLES: tuple[Role, Role] = ("challenger", "solver")
 
 
 def policy_version(role: Role, round_: int, step: int) -> str:
@@ -22,24 +24,29 @@ def policy_version(role: Role, round_: int, step: int) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Checksums:
-    """`actors.weights.buckets.checksum` of a policy's tensors by HF name, all taken with the same `turn`."""
+    """`buckets.checksum` of a policy's tensors by HF name, all taken with the same `offset`."""
 
-    turn: int | None
+    offset: int | None
     of: dict[str, int]
 
 
-class Sendable(Protocol):
-    """Weights that stay where they are until rollout workers ask for them; see `actors.learner.group.PresentWeights`."""
+class Weights(Protocol):
+    """A policy's weights, wherever they are kept; nothing is read or copied until engines need them."""
 
-    def send(self, engines: Sequence[Any]) -> Checksums: ...
+    def send(self, engines: Sequence[Any]) -> Checksums:
+        """Gives rollout workers (Ray handles) the weights; returns the checksums of what was sent.
+
+        An engine that dies meanwhile is passed over, one that takes longer than `rollout.transfer_timeout_s` is killed: whoever
+        asks it next finds it dead.
+        """
 
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """Named weights: `version` as made by `policy_version`, `weights` references to `buckets.Bucket`s, or their sender."""
+    """Named weights; `version` is made by `policy_version`."""
 
     version: str
-    weights: Sequence[Any] | Sendable
+    weights: Weights
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +62,7 @@ class Sample:
     """One response drawn by a rollout worker.
 
     `logprobs[t]` is the natural log-probability of `token_ids[t]` under the distribution it was drawn from (temperature and
-    top-p applied). The end-of-sequence token, where one was drawn, is the last of `token_ids` and not part of `text`.
+    top-p applied), in float32. The end-of-sequence token, where one was drawn, is the last of `token_ids` and not part of `text`.
     """
 
     prompt_ids: tuple[int, ...]
@@ -79,32 +86,50 @@ class Vote:
     ones included; `share` = count / total is p_hat. `undecided` counts the pairs whose equivalence could not be decided.
     """
 
-    answer: str | None
+    answer: str | None = field(metadata={"column": "majority"})
     count: int
     total: int
     undecided: int = 0
+    share: float = field(init=False, metadata={"column": "p_hat"})
 
-    @property
-    def share(self) -> float:
-        return self.count / self.total if self.total else 0.0
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "share", self.count / self.total if self.total else 0.0)
 
 
-NO_VOTE = Vote(None, 0, 0)  # on what is no question
+@dataclass(frozen=True, slots=True)
+class AnsweredQuestion:
+    """A Challenger's response, and what the labelling policy answered to it.
+
+    `question` is None for a malformed response, which is not put to anyone. `answers` are the boxed answers, None where a
+    response has none. `invalid` is the share of verdicts that call the question ill-posed, 0 where none were drawn.
+    """
+
+    question: str | None
+    answers: tuple[str | None, ...] = ()
+    vote: Vote = Vote(None, 0, 0)
+    invalid: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class ScoredQuestion:
-    """A question with the vote of the frozen Solver: a row of the Challenger's tables.
+    """A question of a Challenger step with its reward; `parts` says what each scorer added to it, and adds up to `reward`."""
 
-    `question` is None for a malformed response. `answers` are the boxed answers (None where there is none).
-    """
-
-    question: str | None
-    answers: tuple[str | None, ...]
-    vote: Vote
+    answered: AnsweredQuestion
     cluster: int  # label within the batch, -1 for a malformed response
     reward: float
-    invalid: float = 0.0  # share of the Solver's verdicts that call it ill-posed, 0 where it was not asked
+    parts: dict[str, float]
+    labelled_by: str  # version of the labelling policy
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredGroups:
+    """What a task makes of P groups of G samples: `rewards` [P][G], the task's own metrics, and p_hat of each question."""
+
+    groups: list[list[Sample]]
+    rewards: list[list[float]]
+    metrics: dict[str, float]
+    p_hats: list[float]
+    questions: list[ScoredQuestion] = field(default_factory=list)  # where the samples are questions
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,3 +142,12 @@ class TrainingBatch:
     samples: tuple[Sample, ...]
     advantages: tuple[float, ...]
     dropped_groups: int = 0
+
+
+def in_groups(values: Sequence[T], size: int) -> list[list[T]]:
+    """Consecutive groups of `size` values.
+
+    >>> in_groups([1, 2, 3, 4], 2)
+    [[1, 2], [3, 4]]
+    """
+    return [list(values[start : start + size]) for start in range(0, len(values), size)]

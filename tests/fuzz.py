@@ -100,7 +100,7 @@ def main() -> int:
                 found += 1
                 print(f"{type(error).__name__}: {error}: {asked!r}", flush=True)
             texts, pairs = texts + len(batch), pairs + 2 * len(asked)
-            for name, count in sandbox.stats().items():
+            for name, count in sandbox.take_counts().items():
                 undecided[name] = undecided.get(name, 0) + count
     print(f"{texts} texts, {pairs} pairs in {time.monotonic() - started:.0f} s: {found} findings; {undecided}")
     return 1 if found else 0

@@ -1,12 +1,25 @@
-"""Runs on disk without the hours that they take: the files of `pipeline/store/manifest.py` with invented votes."""
+"""Runs on disk without the hours that they take: the files of `pipeline/store` with invented votes."""
 
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
-from conf.schema import BenchmarkConfig, Config
-from pipeline.store.manifest import CURRICULUM, EVALUATION, QUESTIONS, write_table
+from conf.schema import Config
+from pipeline.curriculum import funnel
+from pipeline.measure import accuracy_by_band
+from pipeline.store.manifest import (
+    STAGES,
+    CurriculumStage,
+    EvaluationStage,
+    Manifest,
+    MeasuredSet,
+    PhaseStage,
+    Round,
+    StageName,
+    write_manifest,
+)
+from pipeline.store.tables import CurriculumRow, EvaluationRow, write_table
+from pipeline.types import AnsweredQuestion, ScoredQuestion, Vote
 
 HOSTILE = (
     "<script>alert(1)</script>",
@@ -19,38 +32,33 @@ HOSTILE = (
 def made_config(folder: Path, name: str = "made", oracle: str | None = "pipeline.domain.tiny.read") -> Config:
     config = Config(name=name, runs_dir=str(folder), tracking_uri=f"sqlite:///{folder}/mlruns/mlflow.db")
     config.evaluation.oracle = oracle
-    config.evaluation.benchmarks = {"heldout": BenchmarkConfig(path="unused.parquet", samples=4)}
+    config.evaluation.sets, config.evaluation.samples = ["unused/heldout.parquet"], 4
     config.reward.samples = 4
     return config
 
 
-def write_run(config: Config, rounds: int = 1, *, questions: tuple[str, ...] = (), until: str = "evaluation") -> Path:
+def write_run(config: Config, rounds: int = 1, *, questions: tuple[str, ...] = (), until: StageName = "evaluation") -> Path:
     """A run whose last round got as far as the stage `until`; `questions` take the first places of every table."""
     folder = Path(config.runs_dir) / config.name
-    known: dict[str, Any] = {"0": {"evaluation": evaluation(folder, 0)}} if rounds else {}
+    manifest = Manifest(config.name, json.loads(json.dumps(asdict(config))))
+    if rounds:
+        manifest.rounds[0] = Round(evaluation=evaluation(folder, 0))
     for number in range(1, rounds + 1):
-        stages = {
-            "challenger": lambda n: challenger(folder, n, questions),
-            "curriculum": lambda n: curriculum(folder, n, questions),
-            "solver": lambda n: trained("solver", n),
-            "evaluation": lambda n: evaluation(folder, n),
-        }  # fmt: skip
-        known[str(number)] = {}
-        for stage, make in stages.items():
-            known[str(number)][stage] = make(number)
-            if number == rounds and stage == until:
-                break
-        else:
-            known[str(number)]["summary"] = {"done": True}
-    manifest = {"schema": 1, "name": config.name, "config": asdict(config), "tracking_id": None, "rounds": known}
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "manifest.json").write_text(json.dumps(manifest))
+        last = STAGES.index(until) if number == rounds else len(STAGES) - 1
+        round_ = manifest.rounds[number] = Round(challenger=challenger(folder, number, questions))
+        if last >= 1:
+            round_.curriculum = curriculum(folder, number, questions)
+        if last >= 2:
+            round_.solver = trained("solver", number)
+        if last >= 3:
+            round_.evaluation = evaluation(folder, number)
+        round_.closed = number < rounds or until == STAGES[-1]
+    write_manifest(folder, manifest)
     return folder
 
 
-def trained(role: str, number: int) -> dict[str, Any]:
-    steps = [step(0.4, number), step(0.5, number)]
-    return {"metrics": steps, "p_hats": [[0.5]] * 2, "policy": f"round-{number}/{role}/policy"}
+def trained(role: str, number: int) -> PhaseStage:
+    return PhaseStage([step(0.4, number), step(0.5, number)], [[0.5]] * 2, policy=f"round-{number}/{role}/policy")
 
 
 def step(reward: float, number: int) -> dict[str, float]:
@@ -58,54 +66,44 @@ def step(reward: float, number: int) -> dict[str, float]:
             "seconds_sampling": 2.0, "seconds_learning": 1.0}  # fmt: skip
 
 
-def votes(index: int, text: str | None) -> dict[str, Any]:
-    """The columns that questions and curriculum share."""
-    answers = [["3", "3", "4", None], ["3", "3", "3", "3"], ["1", "2", "3", "<b>4</b>"]][index % 3] if text else []
-    count = [2, 4, 1][index % 3] if text else 0
-    return {"question": printable(text), "answers": answers, "majority": answers[0] if text else None, "count": count,
-            "total": len(answers), "p_hat": count / 4, "invalid": 0.25 * (index % 2)}  # fmt: skip
-
-
-def printable(text: str | None) -> str | None:
-    """Parquet holds UTF-8, which has no lone surrogates."""
-    return text and text.encode("utf-8", "replace").decode()
+def answered(index: int, text: str | None) -> AnsweredQuestion:
+    if text is None:
+        return AnsweredQuestion(None)
+    answers = (("3", "3", "4", None), ("3", "3", "3", "3"), ("1", "2", "3", "<b>4</b>"))[index % 3]
+    # Parquet holds UTF-8, which has no lone surrogates.
+    question = text.encode("utf-8", "replace").decode()
+    return AnsweredQuestion(question, answers, Vote(answers[0], (2, 4, 1)[index % 3], 4), 0.25 * (index % 2))
 
 
 def texts(extra: tuple[str, ...], number: int) -> list[str | None]:
     return [*extra, *(f"Compute {index} + {number}." for index in range(1, 9)), None]
 
 
-def challenger(folder: Path, number: int, extra: tuple[str, ...]) -> dict[str, Any]:
+def challenger(folder: Path, number: int, extra: tuple[str, ...]) -> PhaseStage:
     for made in (1, 2):
         rows = [
-            votes(index, text)
-            | {"undecided": 0, "cluster": -1 if text is None else index // 2, "reward": 0.4, "solver_version": "s"}
+            ScoredQuestion(answered(index, text), -1 if text is None else index // 2, 0.4, {"mine": 0.6, "repetition": -0.2}, "s")
             for index, text in enumerate(texts(extra, number))
         ]
-        write_table(folder / f"round-{number}" / "challenger" / f"questions-{made:04d}.parquet", rows, QUESTIONS)
-    return {
-        "metrics": [step(0.4, number), step(0.5, number)],
-        "p_hats": [[0.5]] * 2,
-        "policy": f"round-{number}/challenger/policy",
-    }
+        write_table(folder / f"round-{number}" / "challenger" / f"questions-{made:04d}.parquet", ScoredQuestion, rows)
+    return trained("challenger", number)
 
 
-def curriculum(folder: Path, number: int, extra: tuple[str, ...]) -> dict[str, Any]:
-    rows = [votes(index, text) for index, text in enumerate(texts(extra, number))]
-    rows = [row | {"kept": row["count"] == 2} for row in rows]
-    write_table(folder / f"round-{number}" / "curriculum.parquet", rows, CURRICULUM)
-    kept = sum(row["kept"] for row in rows)
-    counts = {"written": len(rows), "well_formed": len(rows) - 1, "answered": len(rows) - 1, "kept": kept}
-    return {"done": True, "seconds": {"sampling": 3.0}, "label_accuracy": 0.5} | counts
+def curriculum(folder: Path, number: int, extra: tuple[str, ...]) -> CurriculumStage:
+    items = [answered(index, text) for index, text in enumerate(texts(extra, number))]
+    rows = [CurriculumRow(item, item.vote.count == 2) for item in items]
+    write_table(folder / f"round-{number}" / "curriculum.parquet", CurriculumRow, rows)
+    return CurriculumStage(True, **funnel(rows), label_accuracy=0.5, seconds={"sampling": 3.0})
 
 
-def evaluation(folder: Path, number: int) -> dict[str, Any]:
+def evaluation(folder: Path, number: int) -> EvaluationStage:
     """Four questions in two bands; each round gets one more of them right."""
     rows = [
-        {"question": f"Compute {index} * 2.", "band": band, "answer": str(2 * index), "answers": ["2"] * 4,
-         "sampled": min(1.0, 0.25 * (index + number)), "greedy": float(index <= number), "majority": float(index <= number)}
+        EvaluationRow(str(index), f"Compute {index} * 2.", None, band, str(2 * index), ("\\boxed{2}",) * 4, ("2",) * 4, "", "2",
+                      min(1.0, 0.25 * (index + number)), float(index <= number), float(index <= number), 0, 0)
         for index, band in enumerate(("easy", "easy", "hard", "transfer"))
     ]  # fmt: skip
-    write_table(folder / f"round-{number}" / "evaluation" / "heldout.parquet", rows, EVALUATION)
-    means = {way: sum(row[way] for row in rows[:3]) / 3 for way in ("sampled", "greedy", "majority")}
-    return {"done": True, "accuracies": {"heldout": means}, "seconds": {"sampling": 1.0}}
+    write_table(folder / f"round-{number}" / "evaluation" / "heldout.parquet", EvaluationRow, rows)
+    accuracies = {"heldout": accuracy_by_band("heldout", rows)["heldout"]}
+    sets = {"heldout": MeasuredSet(len(rows), 4, None, "math", "math", responses=20)}
+    return EvaluationStage(True, accuracies, sets, seconds={"sampling": 1.0})

@@ -10,10 +10,13 @@ from typing import Any
 import ray
 from ray.exceptions import RayActorError, RayError, RayTaskError
 
+from actors.failures import reason
 from actors.learner.rank import Learner
+from actors.weights.buckets import Published
+from actors.weights.host import HostWeights
 from conf.schema import Config
 from pipeline.errors import LearnerError
-from pipeline.types import Checksums, Sample, TrainingBatch
+from pipeline.types import Checksums, Sample, TrainingBatch, Weights
 
 # Consecutive updates with a loss or gradient that is not finite after which the run stops.
 MAX_SKIPPED = 3
@@ -34,22 +37,20 @@ def is_death(failure: RayError) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class PresentWeights:
-    """The weights that a learner has between two of its updates: nothing is copied until engines ask for them."""
+class DeviceWeights:
+    """The weights that a learner has between two of its updates, sent from its own memory without Ray's store."""
 
     group: "LearnerGroup"
     updates: int
 
     def send(self, engines: Sequence[Any]) -> Checksums:
-        """Gives rollout workers the weights, without Ray's store; returns their checksums.
-
-        A worker that dies meanwhile is passed over; one that takes more than `rollout.transfer_timeout_s` is killed.
+        """See `pipeline.types.Weights`.
 
         Raises:
-            LearnerError: the learner has gone on since, or the transfer failed or took three times `rollout.transfer_timeout_s`.
+            LearnerError: the learner has been updated since, or the transfer failed or took three times
+                `rollout.transfer_timeout_s`.
         """
-        if self.updates != self.group._updates:
-            raise LearnerError("the learner has been updated since these weights were asked for, and has them no longer")
+        self.group._refuse_if_updated(self.updates)
         # So that the learner outlives a worker that hangs as the two connect, and one that hangs after that.
         return self.group._call("send", list(engines), timeout=3 * self.group.config.rollout.transfer_timeout_s)[0]
 
@@ -116,11 +117,21 @@ class LearnerGroup:
             )
         return metrics
 
-    def weights(self) -> list[ray.ObjectRef] | PresentWeights:
-        """The policy's weights as `actors.weights.buckets.Bucket`s in Ray's store, which rank 0 owns, or a way to send them."""
-        if self.config.rollout.transfer != "host":
-            return PresentWeights(self, self._updates)
-        return self._call("weights", timeout=self.config.rollout.transfer_timeout_s)[0]
+    def weights(self) -> Weights:
+        """The policy's present weights; by `rollout.transfer: host` those that were sent once outlive the next update."""
+        if self.config.rollout.transfer == "host":
+            updates = self._updates
+            return HostWeights(lambda: self._publish(updates), self.config.rollout.transfer_timeout_s)
+        return DeviceWeights(self, self._updates)
+
+    def _publish(self, updates: int) -> Published:
+        self._refuse_if_updated(updates)
+        published: Published = self._call("publish", timeout=self.config.rollout.transfer_timeout_s)[0]
+        return published
+
+    def _refuse_if_updated(self, updates: int) -> None:
+        if updates != self._updates:
+            raise LearnerError("the learner has been updated since these weights were requested, and has them no longer")
 
     def logprobs(self, samples: Sequence[Sample]) -> list[list[float]]:
         """The policy's log-probabilities of each sample's response tokens, at the sampling temperature."""
@@ -197,4 +208,4 @@ class LearnerGroup:
             raise LearnerError(f"{late}; free in the cluster: {ray.available_resources()}")
         rank, cause = min(failures.items(), key=lambda item: (not is_death(item[1]), item[0]))
         verb = "died in" if is_death(cause) else "failed in"
-        raise LearnerError(f"learner rank {rank} of {world} {verb} {method}: {getattr(cause, 'cause', cause)!r}") from cause
+        raise LearnerError(f"learner rank {rank} of {world} {verb} {method}: {reason(cause)}") from cause

@@ -24,7 +24,7 @@ from torch import Tensor
 from actors.learner.checkpoint import load_engine, save_engine, write_folder, write_hf
 from actors.learner.deepspeed_engine import Reference, training_engine
 from actors.learner.lora import adapted_layers, adapter_parameters, base_parameters, merged
-from actors.weights.buckets import TURNS, Named, in_buckets, publish, takes_turns
+from actors.weights.buckets import CHECKSUM_STRIDE, Named, Published, in_buckets, publish, strided_sums_add_up
 from conf.schema import Config
 from pipeline.algorithm.grpo import policy_loss, token_weights
 from pipeline.algorithm.packing import PackedRow, assign_rows, pack_row
@@ -222,20 +222,21 @@ class Learner:
                 with GatheredParameters([p for _, p in bucket]) if sharded else nullcontext():
                     yield list(merged(bucket, layers))
 
-    def weights(self) -> list[ray.ObjectRef]:
-        """References to the weights in Ray's object store, as `buckets.publish` leaves them; none but on rank 0."""
+    def publish(self) -> Published | None:
+        """The weights in Ray's object store; None but on rank 0, which owns them."""
         if self.rank == 0:
-            return publish(self._buckets(), self._turn())
+            return publish(self._buckets(), self._checksum_offset())
         for _ in self._buckets():  # a gather needs every rank
             pass
-        return []
+        return None
 
-    def _turn(self) -> int | None:
-        """Which rows the checksums of this transfer cover: in turn, where that can be."""
+    def _checksum_offset(self) -> int | None:
+        """Which rows the checksums of this transfer cover: others at each transfer, all where strided sums do not add up."""
         self._transfers += 1
         policy, ranks = self.engine.module, self.config.rollout.tensor_parallel
         parameters = (parameter for _, parameter in base_parameters(policy))
-        return self._transfers % TURNS if takes_turns(parameters, policy.config.vocab_size, ranks) else None
+        strided = strided_sums_add_up(parameters, policy.config.vocab_size, ranks)
+        return self._transfers % CHECKSUM_STRIDE if strided else None
 
     def send(self, engines: Sequence[Any]) -> Checksums:
         """Sends the weights to rollout workers by `rollout.transfer`; returns the checksums of what rank 0 sent."""
@@ -248,7 +249,7 @@ class Learner:
             movable = not self.engine.zero_optimization()
             source = LearnerSource(lambda: base_parameters(self.engine.module), self._buckets, movable)
             self._sender = Sender(self.config.rollout, self.rank, engines, source)
-        return self._sender.send(self._turn())
+        return self._sender.send(self._checksum_offset())
 
     def _host_weights(self) -> dict[str, Tensor]:
         """A copy of the policy's weights in host memory on rank 0, nothing elsewhere."""

@@ -102,7 +102,7 @@ class AnswerSandbox:
         self._counts["undecided"] += sum(vote.undecided for vote in votes)
         return votes
 
-    def stats(self) -> dict[str, float]:
+    def take_counts(self) -> dict[str, float]:
         """Counts since the last call: undecided pairs, pairs put to `verify` (both ways round is one), answers probed,
         children killed at the limit, and children that died (out of memory, a crash). What was found out is forgotten."""
         counts = {name: float(self._counts[name]) for name in ("undecided", "verify_calls", "probes", "killed", "died")}
@@ -145,7 +145,7 @@ class AnswerSandbox:
 
 
 class _Judge:
-    """Asks the pool whether two answers are equivalent, and remembers what it said, from one `stats` to the next.
+    """Asks the pool whether two answers are equivalent, and remembers what it said, from one `take_counts` to the next.
 
     An answer that cannot be worked with by itself is found out once, by comparing it with a number, not once beside every
     other answer: beforehand where it looks heavy, else after its first comparison that came to nothing.

@@ -1,8 +1,8 @@
 """Policy weights on their way from a learner (or a checkpoint on disk) to the rollout workers, in memory.
 
 Weights travel as buckets in Ray's object store: dicts of numpy arrays, which every process of a node maps without a copy.
-Each bucket carries the checksums of its tensors, taken from the sender's own memory before anything is copied.
-`actors/weights/vllm_load.py` is the receiving end.
+Their checksums are taken from the sender's own memory before anything is copied. `host.py` hands buckets to engines,
+`vllm_load.py` is the receiving end.
 """
 
 import json
@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import ray
@@ -24,27 +25,28 @@ Named = tuple[str, torch.Tensor]
 # Elements of a bucket: what a learner gathers, and a receiver loads, at a time.
 BUCKET_ELEMENTS = 1 << 26
 WORD = 8  # bytes that a checksum adds up at a time
-TURNS = 16  # transfers in which every row of every matrix has been in a checksum
+CHECKSUM_STRIDE = 16  # of the rows of a matrix one in so many is in a checksum, others at the next transfer
 
 
 @dataclass(frozen=True, slots=True)
-class Bucket:
-    """Some of a policy's tensors by HF name, as `pack` makes them, and their checksums."""
+class Published:
+    """A policy in Ray's object store: references to its buckets (`PackedWeights`), and the checksums of all of its tensors."""
 
-    arrays: PackedWeights
+    buckets: tuple[ray.ObjectRef[Any], ...]
     checksums: Checksums
 
 
-def checksum(tensor: torch.Tensor, turn: int | None = None) -> int:
+def checksum(tensor: torch.Tensor, offset: int | None = None) -> int:
     """The sum of a tensor's bits, taken as 64-bit words, modulo 2^64: a change of any one word changes it.
 
     It does not depend on the order of the words. So the checksum of tensors that an engine keeps fused, or split over its
     ranks, is the sum of theirs, as long as each part is a whole number of words.
 
-    With a `turn` in [0, TURNS) only one in `TURNS` rows of a matrix is added up, from row `turn` on. An update changes many words
-    of every row, in bfloat16 too, so a matrix that did not arrive shows in any of them. See `takes_turns`.
+    With an `offset` in [0, CHECKSUM_STRIDE) only one in `CHECKSUM_STRIDE` rows of a matrix is added up, from row `offset` on. An
+    update changes many words of every row, in bfloat16 too, so a matrix that did not arrive shows in any of them. See
+    `strided_sums_add_up`.
     """
-    flat = (tensor if turn is None or tensor.dim() != 2 else tensor[turn::TURNS]).detach()
+    flat = (tensor if offset is None or tensor.dim() != 2 else tensor[offset::CHECKSUM_STRIDE]).detach()
     if flat.dim() == 2 and flat.shape[1] * flat.element_size() % WORD == 0 and flat.stride(1) == 1:
         return int(flat.view(torch.int64).sum()) % (1 << 64)
     flat = flat.reshape(-1)
@@ -53,31 +55,32 @@ def checksum(tensor: torch.Tensor, turn: int | None = None) -> int:
     return int(flat.view(torch.int64).sum()) % (1 << 64)
 
 
-def takes_turns(parameters: Iterable[torch.Tensor], vocabulary: int, ranks: int) -> bool:
+def strided_sums_add_up(parameters: Iterable[torch.Tensor], vocabulary: int, ranks: int) -> bool:
     """Whether checksums of some rows add up as those of all do, in an engine of so many ranks.
 
-    They do where it fuses matrices, or cuts them, at multiples of `TURNS` rows. An embedding, of as many rows as the vocabulary
-    has words, is never fused; vLLM fills it up with zeros to a multiple of 64 rows, and cuts it then.
+    They do where it fuses matrices, or cuts them, at multiples of `CHECKSUM_STRIDE` rows. An embedding, of as many rows as the
+    vocabulary has words, is never fused; vLLM fills it up with zeros to a multiple of 64 rows, and cuts it then.
     """
     shapes = [getattr(parameter, "ds_shape", parameter.shape) for parameter in parameters]
     rows = [shape[0] for shape in shapes if len(shape) == 2 and shape[0] != vocabulary]
-    return all(count % (TURNS * ranks) == 0 for count in [*rows, 64])
+    return all(count % (CHECKSUM_STRIDE * ranks) == 0 for count in [*rows, 64])
 
 
-def checksums(named: Iterable[Named], turn: int | None) -> Checksums:
+def checksums(named: Iterable[Named], offset: int | None) -> Checksums:
     """The `checksum` of each tensor."""
-    return Checksums(turn, {name: checksum(tensor, turn) for name, tensor in named})
+    return Checksums(offset, {name: checksum(tensor, offset) for name, tensor in named})
 
 
-def publish(buckets: Iterable[Sequence[Named]], turn: int | None = None) -> list[ray.ObjectRef]:
-    """Puts buckets of tensors into Ray's object store, one after another: each may be gone once the next is asked for.
+def publish(buckets: Iterable[Sequence[Named]], offset: int | None = None) -> Published:
+    """Puts buckets of tensors into Ray's object store, one after another: each may be freed once the next is requested.
 
-    `turn` says what part of them their checksums cover; None is all of it.
+    `offset` says which rows their checksums cover; None is all of them.
     """
-    references = []
+    references, sums = [], Checksums(offset, {})
     for bucket in buckets:
-        references.append(ray.put(Bucket(pack(bucket), checksums(bucket, turn))))
-    return references
+        references.append(ray.put(pack(bucket)))
+        sums.of.update(checksums(bucket, offset).of)
+    return Published(tuple(references), sums)
 
 
 def in_buckets(named: Iterable[Named]) -> Iterator[list[Named]]:

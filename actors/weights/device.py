@@ -8,17 +8,16 @@ on a GPU yet; what they share with `shared` is tested.
 
 import socket
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
 from typing import Any
 
 import ray
-from ray.exceptions import RayActorError
 from vllm.distributed.weight_transfer.base import ParamMeta, TrainerInitInfo, WeightSource
 from vllm.distributed.weight_transfer.factory import WeightTransferTrainerFactory
 from vllm.distributed.weight_transfer.ipc_engine import IPCTrainerInitInfo
 from vllm.distributed.weight_transfer.nccl_engine import NCCLTrainerInitInfo
 
 from actors.weights.buckets import BUCKET_ELEMENTS, Named, checksums
+from actors.weights.host import await_engines
 from actors.weights.shared import SharedTrainerInit
 from conf.schema import RolloutConfig
 from pipeline.types import Checksums
@@ -35,14 +34,14 @@ class LearnerSource(WeightSource):
         buckets: whole parameters as they are to be sent, LoRA merged.
         movable: whether a parameter may be given other memory, which ZeRO's optimizers do not allow.
 
-    `checksums` are those of the last walk, taken with the `turn` that it had.
+    `checksums` are those of the last walk, taken with the `offset` that it had.
     """
 
     def __init__(
         self, parameters: Callable[[], Iterable[Named]], buckets: Callable[[], Iterable[Sequence[Named]]], movable: bool
     ) -> None:
         self.parameters, self._buckets, self.movable = parameters, buckets, movable
-        self.turn: int | None = None
+        self.offset: int | None = None
         self.checksums: dict[str, int] = {}
 
     def metadata(self) -> list[ParamMeta]:
@@ -52,16 +51,15 @@ class LearnerSource(WeightSource):
     def __iter__(self) -> Iterator[Named]:
         self.checksums = {}
         for bucket in self._buckets():
-            self.checksums |= checksums(bucket, self.turn).of
+            self.checksums |= checksums(bucket, self.offset).of
             yield from ((name, tensor.detach()) for name, tensor in bucket)
 
 
 class EngineClient:
     """What a sender asks of the engines: vLLM's `VLLMWeightSyncClient` over the handles of rollout workers.
 
-    vLLM's own client gives every engine the same ranks in the NCCL world, so that several engines would collide. And an engine
-    that dies is none of the learner's trouble: it is passed over, one that takes longer than `timeout` seconds over a call is
-    killed, and the fleet, which asks next whether the weights have arrived, finds both dead and replaces them.
+    vLLM's own client gives every engine the same ranks in the NCCL world, so that several engines would collide. Engines that
+    die, or take longer than `timeout` seconds over a call, do not disturb the learner; see `host.await_engines`.
     """
 
     def __init__(self, engines: Sequence[Any], ranks_each: int, timeout: float) -> None:
@@ -71,7 +69,8 @@ class EngineClient:
         offsets = [{"rank_offset": 1 + place * self._ranks_each} for place in range(len(self._engines))]
         infos = [init_info | (offset if "rank_offset" in init_info else {}) for offset in offsets]
         calls = [("init_weight_transfer_engine", info) for info in infos]
-        self._wait({engine.weight_transfer.remote(call): engine for engine, call in zip(self._engines, calls, strict=True)})
+        pending = {engine.weight_transfer.remote(call): engine for engine, call in zip(self._engines, calls, strict=True)}
+        await_engines(pending, self._timeout)
 
     def update_at_once(self) -> None:
         """A whole update, of which the engines know all, in one call."""
@@ -87,16 +86,7 @@ class EngineClient:
         self._all(("finish_weight_update",))
 
     def _all(self, *calls: tuple[Any, ...]) -> None:
-        self._wait({engine.weight_transfer.remote(*calls): engine for engine in self._engines})
-
-    def _wait(self, calls: dict[ray.ObjectRef, Any]) -> None:
-        """Raises what an engine raises, but not its death."""
-        done, late = ray.wait(list(calls), num_returns=len(calls), timeout=self._timeout)
-        for call in late:
-            ray.kill(calls[call])
-        for call in done:
-            with suppress(RayActorError):
-                ray.get(call)
+        await_engines({engine.weight_transfer.remote(*calls): engine for engine in self._engines}, self._timeout)
 
 
 def nccl(rank: int, world_size: int) -> TrainerInitInfo:
@@ -130,11 +120,11 @@ class Sender:
             source=source,
         )
 
-    def send(self, turn: int | None) -> Checksums:
-        """Gives all engines the present weights; returns what their checksums are to be."""
-        self._source.turn = turn
+    def send(self, offset: int | None) -> Checksums:
+        """Gives all engines the present weights; returns what their checksums have to be."""
+        self._source.offset = offset
         self._trainer.send_weights()
-        return Checksums(turn, self._source.checksums)
+        return Checksums(offset, self._source.checksums)
 
     def close(self) -> None:
         self._trainer.shutdown()

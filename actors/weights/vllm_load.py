@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from actors.weights.buckets import Bucket, Named, PackedWeights, checksums, unpack
+from actors.weights.buckets import Named, PackedWeights, checksums, unpack
 from pipeline.types import Checksums
 
 
@@ -25,31 +25,25 @@ def keep_cpu_weights_loadable() -> None:
     vllm._custom_ops._supports_onednn = False
 
 
-def load_into_engine(llm: Any, buckets: Iterable[Bucket]) -> list[str]:
-    """Loads weights into a running `vllm.LLM` and drops what it cached under the old ones.
+def load_into_engine(llm: Any, buckets: Iterable[PackedWeights]) -> None:
+    """Loads weights into a running `vllm.LLM`, which is not to be used before `confirm`."""
+    for bucket in buckets:
+        llm.collective_rpc(_load, args=(bucket,))
+
+
+def confirm(llm: Any, sent: Checksums) -> list[str]:
+    """Drops what an engine cached under previous weights, and compares those it has with the checksums of what it was sent.
 
     Returns:
-        The parameters of the engine that do not hold what was sent, as far as its checksums tell; they are to be none.
+        The parameters of the engine that do not hold what was sent, as far as its checksums tell: none, in a sound transfer.
 
     Raises:
         RuntimeError: the cache could not be dropped.
     """
-    sent = Checksums(None, {})
-    for bucket in buckets:
-        llm.collective_rpc(_load, args=(bucket.arrays,))
-        sent = Checksums(bucket.checksums.turn, sent.of | bucket.checksums.of)
-    return confirm(llm, sent)
-
-
-def confirm(llm: Any, sent: Checksums) -> list[str]:
-    """Drops what an engine cached under other weights, and compares those it has with the checksums of what it was sent.
-
-    Returns and raises what `load_into_engine` does.
-    """
     # Keys and values computed under the old weights would be reused for shared prompt prefixes.
     if not llm.reset_prefix_cache():
         raise RuntimeError("vLLM kept its prefix cache, which holds keys and values of the old weights")
-    held, fused = zip(*llm.collective_rpc(_checksums, args=(sent.turn,)), strict=True)
+    held, fused = zip(*llm.collective_rpc(_checksums, args=(sent.offset,)), strict=True)
     return disagreements(held, sent.of, fused[0])
 
 
@@ -70,10 +64,10 @@ def load(model: Any, named: Sequence[Named]) -> None:
         list(pool.map(torch.no_grad()(model.load_weights), [named[first::threads] for first in range(threads)]))
 
 
-def _checksums(worker: Any, turn: int | None) -> tuple[dict[str, int], dict[str, list[str]]]:
+def _checksums(worker: Any, offset: int | None) -> tuple[dict[str, int], dict[str, list[str]]]:
     """Checksums of a worker's parameters, and which layers its model keeps fused from which."""
     model = worker.get_model()
-    return checksums(model.named_parameters(), turn).of, model.packed_modules_mapping
+    return checksums(model.named_parameters(), offset).of, model.packed_modules_mapping
 
 
 def disagreements(held: Sequence[Mapping[str, int]], sent: Mapping[str, int], fused: Mapping[str, Sequence[str]]) -> list[str]:

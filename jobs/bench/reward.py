@@ -237,9 +237,9 @@ def bench_votes(name: str, make: Callable[[random.Random], Answers], questions: 
     public.calls = 0
     with AnswerSandbox() as sandbox:
         sandbox.equivalents([(r"\ln 4", r"2\ln 2"), (r"\ln 9", r"2\ln 3")])  # both children are up
-        sandbox.stats()
+        sandbox.take_counts()
         votes, ours = timed(lambda: sandbox.votes(batch))
-        stats = sandbox.stats()
+        stats = sandbox.take_counts()
     _, seconds = timed(lambda: [public.count(answers) for answers in batch])
     calls = public.calls
     exhaustive = [public.exhaustive_count(answers) for answers in batch]

@@ -7,6 +7,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -40,7 +41,7 @@ def requests() -> list[Any]:
     config = load_config()
     tokenizer = AutoTokenizer.from_pretrained(ROOT / config.model.path)
     codec = PromptCodec(config, load_prompts(ROOT / config.prompts), tokenizer)
-    problems = read_benchmark("heldout", config.evaluation.benchmarks["heldout"].path)[:PROMPTS]
+    problems = read_benchmark("heldout", "assets/heldout.parquet")[:PROMPTS]
     return [Request(codec.solver(row["question"]), tuple(range(SEEDS))) for row in problems]
 
 
@@ -117,7 +118,7 @@ def through_the_fleet() -> tuple[float, float]:
     import torch
 
     from actors.rollout.fleet import RolloutFleet
-    from actors.weights.buckets import in_buckets, publish, read_checkpoint
+    from actors.weights.host import stored_weights
     from pipeline.types import Policy
 
     config = load_config(overrides=[f"sampling.max_tokens={MAX_TOKENS}"])
@@ -126,7 +127,7 @@ def through_the_fleet() -> tuple[float, float]:
     fleet = RolloutFleet(config, path)
     fleet.wait_ready()
     seconds = time.perf_counter() - started
-    policy = Policy("base", publish(in_buckets(read_checkpoint(path, torch.float32))))
+    policy = Policy("base", stored_weights(path, torch.float32, 60))
     asked = requests()
     rate = best(lambda: sum(len(s.token_ids) for group in fleet.sample(asked, policy, config.sampling) for s in group))
     fleet.shutdown()
@@ -149,8 +150,9 @@ def transfer(folder: Path, way: str) -> dict[str, float]:
     import torch
 
     from actors.rollout.fleet import RolloutFleet
-    from actors.weights.buckets import TURNS, in_buckets, publish
+    from actors.weights.buckets import CHECKSUM_STRIDE, in_buckets, publish
     from actors.weights.device import LearnerSource, Sender
+    from actors.weights.host import HostWeights
     from pipeline.types import Checksums, Policy
 
     model = big_model(folder)
@@ -170,7 +172,7 @@ def transfer(folder: Path, way: str) -> dict[str, float]:
             if self.sender is None:
                 whole = LearnerSource(named, lambda: in_buckets(named()), movable=True)
                 self.sender = Sender(config.rollout, 0, engines, whole)
-            return self.sender.send(number % TURNS)
+            return self.sender.send(number % CHECKSUM_STRIDE)
 
     present = InPlace()
     copies, transfers = [], []
@@ -178,7 +180,9 @@ def transfer(folder: Path, way: str) -> dict[str, float]:
         started = time.perf_counter()
         target.copy_(source)
         copied = time.perf_counter()
-        policy = Policy(f"v{number}", publish(in_buckets(named()), number % TURNS) if way == "host" else present)
+        offset = number % CHECKSUM_STRIDE
+        host = HostWeights(partial(publish, list(in_buckets(named())), offset), timeout=60)
+        policy = Policy(f"v{number}", host if way == "host" else present)
         fleet.load(policy)
         transfers.append(time.perf_counter() - copied)
         copies.append(copied - started)
@@ -206,7 +210,7 @@ def main() -> None:
     prepare_environment()
     bare, hf = in_process("bare_vllm"), in_process("transformers_generate")
     started = time.perf_counter()
-    with ray_cluster(load_config()):
+    with ray_cluster(load_config(), print):
         ray_s = time.perf_counter() - started
         fleet, engine_s = through_the_fleet()
         moved = {}

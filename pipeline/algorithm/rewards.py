@@ -1,8 +1,8 @@
 """The Challenger's reward: equations 1 to 4 of R-Zero (arXiv 2508.05004, sections 3.2 to 3.4), and scorers beyond the paper.
 
-A scorer takes a batch of scored questions and the rewards so far, and returns the rewards after it. The setting
-`reward.scorers` names them in order: `[triangular, repetition]` is the paper's r = max(0, r_unc - r_rep). A scorer of one's
-own is a function in a file, named as `path/to/file.py:function`; docs/rewards.md shows one. All functions here are pure.
+A scorer takes a batch of questions and the rewards so far, and returns the rewards after it. The setting `reward.scorers`
+names them in order: `[triangular, repetition]` is the paper's r = max(0, r_unc - r_rep). A scorer of one's own is a function in
+a file, named as `path/to/file.py:function`; docs/rewards.md shows one. All functions here are pure.
 """
 
 import math
@@ -10,32 +10,91 @@ import traceback
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Literal, TypeVar, get_args
 
 from conf.plugin import from_file
 from conf.schema import RewardConfig
 from pipeline.algorithm.bleu import cluster_labels, similarity_to_earlier
 from pipeline.domain.graders.exact import ExactGrader
 from pipeline.errors import ScorerError
-from pipeline.types import Vote
+from pipeline.types import AnsweredQuestion, ScoredQuestion, Vote
+
+Need = Literal["verdicts", "earlier"]
 
 
 @dataclass(frozen=True, slots=True)
 class QuestionBatch:
     """What a scorer may look at: the B responses of one Challenger step, in order.
 
-    A malformed response has the question None, a vote without answers and the cluster -1.
+    A malformed response has the question None, a vote without answers and the cluster -1. Verdicts and earlier questions cost
+    sampling and reading: a scorer that looks at them declares it with `needs`.
     """
 
-    questions: tuple[str | None, ...]
-    answers: tuple[tuple[str | None, ...], ...]  # of the frozen Solver to each, as they stood in the box; None without one
-    votes: tuple[Vote, ...]  # on these answers
+    answered: tuple[AnsweredQuestion, ...]
     clusters: tuple[int, ...]  # label within the batch
-    invalid: tuple[float, ...]  # share of the Solver's verdicts that call the question ill-posed; zeros where it was not asked
-    earlier: tuple[str, ...]  # questions of the run's earlier steps and rounds
     config: RewardConfig
+    earlier_questions: tuple[str, ...] | None = None
+    has_verdicts: bool = False
+
+    @property
+    def questions(self) -> tuple[str | None, ...]:
+        return tuple(item.question for item in self.answered)
+
+    @property
+    def answers(self) -> tuple[tuple[str | None, ...], ...]:
+        """Of the labelling policy to each question, as they stood in the box; None without one."""
+        return tuple(item.answers for item in self.answered)
+
+    @property
+    def votes(self) -> tuple[Vote, ...]:
+        return tuple(item.vote for item in self.answered)
+
+    @property
+    def invalid(self) -> tuple[float, ...]:
+        """Share of the labelling policy's verdicts that call the question ill-posed.
+
+        Raises:
+            LookupError: no scorer declares that it needs verdicts, so none were drawn.
+        """
+        if not self.has_verdicts:
+            raise LookupError("batch.invalid was read without being declared: put @needs('verdicts') above the scorer")
+        return tuple(item.invalid for item in self.answered)
+
+    @property
+    def earlier(self) -> tuple[str, ...]:
+        """Questions of the run's earlier steps and rounds.
+
+        Raises:
+            LookupError: no scorer declares that it needs them, so they were not read.
+        """
+        if self.earlier_questions is None:
+            raise LookupError("batch.earlier was read without being declared: put @needs('earlier') above the scorer")
+        return self.earlier_questions
 
 
 Scorer = Callable[[QuestionBatch, list[float]], list[float]]
+AnyScorer = TypeVar("AnyScorer", bound=Scorer)
+
+
+def needs(*what: Need) -> Callable[[AnyScorer], AnyScorer]:
+    """Declares what a scorer looks at beside questions and votes: "verdicts" (`batch.invalid`), "earlier" (`batch.earlier`).
+
+    Raises:
+        ValueError: there is no such thing to need.
+    """
+    if unknown := set(what) - set(get_args(Need)):
+        raise ValueError(f"needs({', '.join(sorted(unknown))}): valid: {', '.join(get_args(Need))}")
+
+    def declare(scorer: AnyScorer) -> AnyScorer:
+        scorer.__dict__["needs"] = frozenset(what)
+        return scorer
+
+    return declare
+
+
+def needs_of(scorers: Sequence[Scorer]) -> frozenset[Need]:
+    """Everything that any of the scorers declares."""
+    return frozenset(need for scorer in scorers for need in getattr(scorer, "needs", ()))
 
 
 def uncertainty(p_hat: float) -> float:
@@ -66,6 +125,7 @@ def repetition(batch: QuestionBatch, rewards: list[float]) -> list[float]:
     return [max(0.0, reward - weight * sizes[cluster] / size) for cluster, reward in zip(batch.clusters, rewards, strict=True)]
 
 
+@needs("earlier")
 def memory(batch: QuestionBatch, rewards: list[float]) -> list[float]:
     """Takes off the BLEU to the nearest earlier question of the run, if that is nearer than tau; never below 0.
 
@@ -75,13 +135,14 @@ def memory(batch: QuestionBatch, rewards: list[float]) -> list[float]:
     return [max(0.0, reward - similarity) for reward, similarity in zip(rewards, known.tolist(), strict=True)]
 
 
+@needs("verdicts")
 def validity(batch: QuestionBatch, rewards: list[float]) -> list[float]:
     """0 for a question that most of the Solver's verdicts call ill-posed (R-Quest's vote). The curriculum leaves it out, too."""
     return [0.0 if rejected(share) else reward for share, reward in zip(batch.invalid, rewards, strict=True)]
 
 
 def invalid_share(verdicts: Sequence[str | None]) -> float:
-    r"""Share of the Solver's boxed verdicts that are "invalid"; those without a box count as asked. 0 where none was asked.
+    r"""Share of the boxed verdicts that are "invalid"; those without a box count as drawn. 0 where none were.
 
     >>> invalid_share(["Invalid", r"\text{invalid}", "valid", None])
     0.5
@@ -115,33 +176,69 @@ def find_scorer(name: str) -> Scorer:
     Raises:
         ValueError: there is no such scorer, file or function, or the file cannot be run.
     """
-    found: Scorer = SCORERS[name] if name in SCORERS else from_file(name, "scorer", "function", SCORERS)
-    return found
-
-
-def score(batch: QuestionBatch, scorers: Sequence[Scorer]) -> list[float]:
-    """The reward of each question after all scorers, [B]; a malformed response is never worth more than 0.
-
-    Raises:
-        ScorerError: a scorer failed, or returned something else than one finite number for each question.
-    """
-    rewards = [0.0] * len(batch.questions)
-    for scorer in scorers:
-        name = getattr(scorer, "__name__", repr(scorer))
-        try:
-            rewards = [float(reward) for reward in scorer(batch, rewards)]
-        except Exception as error:  # it may be the user's code
-            place = traceback.extract_tb(error.__traceback__)[-1]
-            where = f"{place.filename}, line {place.lineno}"
-            raise ScorerError(f"scorer {name}: {type(error).__name__}: {error} ({where})") from error
-        wrong = [f"a reward of {reward}" for reward in rewards if not math.isfinite(reward)]
-        if wrong or len(rewards) != len(batch.questions):
-            what = (wrong or [f"{len(rewards)} rewards"])[0]
-            raise ScorerError(f"scorer {name} returned {what}; valid: {len(batch.questions)} finite numbers")
-    return [min(0.0, reward) if question is None else reward for question, reward in zip(batch.questions, rewards, strict=True)]
+    scorer: Scorer = SCORERS[name] if name in SCORERS else from_file(name, "scorer", "function", SCORERS)
+    return scorer
 
 
 def question_clusters(questions: Sequence[str | None], threshold: float = 0.5) -> list[int]:
     """Cluster label of each question of a batch; -1 for a malformed response (None), which takes no part."""
     labels = iter(cluster_labels([question for question in questions if question is not None], threshold).tolist())
     return [-1 if question is None else next(labels) for question in questions]
+
+
+def score_questions(
+    answered: Sequence[AnsweredQuestion],
+    scorers: Sequence[Scorer],
+    config: RewardConfig,
+    labelled_by: str,
+    earlier: Sequence[str] | None = None,
+) -> list[ScoredQuestion]:
+    """The questions of a whole Challenger batch with their rewards, which the repetition penalty takes together.
+
+    Args:
+        labelled_by: version of the labelling policy.
+        earlier: questions of earlier steps and rounds, where a scorer needs them.
+
+    Raises:
+        ScorerError: a scorer failed, or returned something else than one finite number for each question.
+    """
+    clusters = question_clusters([item.question for item in answered], config.threshold)
+    known = None if earlier is None else tuple(earlier)
+    batch = QuestionBatch(tuple(answered), tuple(clusters), config, known, "verdicts" in needs_of(scorers))
+    rewards, parts = score(batch, scorers)
+    return [
+        ScoredQuestion(item, cluster, reward, {name: values[index] for name, values in parts.items()}, labelled_by)
+        for index, (item, cluster, reward) in enumerate(zip(answered, clusters, rewards, strict=True))
+    ]
+
+
+def score(batch: QuestionBatch, scorers: Sequence[Scorer]) -> tuple[list[float], dict[str, list[float]]]:
+    """The rewards [B] after all scorers, and by scorer what it added [B]; a malformed response is never worth more than 0.
+
+    Raises:
+        ScorerError: a scorer failed, or returned something else than one finite number for each question.
+    """
+    rewards = [0.0] * len(batch.answered)
+    parts: dict[str, list[float]] = {}
+    for scorer in scorers:
+        name = getattr(scorer, "__name__", repr(scorer))
+        after = _scored(scorer, name, batch, rewards)
+        added = [new - old for old, new in zip(rewards, after, strict=True)]
+        parts[name] = [sum(pair) for pair in zip(parts[name], added, strict=True)] if name in parts else added
+        rewards = after
+    return rewards, parts
+
+
+def _scored(scorer: Scorer, name: str, batch: QuestionBatch, rewards: list[float]) -> list[float]:
+    """The rewards after one scorer."""
+    try:
+        after = [float(reward) for reward in scorer(batch, list(rewards))]
+    except Exception as error:  # it may be the user's code
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        where = f"{place.filename}, line {place.lineno}"
+        raise ScorerError(f"scorer {name}: {type(error).__name__}: {error} ({where})") from error
+    wrong = [f"a reward of {reward}" for reward in after if not math.isfinite(reward)]
+    if wrong or len(after) != len(batch.answered):
+        what = (wrong or [f"{len(after)} rewards"])[0]
+        raise ScorerError(f"scorer {name} returned {what}; valid: {len(batch.answered)} finite numbers")
+    return [min(0.0, reward) if item.question is None else reward for item, reward in zip(batch.answered, after, strict=True)]

@@ -25,6 +25,7 @@ from matplotlib.figure import Figure
 from omegaconf import OmegaConf
 
 from conf.schema import Config
+from conf.settings import flatten
 from pipeline.observe import plots
 
 # Read when mlflow is imported, hence above it: nothing is sent to anyone, and no links are printed between our own lines.
@@ -219,7 +220,7 @@ class Tracker(TrackedRun):
         value becomes the tag `changed.<setting>`.
         """
         self.client.log_text(self.run_id, OmegaConf.to_yaml(OmegaConf.structured(config)), "config.yaml")
-        settings = dict(_flatten(asdict(config)))
+        settings = {_valid(name): str(value) for name, value in flatten(asdict(config))}
         known = self.client.get_run(self.run_id).data.params
         new = [Param(key, value) for key, value in settings.items() if key not in known]
         for start in range(0, len(new), MOST_PARAMS):
@@ -259,20 +260,6 @@ def _git_commit() -> str | None:
     command = [git, "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
     answer = subprocess.run(command, capture_output=True, text=True, check=False)
     return answer.stdout.strip() if answer.returncode == 0 else None
-
-
-def _flatten(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
-    """Settings by dotted name; a trailing underscore only keeps a name from being a Python keyword.
-
-    >>> dict(_flatten({"reward": {"lambda_": 1.0}}))
-    {'reward.lambda': '1.0'}
-    """
-    for key, value in tree.items():
-        name = prefix + key.rstrip("_")
-        if isinstance(value, Mapping):
-            yield from _flatten(value, name + ".")
-        else:
-            yield _valid(name), str(value)
 
 
 def _valid(name: str) -> str:

@@ -1,104 +1,200 @@
-"""What a run leaves on disk, and the manifest that says how far it got.
+"""The manifest: how far a run got, the only source of truth for resume. One JSON file, replaced atomically.
 
-    runs/<name>/manifest.json                     the only source of truth for resume, replaced atomically
-    runs/<name>/config.yaml                       the settings the run was started with
-    runs/<name>/round-<n>/challenger|solver/      step files, the last checkpoint, policy/ in HF format
-    runs/<name>/round-<n>/curriculum.parquet      questions, votes and which were kept
-    runs/<name>/round-<n>/evaluation/             one file per benchmark
-
-Files are written before the manifest names them: after a kill at any moment the manifest points at whole files only.
+It names whole files only: whatever it mentions was written, under its final name, before.
 """
 
-import fcntl
 import json
 import os
-import shutil
-import time
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections import Counter
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Self
-
-import pyarrow as pa
-import pyarrow.parquet as pq
-from omegaconf import OmegaConf
+from typing import Any, Literal
 
 from conf.load import ConfigError
-from conf.schema import Config
-from pipeline.store.runs import stage_of
+from pipeline.types import Role
 
-MANIFEST_SCHEMA = 1
+SCHEMA = 2
+FILE = "manifest.json"
+StageName = Literal["challenger", "curriculum", "solver", "evaluation"]
+STAGES: tuple[StageName, ...] = ("challenger", "curriculum", "solver", "evaluation")  # in the order in which they run
+Seconds = dict[str, float]  # wall-clock seconds by part: sampling, learning, ...
+Accuracies = dict[str, dict[str, float]]  # by benchmark, or benchmark and band, and way of answering
 
-# Settings that change where and how fast a run goes, not what comes out of it, but for the last bits of a probability, which
-# follow from the shapes of batches: they may differ when a run goes on.
-FREE_SETTINGS = (
-    "resources.",
-    "rollout.",
-    "tracking_uri",
-    "profile",
-    "preset",
-    "runs_dir",
-    "reward.workers",
-    "learner.checkpoint_every",
-    "learner.gradient_checkpointing",
-    "learner.micro_batch_tokens",
-)
-BINDING_SETTINGS = ("rollout.ahead",)  # all the same
 
-_STRING_LIST = pa.list_(pa.string())
-# A question and the Solver's vote on it, the columns that the Challenger's steps and the curriculum share.
-_VOTE = [
-    ("question", pa.string()),
-    ("answers", _STRING_LIST),
-    ("majority", pa.string()),
-    ("count", pa.int32()),
-    ("total", pa.int32()),
-    ("p_hat", pa.float32()),
-    ("invalid", pa.float32()),
-]
-SAMPLES = pa.schema(
-    [
-        ("group", pa.int32()),
-        ("prompt_ids", pa.list_(pa.int32())),
-        ("token_ids", pa.list_(pa.int32())),
-        ("logprobs", pa.list_(pa.float32())),
-        ("text", pa.string()),
-        ("finish_reason", pa.string()),
-        ("version", pa.string()),
-        ("seed", pa.int64()),
-        ("reward", pa.float32()),
-    ],
-    metadata={"rzero.table": "samples", "rzero.version": "1"},
-)
-QUESTIONS = pa.schema(
-    [
-        *_VOTE,
-        ("undecided", pa.int32()),
-        ("cluster", pa.int32()),
-        ("reward", pa.float32()),
-        ("solver_version", pa.string()),
-    ],
-    metadata={"rzero.table": "questions", "rzero.version": "2"},
-)
-CURRICULUM = pa.schema(
-    [
-        *_VOTE,
-        ("kept", pa.bool_()),
-    ],
-    metadata={"rzero.table": "curriculum", "rzero.version": "2"},
-)
-EVALUATION = pa.schema(
-    [
-        ("question", pa.string()),
-        ("band", pa.string()),
-        ("answer", pa.string()),
-        ("answers", _STRING_LIST),
-        ("sampled", pa.float32()),
-        ("greedy", pa.float32()),
-        ("majority", pa.float32()),
-    ],
-    metadata={"rzero.table": "evaluation", "rzero.version": "1"},
-)
+@dataclass(slots=True)
+class PhaseStage:
+    """A GRPO phase. Paths are relative to the run's folder; `metrics[i]` and `p_hats[i]` are of step i + 1.
+
+    `seconds` is what the phase took beside its steps, whose own are in their metrics (`seconds_<part>`).
+    """
+
+    metrics: list[dict[str, float]] = field(default_factory=list)
+    p_hats: list[list[float]] = field(default_factory=list)
+    checkpoint: str | None = None
+    ahead: str | None = None  # a batch that was sampled ahead of its step
+    policy: str | None = None  # the trained weights in HF format, which exist once the phase is finished
+    seconds: Seconds = field(default_factory=dict)
+
+    @property
+    def finished(self) -> bool:
+        return self.policy is not None
+
+    def spent(self) -> Seconds:
+        spent = Counter(self.seconds)
+        for step in self.metrics:
+            spent.update({name.removeprefix("seconds_"): value for name, value in step.items() if name.startswith("seconds_")})
+        return dict(spent)
+
+
+@dataclass(slots=True)
+class CurriculumStage:
+    """The funnel of a curriculum: questions written, well-formed, answered, kept. `label_accuracy` is None without an oracle."""
+
+    finished: bool = False
+    written: int = 0
+    well_formed: int = 0
+    answered: int = 0
+    kept: int = 0
+    label_accuracy: float | None = None
+    counts: dict[str, float] = field(default_factory=dict)  # of fleets and sandbox, see `pipeline.run.Usage`
+    seconds: Seconds = field(default_factory=dict)
+
+    def spent(self) -> Seconds:
+        return self.seconds
+
+
+@dataclass(slots=True)
+class MeasuredSet:
+    """How a set was measured, and what went wrong in it.
+
+    `samples` is the k of mean@k, 0 for greedy alone; `responses` were drawn in all, of which `unboxed` gave no answer and
+    `truncated` were cut off. `undecided` counts comparisons that nothing could decide, `skipped` problems that did not fit.
+    """
+
+    problems: int
+    samples: int
+    limit: int | None
+    group: str
+    grader: str
+    responses: int = 0
+    unboxed: int = 0
+    truncated: int = 0
+    undecided: int = 0
+    skipped: int = 0
+
+
+@dataclass(slots=True)
+class EvaluationStage:
+    """Accuracies by set and band, and how each set was measured; `finished` once all sets that the run then named were."""
+
+    finished: bool = False
+    accuracies: Accuracies = field(default_factory=dict)
+    sets: dict[str, MeasuredSet] = field(default_factory=dict)
+    counts: dict[str, float] = field(default_factory=dict)
+    seconds: Seconds = field(default_factory=dict)
+
+    def spent(self) -> Seconds:
+        return self.seconds
+
+
+@dataclass(slots=True)
+class Round:
+    """The stages of a round; of round 0, the base model, the evaluation alone. `closed` is set once its summary was given."""
+
+    challenger: PhaseStage = field(default_factory=PhaseStage)
+    curriculum: CurriculumStage = field(default_factory=CurriculumStage)
+    solver: PhaseStage = field(default_factory=PhaseStage)
+    evaluation: EvaluationStage = field(default_factory=EvaluationStage)
+    closed: bool = False
+
+    def stage(self, name: StageName) -> PhaseStage | CurriculumStage | EvaluationStage:
+        stage: PhaseStage | CurriculumStage | EvaluationStage = getattr(self, name)
+        return stage
+
+    def phase(self, role: Role) -> PhaseStage:
+        return self.challenger if role == "challenger" else self.solver
+
+
+@dataclass(slots=True)
+class Manifest:
+    """What is known of a run. `config` holds its settings as they were when it was started, `tracking_id` its MLflow run."""
+
+    name: str
+    config: dict[str, Any]
+    tracking_id: str | None = None
+    fingerprints: dict[str, str] = field(default_factory=dict)
+    rounds: dict[int, Round] = field(default_factory=dict)
+    schema: int = SCHEMA
+
+    def round(self, number: int) -> Round:
+        """The stages of a round; of one that was not begun, untouched ones."""
+        return self.rounds.get(number) or Round()
+
+    def begun(self) -> list[int]:
+        """Every round that was begun, 0 for the base model."""
+        return sorted(self.rounds)
+
+    def closed_rounds(self) -> int:
+        """The last round that is finished to its end, 0 for none."""
+        return max((number for number, round_ in self.rounds.items() if round_.closed), default=0)
+
+    def spent(self, number: int) -> Seconds:
+        """Wall-clock seconds of a round by part; round 1 counts the evaluation of the base model, too."""
+        spent: Counter[str] = Counter()
+        for name in STAGES:
+            spent.update(self.round(number).stage(name).spent())
+        if number == 1:
+            spent.update(self.round(0).evaluation.spent())
+        return dict(spent)
+
+    def measured(self) -> list[tuple[int, Accuracies]]:
+        """(round, accuracies) of every round that was evaluated on anything."""
+        found = [(number, self.round(number).evaluation.accuracies) for number in self.begun()]
+        return [(number, accuracies) for number, accuracies in found if accuracies]
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """The manifest of a run's folder. It is replaced as a whole: what is read is a complete state, also while the run works.
+
+    Raises:
+        ConfigError: it cannot be read, is damaged, or is of another layout.
+    """
+    path = folder / FILE
+    try:
+        data = json.loads(path.read_text())
+        version = data["schema"]
+    except OSError as error:
+        raise ConfigError(f"{path}: the manifest cannot be read: {error.strerror}.") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise ConfigError(f"{path}: the manifest is damaged ({type(error).__name__}: {error}).") from error
+    if version != SCHEMA:
+        raise ConfigError(
+            f"{path}: written by another version (manifest schema {version}, this code reads {SCHEMA}). "
+            "Finish the run with the version that started it, or start another one: NAME=..."
+        )
+    try:
+        rounds = {int(number): _round(stages) for number, stages in data.pop("rounds").items()}
+        return Manifest(**data, rounds=rounds)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ConfigError(f"{path}: the manifest is damaged ({type(error).__name__}: {error}).") from error
+
+
+def _round(data: dict[str, Any]) -> Round:
+    return Round(
+        challenger=PhaseStage(**data["challenger"]),
+        curriculum=CurriculumStage(**data["curriculum"]),
+        solver=PhaseStage(**data["solver"]),
+        evaluation=EvaluationStage(**data["evaluation"] | {"sets": _sets(data["evaluation"]["sets"])}),
+        closed=data["closed"],
+    )
+
+
+def _sets(data: dict[str, Any]) -> dict[str, MeasuredSet]:
+    return {name: MeasuredSet(**measured) for name, measured in data.items()}
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    write_atomically(folder / FILE, json.dumps(asdict(manifest), indent=1))
 
 
 def write_atomically(path: Path, text: str) -> None:
@@ -110,150 +206,3 @@ def write_atomically(path: Path, text: str) -> None:
         file.flush()
         os.fsync(file.fileno())
     partial.replace(path)
-
-
-def write_table(path: Path, rows: Sequence[dict[str, Any]], schema: pa.Schema) -> None:
-    """Writes rows as Parquet, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.partial")
-    pq.write_table(pa.Table.from_pylist(list(rows), schema=schema), partial)
-    partial.replace(path)
-
-
-def read_table(path: Path) -> list[dict[str, Any]]:
-    return pq.read_table(path).to_pylist()
-
-
-class RunState:
-    """The manifest of one run, held under a lock so that two drivers cannot write one run."""
-
-    def __init__(self, config: Config) -> None:
-        """Opens the run's folder, making it on the first call.
-
-        Raises:
-            ConfigError: another process holds the run, or it was started with settings that give other results.
-        """
-        self.folder = Path(config.runs_dir).absolute() / config.name
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self._lock = (self.folder / ".lock").open("w")
-        if not self._locked():
-            raise ConfigError(
-                f"name={config.name}: another process is working on {self.folder}. Wait for it, or use another name."
-            )
-        try:
-            self.data = self._data(config)
-        except BaseException:
-            self._lock.close()
-            raise
-
-    def _locked(self) -> bool:
-        """Takes the lock. Who only looks whether a run is in use (`runs.in_use`) holds it for a moment, too."""
-        for _ in range(10):
-            try:
-                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                return True
-            except BlockingIOError:
-                time.sleep(0.1)
-        return False
-
-    def _data(self, config: Config) -> dict[str, Any]:
-        """The manifest as it is, or a new one."""
-        settings = json.loads(json.dumps(asdict(config)))
-        if not self.path.exists():
-            data = {"schema": MANIFEST_SCHEMA, "name": config.name, "config": settings, "tracking_id": None, "rounds": {}}
-            write_atomically(self.folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.structured(config)))
-            write_atomically(self.path, json.dumps(data, indent=1))
-            return data
-        data = json.loads(self.path.read_text())
-        if data["schema"] != MANIFEST_SCHEMA:
-            raise ConfigError(f"{self.path}: manifest schema {data['schema']}, this code reads {MANIFEST_SCHEMA}.")
-        refuse_other_settings(config.name, data["config"], settings)
-        return data
-
-    @property
-    def path(self) -> Path:
-        return self.folder / "manifest.json"
-
-    def save(self) -> None:
-        write_atomically(self.path, json.dumps(self.data, indent=1))
-
-    def round_folder(self, round_: int) -> Path:
-        return self.folder / f"round-{round_}"
-
-    def earlier_questions(self, round_: int, step: int) -> list[str]:
-        """Every well-formed question that the Challenger posed before this step: in its steps, and in the curricula."""
-        folders = [self.round_folder(number) for number in range(1, round_ + 1)]
-        steps = [path for folder in folders for path in sorted((folder / "challenger").glob("questions-*.parquet"))]
-        # An interrupted run leaves files of steps that are now run again.
-        steps = [path for path in steps if path.parent.parent != folders[-1] or int(path.stem.split("-")[1]) < step]
-        curricula = [folder / "curriculum.parquet" for folder in folders[:-1]]
-        columns = [pq.read_table(path, columns=["question"])["question"] for path in [*steps, *curricula]]
-        return [question for column in columns for question in column.to_pylist() if question is not None]
-
-    def stage(self, round_: int, name: str) -> dict[str, Any]:
-        """What is known of a stage (challenger, curriculum, solver, evaluation) of a round; empty before it starts."""
-        return stage_of(self.data, round_, name)
-
-    def record(self, round_: int, name: str, **values: Any) -> None:
-        """Adds to what is known of a stage and replaces the manifest."""
-        self.data["rounds"].setdefault(str(round_), {}).setdefault(name, {}).update(values)
-        self.save()
-
-    def finished_rounds(self) -> int:
-        """The last round that was closed, 0 for none."""
-        return max((int(number) for number in self.data["rounds"] if self.stage(int(number), "summary").get("done")), default=0)
-
-    def refuse_other_files(self, fingerprints: dict[str, str]) -> None:
-        """Remembers by setting what a run starts from, and raises ConfigError where it has changed since."""
-        if "fingerprints" not in self.data:
-            self.data["fingerprints"] = fingerprints
-            self.save()
-        before = self.data["fingerprints"]
-        for setting, value in fingerprints.items():
-            if before.get(setting) != value:
-                raise ConfigError(
-                    f"{setting}: what it names has changed since run '{self.data['name']}' was started from it. Bring it back, "
-                    "or give the new run another name: NAME=..."
-                )
-
-    def track(self, tracking_id: str) -> None:
-        """Remembers the MLflow run, so that a resumed run goes on in it."""
-        if self.data["tracking_id"] != tracking_id:
-            self.data["tracking_id"] = tracking_id
-            self.save()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self._lock.close()  # and with it the lock
-
-
-def remove_tree(path: str | Path | None) -> None:
-    """Removes a folder that the manifest no longer names."""
-    if path is not None:
-        shutil.rmtree(path, ignore_errors=True)
-
-
-def may_change(setting: str) -> bool:
-    """Whether a run may go on with another value of a setting."""
-    return setting.startswith(FREE_SETTINGS) and setting not in BINDING_SETTINGS
-
-
-def refuse_other_settings(name: str, before: dict[str, Any], now: dict[str, Any]) -> None:
-    """Raises ConfigError where a run would go on under settings that change its results."""
-    old, new = dict(_leaves(before)), dict(_leaves(now))
-    for key in sorted(old.keys() | new.keys()):
-        if old.get(key) != new.get(key) and not may_change(key):
-            shown = key.replace("lambda_", "lambda")
-            raise ConfigError(
-                f"{shown}={new.get(key)}: run {name!r} was started with {shown}={old.get(key)}. "
-                f"Go on with that, or give the new settings a name of their own (NAME=...)."
-            )
-
-
-def _leaves(node: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
-    leaves = []
-    for key, value in node.items():
-        leaves += _leaves(value, f"{prefix}{key}.") if isinstance(value, dict) else [(prefix + key, value)]
-    return leaves

@@ -7,9 +7,10 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from pipeline.store.runs import STAGES, accuracies, in_use, read_manifest, round_numbers, round_seconds, stage_of, stage_seconds
+from pipeline.store.manifest import FILE, STAGES, Manifest, PhaseStage, StageName, read_manifest
+from pipeline.store.runs import in_use
 
-FILES = {
+FILES: dict[StageName, str] = {
     "challenger": "samples-*.parquet",
     "curriculum": "part-*.parquet",
     "solver": "samples-*.parquet",
@@ -30,7 +31,7 @@ class Progress:
     profile: str
     working: bool
     round: int
-    stage: str | None
+    stage: StageName | None
     done: int
     total: int
     rewards: list[float]  # of the last role's steps in this round
@@ -46,18 +47,18 @@ def read_progress(folder: Path) -> Progress:
     """Reads a manifest and lists one folder: a few milliseconds, whatever the size of the run."""
     manifest, working = read_manifest(folder), in_use(folder)
     round_, stage = position(manifest, working)
-    total = size(manifest["config"], stage)
+    total = size(manifest.config, stage)
     files = step_files(folder, manifest, round_, stage)
     done = min(total, len(files))
-    written = max([(folder / "manifest.json").stat().st_mtime, *files[-1:]])
-    role = next((role for role in ("solver", "challenger") if stage_of(manifest, round_, role).get("metrics")), None)
-    steps = stage_of(manifest, round_, role)["metrics"] if role else []
-    measured = [(number, next(iter(by_name.values()))) for number, by_name in accuracies(manifest)]
+    written = max([(folder / FILE).stat().st_mtime, *files[-1:]])
+    known = manifest.round(round_)
+    steps = known.solver.metrics or known.challenger.metrics
+    measured = [(number, next(iter(by_name.values()))) for number, by_name in manifest.measured()]
     stage_left = left(manifest, round_, stage, total, done, files) if working else None
-    later = [stage_seconds(manifest, round_ - 1, name) for name in STAGES[STAGES.index(stage) + 1 :]] if stage else []
+    later = [manifest.round(round_ - 1).stage(name).spent() for name in STAGES[STAGES.index(stage) + 1 :]] if stage else []
     return Progress(
-        name=manifest["name"],
-        profile=manifest["config"]["profile"],
+        name=manifest.name,
+        profile=manifest.config["profile"],
         working=working,
         round=round_,
         stage=stage,
@@ -66,40 +67,39 @@ def read_progress(folder: Path) -> Progress:
         rewards=[step["reward_mean"] for step in steps],
         p_hats=[step["p_hat_mean"] for step in steps if "p_hat_mean" in step],
         accuracy=measured,
-        seconds=sum(sum(round_seconds(manifest, number).values()) for number in round_numbers(manifest) if number)
-        or sum(stage_seconds(manifest, 0, "evaluation").values()),
+        seconds=sum(sum(manifest.spent(number).values()) for number in manifest.begun() if number)
+        or sum(manifest.round(0).evaluation.spent().values()),
         written=written,
         stage_left=stage_left,
         round_left=stage_left + sum(sum(parts.values()) for parts in later) if stage_left is not None and all(later) else None,
     )
 
 
-def position(manifest: dict[str, Any], working: bool) -> tuple[int, str | None]:
+def position(manifest: Manifest, working: bool) -> tuple[int, StageName | None]:
     """(round, stage) that is being worked on or would be next; a finished round has no stage while no process is at the next."""
-    numbers = round_numbers(manifest)
+    numbers = manifest.begun()
     if not numbers:
         return 0, "evaluation"  # of the base model
     last = numbers[-1]
-    for stage in STAGES if last else ("evaluation",):
-        known = stage_of(manifest, last, stage)
-        if not (known.get("policy") or known.get("done")):
+    for stage in STAGES if last else STAGES[-1:]:
+        if not manifest.round(last).stage(stage).finished:
             return last, stage
     return (last + 1, STAGES[0]) if working or not last else (last, None)
 
 
-def size(config: dict[str, Any], stage: str | None) -> int:
+def size(config: dict[str, Any], stage: StageName | None) -> int:
     """Steps of a phase, parts of a curriculum, benchmarks of an evaluation."""
     match stage:
         case "challenger" | "solver":
-            return config[stage]["steps"]
+            return int(config[stage]["steps"])
         case "curriculum":
             return -(-config["curriculum"]["questions"] // config["curriculum"]["part"])
         case "evaluation":
-            return len(config["evaluation"]["benchmarks"])
+            return len(config["evaluation"]["sets"])
     return 0
 
 
-def step_files(folder: Path, manifest: dict[str, Any], round_: int, stage: str | None) -> list[float]:
+def step_files(folder: Path, manifest: Manifest, round_: int, stage: StageName | None) -> list[float]:
     """When each finished step of a stage was written, oldest first, seconds since 1970.
 
     Of a phase these are the steps that the manifest knows, and those that were made since it was written: an interrupted run
@@ -108,18 +108,19 @@ def step_files(folder: Path, manifest: dict[str, Any], round_: int, stage: str |
     if stage is None:
         return []
     times = [path.stat().st_mtime for path in sorted((folder / f"round-{round_}" / stage).glob(FILES[stage]))]
-    if stage in ("curriculum", "evaluation"):
+    known = manifest.round(round_).stage(stage)
+    if not isinstance(known, PhaseStage):
         return sorted(times)
-    saved = len(stage_of(manifest, round_, stage).get("metrics", []))
-    recorded = (folder / "manifest.json").stat().st_mtime
+    saved = len(known.metrics)
+    recorded = (folder / FILE).stat().st_mtime
     return times[:saved] + [at for at in times[saved:] if at > recorded]
 
 
-def left(manifest: dict[str, Any], round_: int, stage: str | None, total: int, done: int, files: list[float]) -> float | None:
-    """Seconds that a stage will take from now, by its last steps, else by the round before; None where neither exists."""
+def left(manifest: Manifest, round_: int, stage: StageName | None, total: int, done: int, files: list[float]) -> float | None:
+    """Seconds that a stage will take from now, by its last steps, else by the previous round; None where neither exists."""
     between = [later - earlier for earlier, later in pairwise(files[-RECENT - 1 :])]
-    before = sum(stage_seconds(manifest, round_ - 1, stage).values()) if stage else 0
-    each = median(between) if between else before / total if before and total else None
+    previous = sum(manifest.round(round_ - 1).stage(stage).spent().values()) if stage else 0
+    each = median(between) if between else previous / total if previous and total else None
     if each is None:
         return None
     since = time.time() - files[-1] if files else 0.0

@@ -122,8 +122,8 @@ def groups(ray_cluster: None) -> Iterator[Groups]:
 
 
 def weights_of(group: LearnerGroup) -> dict[str, torch.Tensor]:
-    buckets = ray.get(group.weights())
-    return {name: tensor.clone() for bucket in buckets for name, tensor in unpack(bucket.arrays)}
+    published = group._call("publish")[0]
+    return {name: tensor.clone() for bucket in published.buckets for name, tensor in unpack(ray.get(bucket))}
 
 
 def same_bits(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> bool:
@@ -369,7 +369,7 @@ def test_ranks_that_find_no_room_are_named(ray_cluster: None, monkeypatch: pytes
     with pytest.raises(LearnerError, match=r"learner ranks \[0\] of 1 did not finish node_ip.*free in the cluster"):
         group.begin_phase("unread", LR)
     with pytest.raises(LearnerError, match="has no ranks"):
-        group.weights()
+        group.weights().send([])
 
 
 def test_new_processes_resume_to_the_same_bits(groups: Groups, model_path: str, tmp_path: Path) -> None:

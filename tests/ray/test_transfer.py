@@ -15,8 +15,8 @@ from actors.cluster import ROOT
 from actors.learner.group import LearnerGroup
 from actors.learner.rank import Learner
 from actors.rollout.worker import RolloutWorker, engine_environment
-from actors.weights.buckets import publish
-from actors.weights.vllm_load import load_into_engine
+from actors.weights.buckets import Published, publish
+from actors.weights.vllm_load import confirm, load_into_engine
 from conf.schema import Config, ModelConfig, RolloutConfig, SamplingConfig
 from pipeline.types import Request, Sample
 
@@ -65,10 +65,11 @@ def engines(ray_cluster: None) -> Iterator[Any]:
     """One process in which engines are made one after another, for importing vLLM takes longest."""
 
     class Engines:
-        def transfer(self, config: Config, path: str, weights: list[ray.ObjectRef]) -> tuple[list[str], list[Sample]]:
+        def transfer(self, config: Config, path: str, weights: Published) -> tuple[list[str], list[Sample]]:
             """Starts an engine on `path`, gives it `weights`, and draws from it."""
             worker = RolloutWorker(config, path)
-            wrong = load_into_engine(worker.llm, map(ray.get, weights))
+            load_into_engine(worker.llm, map(ray.get, weights.buckets))
+            wrong = confirm(worker.llm, weights.checksums)
 
             async def drawn() -> list[Sample]:
                 arriving = worker.sample(REQUESTS, SamplingConfig(max_tokens=8), worker.version)
@@ -76,7 +77,7 @@ def engines(ray_cluster: None) -> Iterator[Any]:
 
             return wrong, asyncio.run(drawn())
 
-        def from_cache(self, config: Config, path: str, weights: list[ray.ObjectRef]) -> list[int]:
+        def from_cache(self, config: Config, path: str, weights: Published) -> list[int]:
             """Tokens of one prompt of 200 that are in the prefix cache: at first, asked again, and after a transfer."""
             from vllm import SamplingParams, TokensPrompt
 
@@ -87,10 +88,11 @@ def engines(ray_cluster: None) -> Iterator[Any]:
                 return output.num_cached_tokens
 
             found_before = [found(), found()]
-            load_into_engine(llm, map(ray.get, weights))
+            load_into_engine(llm, map(ray.get, weights.buckets))
+            confirm(llm, weights.checksums)
             return [*found_before, found()]
 
-        def split(self, path: str, weights: list[ray.ObjectRef], part: str) -> tuple[list[str], dict[int, float], list[str]]:
+        def split(self, path: str, weights: Published, part: str) -> tuple[list[str], dict[int, float], list[str]]:
             """What an engine of two ranks has wrong after a transfer, the likeliest tokens after `PROMPT` with their
             log-probabilities, and what it has wrong if the checksum of `part` is."""
             from vllm import LLM, SamplingParams, TokensPrompt
@@ -100,14 +102,13 @@ def engines(ray_cluster: None) -> Iterator[Any]:
                 max_num_seqs=16, enable_chunked_prefill=False, logprobs_mode="processed_logprobs", tensor_parallel_size=2,
                 distributed_executor_backend="mp", worker_extension_cls="tests.cpu_worker.CpuWorker",
             )  # fmt: skip
-            buckets = [ray.get(each) for each in weights]
-            wrong = load_into_engine(llm, buckets)
+            load_into_engine(llm, map(ray.get, weights.buckets))
+            wrong = confirm(llm, weights.checksums)
             greedy = SamplingParams(temperature=0, max_tokens=1, logprobs=5)
             (output,) = llm.generate([TokensPrompt(prompt_token_ids=PROMPT)], greedy)
             (likeliest,) = output.outputs[0].logprobs
-            for bucket in buckets:
-                bucket.checksums.of[part] += 1
-            return wrong, {token: each.logprob for token, each in likeliest.items()}, load_into_engine(llm, buckets)
+            weights.checksums.of[part] += 1
+            return wrong, {token: each.logprob for token, each in likeliest.items()}, confirm(llm, weights.checksums)
 
     actor = ray.remote(num_cpus=0, runtime_env={"env_vars": engine_environment(Config())})(Engines).remote()
     yield actor
@@ -119,7 +120,7 @@ def test_vllm_and_transformers_agree_after_a_transfer(engines: Any, tmp_path: Pa
     dtype = str(case[2]).removeprefix("torch.")
     config = Config(model=ModelConfig(dtype=dtype, max_length=128), rollout=RolloutConfig(kv_cache_mb=32, max_num_seqs=16))
     before, after = random_model(case, 0), random_model(case, 1)
-    weights = publish([list(after.named_parameters())], turn=3 if case[3] else None)
+    weights = publish([list(after.named_parameters())], offset=3 if case[3] else None)
     wrong, samples = ray.get(engines.transfer.remote(config, written(before, tmp_path / "before"), weights))
     assert wrong == []
     assert len(samples) == 4
@@ -139,7 +140,7 @@ def test_a_transfer_empties_the_prefix_cache(engines: Any, tmp_path: Path) -> No
 
 def test_an_engine_split_over_ranks_takes_on_weights(engines: Any, tmp_path: Path) -> None:
     before, after = random_model(CASES[2], 0), random_model(CASES[2], 1)
-    weights = publish([list(after.named_parameters())], turn=3)
+    weights = publish([list(after.named_parameters())], offset=3)
     part = "model.layers.1.self_attn.k_proj.weight"
     wrong, likeliest, then = ray.get(engines.split.remote(written(before, tmp_path / "before"), weights, part))
     assert wrong == []

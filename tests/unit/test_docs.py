@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from conf.load import ROOT, settings, shown
+from conf.load import ROOT
+from conf.settings import settings, shown
 from jobs.docs import PATH, settings_page
 from pipeline.domain.prompts import load_prompts
 
@@ -48,4 +49,4 @@ def test_commands_and_settings_that_are_named_exist(page: Path) -> None:
     known = {shown(name) for name, _ in settings()}
     sections = {name.partition(".")[0] for name in known if "." in name}
     named = {name for name in re.findall(r"[\s\"`]([a-z]+\.[a-z_.]+)=", text) if name.partition(".")[0] in sections}
-    assert {name for name in named if not name.startswith("evaluation.benchmarks.")} <= known
+    assert set(named) <= known

@@ -8,7 +8,8 @@ import pytest
 from conf.load import ConfigError
 from conf.schema import Config
 from pipeline.inputs import fingerprint
-from pipeline.store.manifest import CURRICULUM, RunState, read_table, write_table
+from pipeline.store.manifest import read_manifest
+from pipeline.store.state import RunState
 
 
 def config(folder: Path, **changes: object) -> Config:
@@ -18,15 +19,58 @@ def config(folder: Path, **changes: object) -> Config:
     return made
 
 
-def test_a_run_goes_on_from_its_manifest(tmp_path: Path) -> None:
+def test_a_run_resumes_from_its_manifest(tmp_path: Path) -> None:
     with RunState(config(tmp_path)) as state:
-        state.record(1, "challenger", checkpoint="c", metrics=[{"reward_mean": 0.5}])
-        assert state.finished_rounds() == 0
+        stage = state.round(1).challenger
+        stage.checkpoint, stage.metrics, stage.p_hats = "c", [{"reward_mean": 0.5}], [[0.25, 1.0]]
+        state.round(1).curriculum.finished = True
+        state.round(0).evaluation.accuracies = {"heldout": {"greedy": 0.5}}
+        state.save()
+        assert state.manifest.closed_rounds() == 0
+        written = state.manifest
     with RunState(config(tmp_path)) as state:
-        assert state.stage(1, "challenger") == {"checkpoint": "c", "metrics": [{"reward_mean": 0.5}]}
-        state.record(1, "summary", done=True)
-        assert state.finished_rounds() == 1
+        assert state.manifest == written
+        state.round(1).closed = True
+        state.save()
+    assert read_manifest(tmp_path / "a").closed_rounds() == 1
     assert not list(tmp_path.rglob("*.partial"))
+
+
+def test_reading_a_round_that_was_not_begun_does_not_begin_it(tmp_path: Path) -> None:
+    with RunState(config(tmp_path)) as state:
+        assert not state.manifest.round(3).solver.finished
+        assert state.manifest.begun() == []
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "is damaged"),
+        ("[]", "is damaged"),
+        ('{"schema": 1, "rounds": {}}', "written by another version"),
+        ('{"schema": 2}', "is damaged"),
+        ('{"schema": 2, "name": "a", "config": {}, "rounds": {"1": {}}}', "is damaged"),
+        ('{"schema": 2, "name": "a", "config": {}, "rounds": {}, "extra": 1}', "is damaged"),
+    ],
+)
+def test_a_manifest_that_cannot_be_used_is_told_in_one_line(tmp_path: Path, text: str, said: str) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "manifest.json").write_text(text)
+    with pytest.raises(ConfigError, match=said) as error:
+        RunState(config(tmp_path))
+    assert "manifest.json" in str(error.value)
+    assert "\n" not in str(error.value)
+    with pytest.raises(ConfigError, match=said):  # the lock is free again
+        RunState(config(tmp_path))
+
+
+def test_seconds_add_up_over_stages_and_steps(tmp_path: Path) -> None:
+    with RunState(config(tmp_path)) as state:
+        state.round(0).evaluation.seconds = {"sampling": 1.0}
+        state.round(1).challenger.metrics = [{"seconds_sampling": 2.0, "seconds_learning": 3.0}, {"seconds_sampling": 4.0}]
+        state.round(1).challenger.seconds = {"checkpoint": 5.0}
+        state.round(1).curriculum.seconds = {"sampling": 6.0}
+        assert state.manifest.spent(1) == {"sampling": 13.0, "learning": 3.0, "checkpoint": 5.0}
 
 
 def test_two_drivers_cannot_hold_one_run(tmp_path: Path) -> None:
@@ -52,17 +96,12 @@ def test_a_half_written_file_is_never_read(tmp_path: Path) -> None:
     """A kill while writing leaves a .partial file beside the old one, which the next write replaces."""
     with RunState(config(tmp_path)) as state:
         state.path.with_name("manifest.json.partial").write_text('{"schema": 1, "rou')
-        state.record(1, "curriculum", done=True)
-        assert json.loads(state.path.read_text())["rounds"]["1"]["curriculum"] == {"done": True}
+        state.round(1).curriculum.finished = True
+        state.save()
+        assert json.loads(state.path.read_text())["rounds"]["1"]["curriculum"]["finished"] is True
 
 
-def test_tables_keep_their_schema(tmp_path: Path) -> None:
-    row = {"question": None, "answers": [], "majority": None, "count": 0, "total": 0, "p_hat": 0.0, "invalid": 0.0, "kept": False}
-    write_table(tmp_path / "t.parquet", [row], CURRICULUM)
-    assert read_table(tmp_path / "t.parquet") == [row]
-
-
-def test_a_run_does_not_go_on_from_another_base_model_or_other_prompts(tmp_path: Path) -> None:
+def test_a_run_does_not_resume_from_another_base_model_or_other_prompts(tmp_path: Path) -> None:
     model = tmp_path / "model"
     model.mkdir()
     (model / "config.json").write_text("{}")

@@ -17,9 +17,9 @@ import pytest
 from conf.load import ROOT, ConfigError
 from conf.schema import Config
 from jobs.status import main
-from pipeline.store.manifest import RunState
 from pipeline.store.progress import read_progress
 from pipeline.store.runs import in_use
+from pipeline.store.state import RunState
 from tests.made_runs import made_config, write_run
 
 

@@ -77,17 +77,17 @@ def test_votes_agree_with_exhaustive_verify_wherever_that_is_consistent(sandbox:
 
 
 def test_an_answer_that_hangs_costs_its_own_pairs_alone(sandbox: AnswerSandbox) -> None:
-    sandbox.stats()
+    sandbox.take_counts()
     tower = "9^{9^{9^9}}"
     votes = sandbox.votes([["x+1", "1+x", tower], ["y+2", "2+y", "y+3"], ["7", "7.0", "8", None]])
     assert [(vote.answer, vote.count) for vote in votes] == [("1+x", 2), ("2+y", 2), ("7", 2)]
     assert [vote.undecided for vote in votes] == [2, 0, 0]
     assert sandbox.vote(["z+1", "1+z", tower]).count == 2
-    stats = sandbox.stats()
+    stats = sandbox.take_counts()
     assert stats["killed"] == 1, "found out once, not once for every answer beside it, nor again in the next call of the batch"
     assert stats["undecided"] == 4
     assert sandbox.equivalent(tower, tower) is True, "the same string needs no parser"
-    assert sandbox.stats()["killed"] == 0
+    assert sandbox.take_counts()["killed"] == 0
 
 
 def test_the_hostile_corpus_ends_with_every_honest_vote_right() -> None:
@@ -107,9 +107,9 @@ def test_the_hostile_corpus_ends_with_every_honest_vote_right() -> None:
         batch.append(answers)
     with AnswerSandbox(workers=2, timeout_s=0.5) as sandbox:
         assert len(children(sandbox)) == 2
-        sandbox.stats()
+        sandbox.take_counts()
         votes = sandbox.votes(batch)
-        stats = sandbox.stats()
+        stats = sandbox.take_counts()
     for index, (vote, bad) in enumerate(zip(votes, HOSTILE, strict=True)):
         good = honest[index % len(honest)][0]
         assert (vote.count, vote.total) == (4, 7), ascii(bad[:200])
@@ -128,7 +128,7 @@ def test_any_two_texts_get_a_symmetric_verdict(sandbox: AnswerSandbox, texts: li
 def test_memory_beyond_the_limit_ends_in_undecided() -> None:
     with AnswerSandbox(workers=1, timeout_s=20.0, memory_mb=256) as sandbox:
         assert sandbox.equivalent("(x+1)^{100000}", "x+1") is None
-        stats = sandbox.stats()
+        stats = sandbox.take_counts()
         assert (stats["died"], stats["killed"]) == (1, 0), "gone at once, not at the deadline"
         assert sandbox.equivalent(*judged(7)) is True
 
@@ -136,11 +136,11 @@ def test_memory_beyond_the_limit_ends_in_undecided() -> None:
 def test_a_child_that_uses_no_time_at_all_is_killed_all_the_same() -> None:
     with AnswerSandbox(workers=1, timeout_s=0.3) as sandbox:
         (child,) = children(sandbox)
-        sandbox.stats()
+        sandbox.take_counts()
         child.suspend()
         assert sandbox.equivalent(*judged(7)) is None
         assert sandbox.equivalent(*judged(11)) is True
-        assert sandbox.stats()["killed"] == 1
+        assert sandbox.take_counts()["killed"] == 1
 
 
 def test_children_and_nurseries_that_are_killed_are_replaced() -> None:

@@ -1,6 +1,5 @@
 """The comparison of variants: every one can be run, and what is written of them is what they came to."""
 
-import json
 import math
 from pathlib import Path
 
@@ -11,7 +10,8 @@ from conf.schema import Config
 from jobs.table import OPTIONS, VARIANTS, Variant, claim, config_of, jobs, take_base_evaluation
 from jobs.table_results import ACCURACIES, CURRICULUM, LABELS, differences, interval, table
 from pipeline.inputs import check_inputs
-from pipeline.store.manifest import RunState
+from pipeline.store.manifest import EvaluationStage, Manifest, Round, write_manifest
+from pipeline.store.state import RunState
 
 
 @pytest.mark.parametrize("variant", [*VARIANTS, *OPTIONS], ids=lambda variant: variant.name)
@@ -82,7 +82,8 @@ def test_a_run_that_another_lane_is_at_is_left_to_it(config: Config) -> None:
     state = claim(config)
     assert state is not None
     with state:
-        state.record(1, "evaluation", done=True)
+        state.round(1).evaluation.finished = True
+        state.save()
     config.solver.steps += 1
     with pytest.raises(ConfigError, match=r"solver\.steps"):
         claim(config)
@@ -92,11 +93,11 @@ def test_the_base_is_measured_once_for_all_variants_of_a_seed(config: Config, tm
     other = tmp_path / "other"
     with RunState(config) as state:
         take_base_evaluation(state, other)
-        assert state.stage(0, "evaluation") == {}
+        assert not state.round(0).evaluation.finished
         (other / "round-0" / "evaluation").mkdir(parents=True)
         (other / "round-0" / "evaluation" / "heldout.parquet").write_text("rows")
-        measured = {"done": True, "accuracies": {"heldout": {"sampled": 0.5}}}
-        (other / "manifest.json").write_text(json.dumps({"rounds": {"0": {"evaluation": measured}}}))
+        measured = EvaluationStage(True, {"heldout": {"sampled": 0.5}})
+        write_manifest(other, Manifest("other", {}, rounds={0: Round(evaluation=measured)}))
         take_base_evaluation(state, other)
-        assert state.stage(0, "evaluation") == measured
+        assert state.round(0).evaluation == measured
         assert (state.round_folder(0) / "evaluation" / "heldout.parquet").read_text() == "rows"

@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from actors.weights.buckets import TURNS, checksum, pack, read_checkpoint, takes_turns, unpack
+from actors.weights.buckets import CHECKSUM_STRIDE, checksum, pack, read_checkpoint, strided_sums_add_up, unpack
 from actors.weights.vllm_load import disagreements
 
 FUSED = {"qkv": ["q", "k", "v"]}
@@ -15,8 +15,8 @@ ROWS = {"a.q.weight": 64, "a.k.weight": 32, "a.v.weight": 32}
 SENT = {name: torch.randn(rows, 4) for name, rows in ROWS.items()} | {"norm": torch.randn(6)}
 
 
-def sums(tensors: dict[str, torch.Tensor], turn: int | None = None) -> dict[str, int]:
-    return {name: checksum(tensor, turn) for name, tensor in tensors.items()}
+def sums(tensors: dict[str, torch.Tensor], offset: int | None = None) -> dict[str, int]:
+    return {name: checksum(tensor, offset) for name, tensor in tensors.items()}
 
 
 def engine() -> dict[str, torch.Tensor]:
@@ -37,39 +37,39 @@ def test_a_checksum_notices_every_bit(dtype: torch.dtype, count: int) -> None:
     assert checksum(tensor) == before
 
 
-@pytest.mark.parametrize("turn", [None, 0, 5])
-def test_fused_and_split_layouts_agree(turn: int | None) -> None:
-    whole, sent = engine(), sums(SENT, turn)
-    assert disagreements([sums(whole, turn)], sent, FUSED) == []
+@pytest.mark.parametrize("offset", [None, 0, 5])
+def test_fused_and_split_layouts_agree(offset: int | None) -> None:
+    whole, sent = engine(), sums(SENT, offset)
+    assert disagreements([sums(whole, offset)], sent, FUSED) == []
     # Two ranks: the fused matrix by rows, the norm whole on both.
-    ranks = [sums({"a.qkv.weight": half, "norm": whole["norm"]}, turn) for half in whole["a.qkv.weight"].chunk(2)]
+    ranks = [sums({"a.qkv.weight": half, "norm": whole["norm"]}, offset) for half in whole["a.qkv.weight"].chunk(2)]
     assert disagreements(ranks, sent, FUSED) == []
 
 
 @pytest.mark.parametrize("shape", [(48, 6), (48, 5)])
-def test_each_word_of_a_matrix_is_in_the_checksum_of_one_turn(shape: tuple[int, int]) -> None:
+def test_each_word_of_a_matrix_is_in_the_checksum_at_one_offset(shape: tuple[int, int]) -> None:
     matrix = torch.randn(shape)
-    before = [checksum(matrix, turn) for turn in range(TURNS)]
+    before = [checksum(matrix, offset) for offset in range(CHECKSUM_STRIDE)]
     for row in range(shape[0]):
         changed = matrix.clone()
         changed[row, -1] += 1
-        noticed = [turn for turn in range(TURNS) if checksum(changed, turn) != before[turn]]
-        assert noticed == [row % TURNS]
+        noticed = [offset for offset in range(CHECKSUM_STRIDE) if checksum(changed, offset) != before[offset]]
+        assert noticed == [row % CHECKSUM_STRIDE]
 
 
-def test_a_matrix_that_did_not_arrive_shows_in_every_turn() -> None:
+def test_a_matrix_that_did_not_arrive_shows_at_every_offset() -> None:
     stale = engine() | {"a.qkv.weight": engine()["a.qkv.weight"] * 1.001}
-    for turn in range(TURNS):
-        assert disagreements([sums(stale, turn)], sums(SENT, turn), FUSED) == ["a.qkv.weight"]
+    for offset in range(CHECKSUM_STRIDE):
+        assert disagreements([sums(stale, offset)], sums(SENT, offset), FUSED) == ["a.qkv.weight"]
 
 
-def test_turns_are_for_layouts_whose_parts_have_rows_of_all_turns() -> None:
+def test_strides_are_for_layouts_whose_parts_have_rows_at_all_offsets() -> None:
     parameters = [torch.empty(96, 4), torch.empty(734, 4), torch.empty(7)]
-    assert takes_turns(parameters, 734, 1)
-    assert takes_turns(parameters, 734, 2)
-    assert not takes_turns(parameters, 734, 4)  # 24 rows a rank
-    assert not takes_turns(parameters, 500, 1)  # not the embedding, so perhaps fused with another
-    assert not takes_turns([torch.empty(256, 4)], 734, 8)  # an embedding would be cut at multiples of 8
+    assert strided_sums_add_up(parameters, 734, 1)
+    assert strided_sums_add_up(parameters, 734, 2)
+    assert not strided_sums_add_up(parameters, 734, 4)  # 24 rows a rank
+    assert not strided_sums_add_up(parameters, 500, 1)  # not the embedding, so perhaps fused with another
+    assert not strided_sums_add_up([torch.empty(256, 4)], 734, 8)  # an embedding would be cut at multiples of 8
 
 
 @pytest.mark.parametrize("name", ["a.qkv.weight", "norm"])

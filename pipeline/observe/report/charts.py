@@ -21,11 +21,11 @@ from pipeline.observe.report.figures import (
 from pipeline.observe.report.intervals import wilson
 from pipeline.observe.report.svg import WIDTH, Panel, ticks
 from pipeline.observe.terminal import WAYS, duration
+from pipeline.types import ROLES, Role
 
 WAY_COLOURS = {"sampled": "1", "greedy": "2", "majority": "3"}
 PALETTE = 8  # colours in style.css
-ROLES = ("challenger", "solver")
-ROLE_COLOURS = {"challenger": "2", "solver": "1"}
+ROLE_COLOURS: dict[Role, str] = {"challenger": "2", "solver": "1"}
 
 
 def accuracy(name: str, rounds: Sequence[Round]) -> Figure:
@@ -55,7 +55,7 @@ def p_hats(round_: Round, samples: int, delta: float) -> Figure:
     """How the Solver's agreement is spread over the questions of each Challenger step, and over the curriculum."""
     rows = [(f"step {step.number}", step.p_hats) for step in spread(round_.steps)]
     if round_.curriculum:
-        rows.append(("curriculum", [row["p_hat"] for row in round_.curriculum if row["question"] is not None]))
+        rows.append(("curriculum", [row.answered.vote.share for row in round_.curriculum if row.answered.question is not None]))
     votes = min(samples, 20)  # one bin for each share that the vote can take
     bins = [(index - 0.5) / votes for index in range(votes + 2)]
     means = ", ".join(f"{name} {fmean(values):.2f}" for name, values in rows if values)
@@ -73,7 +73,7 @@ def difficulties(rounds: Sequence[Round]) -> Figure | None:
     """The difficulty of the questions that each round's curriculum is chosen from, after those of the first step."""
     first = [("first step", round_.steps[0].difficulties) for round_ in rounds if round_.number == 1 and round_.steps]
     written = [
-        (f"round {round_.number}", [row["difficulty"] for row in round_.curriculum if row["difficulty"] is not None])
+        (f"round {round_.number}", [row.difficulty for row in round_.curriculum if row.difficulty is not None])
         for round_ in rounds if round_.curriculum
     ]  # fmt: skip
     rows = [row for row in [*first, *spread(written)] if row[1]]
@@ -94,7 +94,9 @@ def difficulties(rounds: Sequence[Round]) -> Figure | None:
     )  # fmt: skip
 
 
-def metric(key: str, title: str, rounds: Sequence[Round], *, roles: Sequence[str] = ROLES, shares: bool = False) -> Figure | None:
+def metric(
+    key: str, title: str, rounds: Sequence[Round], *, roles: Sequence[Role] = ROLES, shares: bool = False
+) -> Figure | None:
     """A metric of the roles' steps, where they have it."""
     series: list[Series] = []
     for role, xs_by_round in places(rounds, roles).items():
@@ -110,7 +112,7 @@ def challenger_parts(title: str, rounds: Sequence[Round], parts: Mapping[str, st
     """Means over the Challenger's steps of parts of its reward, `parts` by name and colour."""
     xs = places(rounds, ["challenger"])["challenger"]
     series: list[Series] = [
-        (colour, [[(x, step.parts[part]) for x, step in zip(at, round_.steps, strict=True)]
+        (colour, [[(x, step.parts[part]) for x, step in zip(at, round_.steps, strict=True) if part in step.parts]
                   for at, round_ in zip(xs, rounds, strict=True) if round_.steps])
         for part, colour in parts.items()
     ]  # fmt: skip
@@ -121,7 +123,7 @@ def difficulty_by_step(rounds: Sequence[Round]) -> Figure | None:
     """Mean difficulty of the Challenger's questions at each step, with the middle half of them."""
     xs = places(rounds, ["challenger"])["challenger"]
     line: list[Points] = []
-    bands = []
+    bands: list[tuple[Points, Points, str]] = []
     for at, round_ in zip(xs, rounds, strict=True):
         found = [(x, step.difficulties) for x, step in zip(at, round_.steps, strict=True) if len(step.difficulties) > 1]
         if found:
@@ -137,7 +139,7 @@ def difficulty_by_step(rounds: Sequence[Round]) -> Figure | None:
 
 def funnel(round_: Round) -> Figure:
     """How many of the questions written came through each gate."""
-    gates = [(name.replace("_", "-"), round_.funnel[name]) for name in ("written", "well_formed", "answered", "kept")]
+    gates = [(name.replace("_", "-"), getattr(round_.funnel, name)) for name in ("written", "well_formed", "answered", "kept")]
     total = max(1, gates[0][1])
     told = ", ".join(f"{count} {name}" for name, count in gates)
     panel = Panel(
@@ -155,15 +157,15 @@ def funnel(round_: Round) -> Figure:
 
 def labels(rounds: Sequence[Round]) -> Figure | None:
     """Of the kept questions, how many pseudo-labels are right, how many wrong, and how many questions have no right answer."""
-    shown = [round_ for round_ in rounds if any(row["kept"] for row in round_.curriculum)]
+    shown = [round_ for round_ in rounds if any(row.kept for row in round_.curriculum)]
     if not shown:
         return None
     panel_height = 34 + 40 * len(shown)
     parts = []
     for round_ in shown:
-        kept = [row for row in round_.curriculum if row["kept"]]
-        right = sum(row["right"] is True for row in kept)
-        none = sum(row["truth"] is None for row in kept)
+        kept = [row for row in round_.curriculum if row.kept]
+        right = sum(row.right is True for row in kept)
+        none = sum(row.truth is None for row in kept)
         parts.append((round_.number, len(kept), right, none, len(kept) - right - none))
     told = "; ".join(
         f"round {n}: {percent(right / total)} right, {percent(wrong / total)} wrong, {percent(none / total)} without an answer"
@@ -192,8 +194,8 @@ def label_accuracy_by_vote(rounds: Sequence[Round], samples: int) -> Figure | No
     for index, round_ in enumerate(spread([round_ for round_ in rounds if round_.curriculum], 4), start=1):
         votes: dict[int, list[bool]] = {}
         for row in round_.curriculum:
-            if row["right"] is not None:
-                votes.setdefault(row["count"], []).append(row["right"])
+            if row.right is not None:
+                votes.setdefault(row.answered.vote.count, []).append(row.right)
         points = [(count / samples, fmean(found)) for count, found in sorted(votes.items()) if len(found) >= 5]
         if points:
             lines[str(index)], names[str(index)] = points, round_.number

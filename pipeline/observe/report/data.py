@@ -7,14 +7,14 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from pipeline.algorithm.rewards import uncertainty
 from pipeline.domain.benchmarks import by_band
 from pipeline.domain.graders.math.grader import MathGrader
 from pipeline.domain.oracle import Oracle, load_oracle
 from pipeline.observe.report.intervals import bootstrap, wilson
 from pipeline.observe.terminal import WAYS
-from pipeline.store.manifest import read_table
-from pipeline.store.runs import read_manifest, round_numbers, round_seconds, stage_of
+from pipeline.store.manifest import FILE, CurriculumStage, Manifest, MeasuredSet, read_manifest
+from pipeline.store.tables import CurriculumRow, EvaluationRow, read_table
+from pipeline.types import ROLES, AnsweredQuestion, Role, ScoredQuestion
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,22 @@ class Step:
     number: int
     p_hats: list[float]
     difficulties: list[int]
-    clusters: list[list[dict[str, Any]]]  # rows of state.QUESTIONS by cluster, the largest cluster first
-    parts: dict[str, float]  # uncertainty, repetition, reward: means over the well-formed questions
+    clusters: list[list[ScoredQuestion]]  # the largest first
+    parts: dict[str, float]  # what each scorer added, and "reward", their sum: means over the well-formed questions
+
+
+@dataclass(frozen=True)
+class JudgedQuestion:
+    """A question of a curriculum with what the oracle says of it.
+
+    `truth` is the right answer and `right` whether the majority is that; both None where it is not known.
+    """
+
+    answered: AnsweredQuestion
+    kept: bool
+    truth: str | None
+    right: bool | None
+    difficulty: int | None
 
 
 @dataclass(frozen=True)
@@ -44,11 +58,12 @@ class Round:
 
     number: int
     finished: bool
-    metrics: dict[str, list[dict[str, float]]]  # by role, one entry a step
+    metrics: dict[Role, list[dict[str, float]]]  # by role, one entry a step
     steps: list[Step]
-    funnel: dict[str, Any]
-    curriculum: list[dict[str, Any]]  # rows of state.CURRICULUM with `truth`, `right` and `difficulty`
-    accuracy: dict[str, dict[str, Accuracy]]  # by benchmark or band, and way
+    funnel: CurriculumStage
+    curriculum: list[JudgedQuestion]
+    accuracy: dict[str, dict[str, Accuracy]]  # by set or band, and way
+    sets: dict[str, MeasuredSet]
     seconds: dict[str, float]
 
 
@@ -68,66 +83,63 @@ def read_run(folder: Path) -> RunData:
     """Reads all rounds of a run.
 
     Raises:
-        ConfigError: its oracle is not to be had any more.
+        ConfigError: its manifest is damaged, or its oracle cannot be loaded any more.
     """
     manifest = read_manifest(folder)
-    known = load_oracle(manifest["config"]["evaluation"]["oracle"])
+    known = load_oracle(manifest.config["evaluation"]["oracle"])
     oracle = known or NO_ORACLE
     return RunData(
-        name=manifest["name"],
-        config=manifest["config"],
-        rounds=[read_round(folder, manifest, oracle, number) for number in round_numbers(manifest)],
-        written=(folder / "manifest.json").stat().st_mtime,
+        name=manifest.name,
+        config=manifest.config,
+        rounds=[read_round(folder, manifest, oracle, number) for number in manifest.begun()],
+        written=(folder / FILE).stat().st_mtime,
         has_oracle=known is not None,
     )
 
 
-def read_round(folder: Path, manifest: dict[str, Any], oracle: Oracle, number: int) -> Round:
-    place = folder / f"round-{number}"
-    metrics = {role: stage_of(manifest, number, role).get("metrics", []) for role in ("challenger", "solver")}
-    weight = manifest["config"]["reward"]["lambda_"]
+def read_round(folder: Path, manifest: Manifest, oracle: Oracle, number: int) -> Round:
+    place, stages = folder / f"round-{number}", manifest.round(number)
+    metrics: dict[Role, list[dict[str, float]]] = {role: stages.phase(role).metrics for role in ROLES}
     tables = [place / "challenger" / f"questions-{step:04d}.parquet" for step in range(1, len(metrics["challenger"]) + 1)]
-    funnel = stage_of(manifest, number, "curriculum")
-    evaluated = stage_of(manifest, number, "evaluation").get("done")
+    written = read_table(place / "curriculum.parquet", CurriculumRow) if stages.curriculum.finished else []
     return Round(
         number=number,
-        finished=bool(evaluated),
+        finished=stages.evaluation.finished,
         metrics=metrics,
-        steps=[read_step(step, read_table(path), weight, oracle) for step, path in enumerate(tables, start=1)],
-        funnel=funnel,
-        curriculum=[judge(row, oracle) for row in read_table(place / "curriculum.parquet")] if funnel.get("done") else [],
-        accuracy=read_accuracy(manifest["config"]["evaluation"]["benchmarks"], place / "evaluation") if evaluated else {},
-        seconds=round_seconds(manifest, number),
+        steps=[read_step(step, read_table(path, ScoredQuestion), oracle) for step, path in enumerate(tables, start=1)],
+        funnel=stages.curriculum,
+        curriculum=[judge(row, oracle) for row in written],
+        sets=stages.evaluation.sets,
+        accuracy=read_accuracy(stages.evaluation.sets, place / "evaluation"),
+        seconds=manifest.spent(number),
     )
 
 
-def read_step(number: int, rows: list[dict[str, Any]], weight: float, oracle: Oracle) -> Step:
-    """A step from its table of questions; `weight` is that of the repetition penalty."""
-    clusters: dict[int, list[dict[str, Any]]] = defaultdict(list)
-    usable = [row for row in rows if row["question"] is not None]
-    for row in usable:
-        clusters[row["cluster"]].append(row)
-    repetition = [weight * len(clusters[row["cluster"]]) / len(rows) for row in usable]
+def read_step(number: int, questions: list[ScoredQuestion], oracle: Oracle) -> Step:
+    """A step from its table of questions."""
+    clusters: dict[int, list[ScoredQuestion]] = defaultdict(list)
+    usable = [question for question in questions if question.answered.question is not None]
+    for question in usable:
+        clusters[question.cluster].append(question)
+    names = usable[0].parts if usable else ()
     return Step(
         number=number,
-        p_hats=[row["p_hat"] for row in usable],
-        difficulties=known(oracle.difficulty(row["question"]) for row in usable),
+        p_hats=[question.answered.vote.share for question in usable],
+        difficulties=known(oracle.difficulty(question.answered.question or "") for question in usable),
         clusters=sorted(clusters.values(), key=len, reverse=True),
-        parts={
-            "uncertainty": mean(uncertainty(row["p_hat"]) for row in usable),
-            "repetition": mean(repetition),
-            "reward": mean(row["reward"] for row in usable),
-        },
+        parts={name: mean(question.parts[name] for question in usable) for name in names}
+        | {"reward": mean(question.reward for question in usable)},
     )
 
 
-def judge(row: dict[str, Any], oracle: Oracle) -> dict[str, Any]:
-    """A row of the curriculum with what the oracle says of it; `right` is None where that is not known."""
-    if row["question"] is None:
-        return row | {"truth": None, "right": None, "difficulty": None}
-    truth = oracle.true_answer(row["question"])
-    right = same(row["majority"], truth) if truth is not None and row["majority"] is not None else None
-    return row | {"truth": truth, "right": right, "difficulty": oracle.difficulty(row["question"])}
+def judge(row: CurriculumRow, oracle: Oracle) -> JudgedQuestion:
+    """A question of the curriculum with what the oracle says of it."""
+    question, majority = row.answered.question, row.answered.vote.answer
+    if question is None:
+        return JudgedQuestion(row.answered, row.kept, None, None, None)
+    truth = oracle.true_answer(question)
+    right = same(majority, truth) if truth is not None and majority is not None else None
+    return JudgedQuestion(row.answered, row.kept, truth, right, oracle.difficulty(question))
 
 
 def same(answer: str | None, truth: str | None) -> bool | None:
@@ -139,19 +151,19 @@ def same(answer: str | None, truth: str | None) -> bool | None:
     return verdict if isinstance(verdict, bool) else None
 
 
-def votes(row: dict[str, Any]) -> list[tuple[str | None, int, bool | None]]:
+def votes(row: JudgedQuestion) -> list[tuple[str | None, int, bool | None]]:
     """(answer, count, whether it is the true one) for each distinct answer to a question, most votes first; None: no answer."""
-    counts = Counter(answer for answer in row["answers"])
-    ranked = sorted(counts.items(), key=lambda entry: (-entry[1], entry[0] is None, entry[0] != row["majority"], entry[0] or ""))
-    return [(answer, count, same(answer, row.get("truth"))) for answer, count in ranked]
+    majority, counts = row.answered.vote.answer, Counter(row.answered.answers)
+    ranked = sorted(counts.items(), key=lambda entry: (-entry[1], entry[0] is None, entry[0] != majority, entry[0] or ""))
+    return [(answer, count, same(answer, row.truth)) for answer, count in ranked]
 
 
 def read_accuracy(benchmarks: Iterable[str], folder: Path) -> dict[str, dict[str, Accuracy]]:
     measured = {}
     for name in benchmarks:
-        for group, rows in by_band(name, read_table(folder / f"{name}.parquet")).items():
-            ways = [way for way in WAYS if rows[0][way] is not None]
-            measured[group] = {way: accuracy(way, [row[way] for row in rows]) for way in ways}
+        for group, rows in by_band(name, read_table(folder / f"{name}.parquet", EvaluationRow)).items():
+            scores = {way: [value for row in rows if (value := getattr(row, way)) is not None] for way in WAYS}
+            measured[group] = {way: accuracy(way, values) for way, values in scores.items() if values}
     return measured
 
 

@@ -4,12 +4,15 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
+from typing import TypeVar
 
 from markupsafe import Markup
 
 from pipeline.observe.report.data import Round
 from pipeline.observe.report.svg import WIDTH, Panel, ticks
+from pipeline.types import Role
 
+Item = TypeVar("Item")
 MOST_ROWS = 8  # of a histogram by step; longer phases show steps that are evenly spread
 
 
@@ -29,7 +32,7 @@ def round_ticks(numbers: Sequence[int]) -> list[tuple[float, str]]:
     return [(number, "base" if number == 0 else str(number)) for number in numbers if number % step == 0]
 
 
-def spread(items: Sequence, most: int = MOST_ROWS) -> list:
+def spread(items: Sequence[Item], most: int = MOST_ROWS) -> list[Item]:
     """At most `most` items, evenly spread, with the first and the last."""
     if len(items) <= most:
         return list(items)
@@ -105,12 +108,12 @@ Series = tuple[str, list[Points]]  # colour, and pieces of a line: one for each 
 def over_steps(
     title: str,
     rounds: Sequence[Round],
-    roles: Sequence[str],
+    roles: Sequence[Role],
     series: Sequence[Series],
     *,
     describe: str,
     shares: bool = False,
-    band: Sequence[tuple[list, list, str]] = (),
+    band: Sequence[tuple[Points, Points, str]] = (),
     note: str = "",
 ) -> Figure | None:
     """Curves over all steps that `roles` made, in the order in which they were made; see `places` for x."""
@@ -147,9 +150,9 @@ def over_steps(
     return Figure(title, panel.svg(), note)
 
 
-def places(rounds: Sequence[Round], roles: Sequence[str]) -> dict[str, list[list[int]]]:
+def places(rounds: Sequence[Round], roles: Sequence[Role]) -> dict[Role, list[list[int]]]:
     """For each role and round, the place of each of its steps among all that `roles` made; a round's roles come in that order."""
-    found: dict[str, list[list[int]]] = {role: [] for role in roles}
+    found: dict[Role, list[list[int]]] = {role: [] for role in roles}
     at = 0
     for round_ in rounds:
         for role in roles:

@@ -8,6 +8,7 @@ import unicodedata
 from collections.abc import Iterator
 from dataclasses import asdict
 from datetime import UTC, datetime
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,15 @@ from markupsafe import Markup
 
 from conf.schema import Config
 from pipeline.observe.report import charts
-from pipeline.observe.report.data import Accuracy, Round, RunData, gain, read_run, votes
+from pipeline.observe.report.data import Accuracy, JudgedQuestion, Round, RunData, gain, read_run, votes
+from pipeline.observe.report.figures import Figure, spread
 from pipeline.observe.terminal import WAYS, duration
 from pipeline.store.manifest import write_atomically
+from pipeline.types import ScoredQuestion
 
 REPORT = "report.html"
 HERE = Path(__file__).parent
+REWARD_COLOUR, PART_COLOURS = "2", ("4", "5", "3", "6", "1")  # of style.css
 CURVES = (  # of both roles: metric, title, whether it is a share
     ("reward_mean", "Reward", False),
     ("well_formed", "Well-formed responses", True),
@@ -71,15 +75,18 @@ def content(run: RunData) -> dict[str, Any]:
     measured = [round_.number for round_ in rounds if round_.accuracy]
     names = list(dict.fromkeys(name for round_ in rounds for name in round_.accuracy))
     delta, m = config["curriculum"]["delta"], config["reward"]["samples"]
+    colours = part_colours(begun)
     found: dict[str, Any] = {
         "accuracy": [charts.accuracy(name, rounds) for name in names],
         "p_hats": [charts.p_hats(round_, m, delta) for round_ in begun if round_.steps],
         "difficulty": present(charts.difficulties(begun), charts.difficulty_by_step(begun)),
         "reward_parts": present(
-            charts.challenger_parts("All parts", begun, {"uncertainty": "4", "repetition": "5", "reward": "2"}),
-            charts.challenger_parts("Repetition alone", begun, {"repetition": "5"}, "on a scale of its own"),
+            charts.challenger_parts("Reward and its parts", begun, colours),
+            charts.challenger_parts("Repetition alone", begun, {"repetition": colours["repetition"]}, "on a scale of its own")
+            if "repetition" in colours
+            else None,
         ),
-        "funnels": [charts.funnel(round_) for round_ in begun if round_.funnel.get("done")],
+        "funnels": [charts.funnel(round_) for round_ in begun if round_.funnel.finished],
         "labels": present(charts.labels(begun), charts.label_accuracy_by_vote(begun, m)) if run.has_oracle else [],
         "gallery": [(round_.number, examples(round_)) for round_ in begun if round_.curriculum],
         "clusters": list(clusters(begun)),
@@ -101,13 +108,20 @@ def content(run: RunData) -> dict[str, Any]:
         "tiles": list(tiles(run)),
         "progress": progress(begun),
         "written": datetime.fromtimestamp(run.written, UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        "samples": ", ".join(sorted({str(benchmark["samples"]) for benchmark in config["evaluation"]["benchmarks"].values()})),
-        "scorers": config["reward"].get("scorers", []),  # older runs had no choice
+        "samples": ", ".join(sorted({str(measured.samples) for round_ in rounds for measured in round_.sets.values()})),
+        "scorers": config["reward"]["scorers"],
+        "part_colours": colours,
         "settings": list(settings(config)),
     }
 
 
-def present(*figures: charts.Figure | None) -> list[charts.Figure]:
+def part_colours(begun: list[Round]) -> dict[str, str]:
+    """A colour for the reward and for each of its parts, by the scorer that made it."""
+    names = dict.fromkeys(name for round_ in begun for step in round_.steps for name in step.parts if name != "reward")
+    return {**{name: str(colour) for name, colour in zip(names, cycle(PART_COLOURS), strict=False)}, "reward": REWARD_COLOUR}
+
+
+def present(*figures: Figure | None) -> list[Figure]:
     return [figure for figure in figures if figure is not None]
 
 
@@ -139,12 +153,13 @@ def tiles(run: RunData) -> Iterator[tuple[str, str]]:
     if steps:
         first_mean, last_mean = (sum(step.p_hats) / max(1, len(step.p_hats)) for step in (steps[0], steps[-1]))
         yield f"{first_mean:.2f}→{last_mean:.2f}", "mean p̂, from the first Challenger step to the last"
-    funnels = [round_.funnel for round_ in run.rounds if round_.funnel.get("done")]
+    funnels = [round_.funnel for round_ in run.rounds if round_.funnel.finished]
     if funnels:
-        yield f"{funnels[-1]['kept'] / max(1, funnels[-1]['written']):.0%}", "of the last curriculum's questions kept"
-        if funnels[-1]["label_accuracy"] is not None:
-            shares = "→".join(f"{funnel['label_accuracy']:.0%}" for funnel in (funnels[0], funnels[-1])[-len(funnels) :])
-            yield shares, "of the kept pseudo-labels right" + (", first and last round" if len(funnels) > 1 else "")
+        yield f"{funnels[-1].kept / max(1, funnels[-1].written):.0%}", "of the last curriculum's questions kept"
+        known = [funnel.label_accuracy for funnel in funnels if funnel.label_accuracy is not None]
+        if known:
+            shares = "→".join(f"{accuracy:.0%}" for accuracy in (known[0], known[-1])[-len(known) :])
+            yield shares, "of the kept pseudo-labels right" + (", first and last round" if len(known) > 1 else "")
     total = sum(sum(round_.seconds.values()) for round_ in run.rounds if round_.number)
     if total:
         yield duration(total), "hours, minutes and seconds so far" if total >= 3600 else "minutes and seconds so far"
@@ -164,22 +179,22 @@ def accuracy_table(
                 yield name, way, cells, gain(first, last) if paired and first and last else None
 
 
-def examples(round_: Round) -> list[dict[str, Any]]:
+def examples(round_: Round) -> list[JudgedQuestion]:
     """Questions for the gallery: kept ones with a right label, a wrong one and none, then one too easy and one too hard."""
-    kept = [row for row in round_.curriculum if row["kept"]]
+    kept = [row for row in round_.curriculum if row.kept]
     by_state = [[row for row in kept if state(row) == wanted] for wanted in ("right", "wrong", "unknown")]
-    picked = [row for rows in by_state for row in charts.spread(rows, 2 if sum(map(bool, by_state)) > 1 else 6)]
-    dropped = [row for row in round_.curriculum if row["majority"] is not None and not row["kept"]]
-    easy = [row for row in dropped if row["p_hat"] > 0.5]
-    hard = [row for row in dropped if row["p_hat"] < 0.5]
+    picked = [row for rows in by_state for row in spread(rows, 2 if sum(map(bool, by_state)) > 1 else 6)]
+    dropped = [row for row in round_.curriculum if row.answered.vote.answer is not None and not row.kept]
+    easy = [row for row in dropped if row.answered.vote.share > 0.5]
+    hard = [row for row in dropped if row.answered.vote.share < 0.5]
     return picked + easy[:1] + hard[:1]
 
 
-def state(row: dict[str, Any]) -> str:
-    return {True: "right", False: "wrong", None: "unknown"}[row["right"]]
+def state(row: JudgedQuestion) -> str:
+    return {True: "right", False: "wrong", None: "unknown"}[row.right]
 
 
-def clusters(begun: list[Round]) -> Iterator[tuple[str, int, list[list[dict[str, Any]]]]]:
+def clusters(begun: list[Round]) -> Iterator[tuple[str, int, list[list[ScoredQuestion]]]]:
     """(step, number of all clusters, clusters of more than one question) of the step of each round with the largest cluster."""
     for round_ in begun:
         if steps := [step for step in round_.steps if step.clusters]:

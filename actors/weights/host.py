@@ -1,0 +1,51 @@
+"""Weights through host memory: from Ray's object store into engines, and how long engines are waited for."""
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from typing import Any
+
+import ray
+import torch
+from ray.exceptions import RayActorError
+
+from actors.weights.buckets import Published, in_buckets, publish, read_checkpoint
+from pipeline.types import Checksums
+
+
+class HostWeights:
+    """A policy that is put into Ray's object store when engines first need it, and kept there for engines to come.
+
+    An engine has `timeout` seconds to take it on.
+    """
+
+    def __init__(self, make: Callable[[], Published], timeout: float) -> None:
+        self._make, self._timeout = make, timeout
+        self._published: Published | None = None
+
+    def send(self, engines: Sequence[Any]) -> Checksums:
+        """See `pipeline.types.Weights`."""
+        if self._published is None:
+            self._published = self._make()
+        await_engines({engine.load.remote(self._published.buckets): engine for engine in engines}, self._timeout)
+        return self._published.checksums
+
+
+def stored_weights(path: str, dtype: torch.dtype, timeout: float) -> HostWeights:
+    """The weights of a HF-format folder, which is not read before engines need them."""
+    return HostWeights(lambda: publish(in_buckets(read_checkpoint(path, dtype))), timeout)
+
+
+def await_engines(calls: Mapping[ray.ObjectRef[Any], Any], timeout: float) -> None:
+    """Waits for calls, by call the engine it is made to. A dead engine is passed over, one that takes longer is killed.
+
+    The fleet asks next whether the weights have arrived, finds both dead and replaces them.
+
+    Raises:
+        RayTaskError: an engine raised something.
+    """
+    done, late = ray.wait(list(calls), num_returns=len(calls), timeout=timeout)
+    for call in late:
+        ray.kill(calls[call])
+    for call in done:
+        with suppress(RayActorError):
+            ray.get(call)

@@ -1,0 +1,92 @@
+"""The history of one GRPO phase: the metrics and p-hats of its steps, its files, and the checkpoint it resumes from."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipeline.store.state import remove_tree
+from pipeline.store.tables import SampleRow, write_table
+from pipeline.types import Role, ScoredGroups, ScoredQuestion
+
+if TYPE_CHECKING:
+    from pipeline.batches import Batches
+    from pipeline.run import Run
+
+
+class PhaseHistory:
+    """Steps of a phase as far as the manifest knows them, and those taken since.
+
+    Opening it removes what an interrupted phase left: checkpoints and batches that the manifest never named, or names no longer.
+    """
+
+    def __init__(self, run: "Run", round_: int, role: Role) -> None:
+        self._run = run
+        self._stage = run.state.round(round_).phase(role)
+        self.folder = run.state.round_folder(round_) / role
+        self.metrics = list(self._stage.metrics)
+        self.p_hats = list(self._stage.p_hats)
+        self._remove_leftovers()
+
+    @property
+    def finished(self) -> bool:
+        return self._stage.finished
+
+    @property
+    def steps(self) -> int:
+        """Steps taken so far."""
+        return len(self.metrics)
+
+    @property
+    def checkpoint(self) -> str | None:
+        """The folder that the learner resumes from; None at the phase's start."""
+        return str(self._run.state.folder / self._stage.checkpoint) if self._stage.checkpoint else None
+
+    @property
+    def ahead(self) -> Path | None:
+        """The batch that was sampled ahead of the next step, where there is one."""
+        return self._run.state.folder / self._stage.ahead if self._stage.ahead else None
+
+    def record(self, scored: ScoredGroups, metrics: dict[str, float]) -> None:
+        """Takes a step to be done: its samples with their rewards and, where they are questions, their votes, as Parquet."""
+        self.metrics.append(metrics)
+        self.p_hats.append(scored.p_hats)
+        rows = [
+            SampleRow(index, sample, reward)
+            for index, (group, rewards) in enumerate(zip(scored.groups, scored.rewards, strict=True))
+            for sample, reward in zip(group, rewards, strict=True)
+        ]
+        write_table(self.folder / f"samples-{self.steps:04d}.parquet", SampleRow, rows)
+        if scored.questions:
+            write_table(self.folder / f"questions-{self.steps:04d}.parquet", ScoredQuestion, scored.questions)
+
+    def save(self, batches: "Batches") -> None:
+        """Checkpoints the learner and lets the manifest name the checkpoint; the previous one is removed."""
+        checkpoint, ahead = self.folder / f"checkpoint-{self.steps:04d}", self.folder / f"ahead-{self.steps + 1:04d}.parquet"
+        drawn = batches.save(self.steps + 1, ahead)
+        state = self._run.state
+        with self._run.clock.part("checkpoint"):
+            self._run.learner.save(str(checkpoint))
+            self._stage.checkpoint = state.relative(checkpoint)
+            self._stage.ahead = state.relative(ahead) if drawn else None
+            self._commit()
+
+    def finish(self) -> None:
+        """Exports the policy, which takes the place of a checkpoint, and lets the manifest name it."""
+        policy = self.folder / "policy"
+        with self._run.clock.part("checkpoint"):
+            self._run.learner.export(str(policy))
+        self._stage.policy = self._run.state.relative(policy)
+        self._stage.checkpoint = self._stage.ahead = None
+        self._stage.seconds = self._run.take_usage().seconds
+        self._commit()
+
+    def _commit(self) -> None:
+        self._stage.metrics, self._stage.p_hats = list(self.metrics), list(self.p_hats)
+        self._run.state.save()
+        self._remove_leftovers()
+
+    def _remove_leftovers(self) -> None:
+        """Removes checkpoints and batches sampled ahead that the manifest does not name."""
+        named = {Path(path).name for path in (self._stage.checkpoint, self._stage.ahead) if path}
+        for path in [*self.folder.glob("checkpoint-*"), *self.folder.glob("ahead-*")]:
+            if path.name not in named:
+                remove_tree(path) if path.is_dir() else path.unlink()

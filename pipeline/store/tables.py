@@ -1,0 +1,176 @@
+"""Tables on disk: Parquet files whose columns are derived from frozen records, so that there is one definition of each.
+
+A record's fields become columns of the same name. A field that is itself a record is flattened into the columns of its own
+fields, a `dict[str, float]` into a column for each key (`parts.repetition`), and field metadata may rename a column
+(`{"column": "p_hat"}`). Every file says what it is in its metadata: `rzero.table` and `rzero.version`.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import Field, dataclass, fields, is_dataclass
+from pathlib import Path
+from types import UnionType
+from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.domain.problems import Problem
+from pipeline.types import AnsweredQuestion, Sample, ScoredQuestion
+
+VERSION = "3"  # of the layout of all tables
+
+
+@dataclass(frozen=True, slots=True)
+class SampleRow:
+    """`samples-<step>.parquet`: a response of a GRPO step, the group it belongs to, and its reward, null until that is known."""
+
+    group: int
+    sample: Sample
+    reward: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CurriculumRow:
+    """`curriculum.parquet`: what the trained Challenger wrote, and whether the Solver is trained on it."""
+
+    answered: AnsweredQuestion
+    kept: bool
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationRow:
+    """`evaluation/<set>.parquet`: a held-out problem, the Solver's responses to it, and its accuracies.
+
+    `answers` and `greedy_answer` are what a grader reads from the responses, null where there is nothing or a response was cut
+    off. `sampled` is the share of right ones among k sampled answers, `majority` whether their vote is right; both null for
+    k = 0. A prompt that leaves no room for an answer is `skipped`: nothing was drawn, and it counts as wrong.
+    """
+
+    id: str
+    question: str
+    subject: str | None
+    band: str | None
+    answer: str
+    responses: tuple[str, ...]
+    answers: tuple[str | None, ...]
+    greedy_response: str
+    greedy_answer: str | None
+    sampled: float | None
+    greedy: float
+    majority: float | None
+    truncated: int  # of all responses to the problem
+    unboxed: int  # of those that were not cut off
+    skipped: bool = False
+
+
+TABLES: dict[type, str] = {
+    Problem: "problems",
+    SampleRow: "samples",
+    ScoredQuestion: "questions",
+    CurriculumRow: "curriculum",
+    EvaluationRow: "evaluation",
+}
+SCALARS = {int: pa.int64(), float: pa.float64(), str: pa.string(), bool: pa.bool_()}
+ITEMS = {**SCALARS, int: pa.int32(), float: pa.float32()}  # of lists: token ids and their log-probabilities
+Row = TypeVar("Row")
+_FIELDS: dict[type, tuple[tuple[Field[Any], Any], ...]] = {}
+
+
+def record_fields(record: type) -> tuple[tuple[Field[Any], Any], ...]:
+    """The fields of a record with their types resolved, which takes too long to be done for each row."""
+    if record not in _FIELDS:
+        hints = get_type_hints(record)
+        _FIELDS[record] = tuple((each, hints[each.name]) for each in fields(record))
+    return _FIELDS[record]
+
+
+def column_name(each: Field[Any]) -> str:
+    return str(each.metadata.get("column", each.name))
+
+
+def arrow_type(hint: Any) -> pa.DataType:
+    """
+    >>> arrow_type(tuple[str | None, ...]), arrow_type(float | None)
+    (ListType(list<item: string>), DataType(double))
+    """
+    if get_origin(hint) in (Union, UnionType):
+        (hint,) = (part for part in get_args(hint) if part is not type(None))
+    if get_origin(hint) is tuple:
+        item = get_args(hint)[0]
+        return pa.list_(ITEMS[next(part for part in get_args(item) or (item,) if part is not type(None))])
+    return SCALARS[hint]
+
+
+def columns(record: type, keys: Sequence[str] = ()) -> Iterator[tuple[str, pa.DataType]]:
+    """(name, Arrow type) of a record's columns; `keys` are those of its `dict[str, float]`, if it has one."""
+    for each, hint in record_fields(record):
+        if is_dataclass(hint):
+            yield from columns(hint, keys)  # type: ignore[arg-type]
+        elif get_origin(hint) is dict:
+            yield from ((f"{each.name}.{key}", pa.float64()) for key in keys)
+        else:
+            yield column_name(each), arrow_type(hint)
+
+
+def values(record: Any) -> Iterator[tuple[str, Any]]:
+    """(column, value) of one record, in the order of `columns`."""
+    for each, hint in record_fields(type(record)):
+        value = getattr(record, each.name)
+        if is_dataclass(hint):
+            yield from values(value)
+        elif get_origin(hint) is dict:
+            yield from ((f"{each.name}.{key}", part) for key, part in value.items())
+        else:
+            yield column_name(each), value
+
+
+def from_values(record: type[Row], row: dict[str, Any]) -> Row:
+    """The record that `values` was taken of; what a record computes itself is computed again."""
+    arguments: dict[str, Any] = {}
+    for each, hint in record_fields(record):
+        if not each.init:
+            continue
+        if is_dataclass(hint):
+            arguments[each.name] = from_values(hint, row)  # type: ignore[arg-type]
+        elif get_origin(hint) is dict:
+            prefix = f"{each.name}."
+            arguments[each.name] = {key.removeprefix(prefix): value for key, value in row.items() if key.startswith(prefix)}
+        else:
+            value = row[column_name(each)]
+            arguments[each.name] = tuple(value) if isinstance(value, list) else value
+    return record(**arguments)
+
+
+def schema(record: type, keys: Sequence[str] = ()) -> pa.Schema:
+    """The Arrow schema of a table of `record`s."""
+    return pa.schema(list(columns(record, keys)), metadata={"rzero.table": TABLES[record], "rzero.version": VERSION})
+
+
+def write_table(path: Path, record: type[Row], rows: Iterable[Row]) -> None:
+    """Writes records as Parquet, whole or not at all: beside the place, then renamed to it."""
+    listed = [dict(values(row)) for row in rows]
+    keys = [name.partition(".")[2] for name in (listed[0] if listed else ()) if "." in name]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f"{path.name}.partial")
+    pq.write_table(pa.Table.from_pylist(listed, schema=schema(record, keys)), partial)
+    partial.replace(path)
+
+
+def join_tables(parts: Sequence[Path], path: Path, record: type) -> None:
+    """One file of several, without reading more than one at a time."""
+    partial = path.with_name(f"{path.name}.partial")
+    with pq.ParquetWriter(partial, schema(record)) as writer:
+        for part in parts:
+            writer.write_table(pq.read_table(part))
+    partial.replace(path)
+
+
+def read_table(path: Path, record: type[Row]) -> list[Row]:
+    """The records of a file that `write_table` wrote. A record of some of its columns reads no more than these."""
+    wanted = None if any(get_origin(hint) is dict for _, hint in record_fields(record)) else [name for name, _ in columns(record)]
+    return [from_values(record, row) for row in pq.read_table(path, columns=wanted).to_pylist()]
+
+
+def read_column(path: Path, column: str) -> list[Any]:
+    """One column alone, without reading the others."""
+    return pq.read_table(path, columns=[column])[column].to_pylist()
