@@ -5,7 +5,7 @@ import re
 from pipeline.domain.graders.math.functions import UnreadableError
 from pipeline.domain.graders.math.value import TooLargeError
 
-MAX_STEPS = 5000  # tokens read, those of a sum's body once for each of its terms
+MAX_REPEATED = 500  # tokens read again: those of a sum's body, once for each of its terms
 
 _DERIVATIVE = r"\\frac ?\{ ?d[^{}]*\} ?\{ ?d ?[a-zA-Z][^{}]*\}"  # read as a quotient, dy/dx would be y/x
 _TOKEN = re.compile(_DERIVATIVE + r"|[0-9]+(?:\.[0-9]*)?(?:[eE][+-]?[0-9]+)?|\.[0-9]+(?:[eE][+-]?[0-9]+)?|\\[a-zA-Z]+|\\.|\S")
@@ -14,9 +14,9 @@ _NO_PRODUCT = re.compile(r"(?<![\\a-zA-Z])[a-zA-Z]{4,}|/ ?d ?[a-z]")
 
 class Cursor:
     def __init__(self, text: str) -> None:
-        """UnreadableError for a text with words in it, or differentials outside fractions, which would be read as products."""
-        if _NO_PRODUCT.search(text):
-            raise UnreadableError("words or differentials")
+        """UnreadableError for a text that is not LaTeX, or has words in it, or differentials, which would be read as products."""
+        if not text.isascii() or _NO_PRODUCT.search(text):
+            raise UnreadableError("words, differentials or foreign characters")
         self._tokens: list[str] = _TOKEN.findall(text)
         self.position = self._steps = 0
 
@@ -31,7 +31,7 @@ class Cursor:
         token = self.peek()
         self.position += 1
         self._steps += 1
-        if self._steps > MAX_STEPS:
+        if self._steps > len(self._tokens) + MAX_REPEATED:
             raise TooLargeError("an expression that takes too many steps")
         return token
 

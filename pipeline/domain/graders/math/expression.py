@@ -69,7 +69,7 @@ class _Parser(Cursor):
     def _begins_factor(self, token: str) -> bool:
         if token[0] in _DIGITS:
             raise UnreadableError("a number right after another factor")
-        command = token[0] == "\\" and token[1].isalpha() and token not in (r"\rfloor", r"\rceil")
+        command = token[0] == "\\" and token[1:2].isalpha() and token not in (r"\rfloor", r"\rceil")
         return token in ("(", "[", "{") or token.isalpha() or command
 
     def _signed(self) -> Value:

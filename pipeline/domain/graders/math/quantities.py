@@ -9,6 +9,7 @@ from pipeline.domain.graders.math.units import scale, unit
 from pipeline.domain.graders.math.value import TooLargeError, number
 
 MIN_DIGITS = 6  # a decimal of fewer significant digits is taken as exact: 0.33 is not 1/3
+MAX_PIECES = 15  # of words and expressions in turn
 _CURRENCIES = ("dollar", "euro", "pound sterling", "yen", "rupee", "cent")
 _TEXT = re.compile(r"\\text\{([^{}]*)\}")
 _DECIMAL = re.compile(r"[+-]? ?([0-9]*)\.([0-9]+)(?:[eE]([+-]?[0-9]{1,4})| ?\\cdot ?10 ?\^ ?(?:\{ ?(-?[0-9]{1,4}) ?\}|([0-9])))?")
@@ -52,8 +53,8 @@ def quantity(content: str) -> Node:
     pieces = [piece.strip() for piece in _TEXT.split(content)]  # expression, words, expression, words, ..., expression
     if len(pieces) == 1:
         return expression(content)
-    if len(pieces) == 3 and not pieces[0] and not pieces[2]:
-        return text(pieces[1])
+    if len(pieces) > MAX_PIECES or (len(pieces) == 3 and not pieces[0] and not pieces[2]):
+        return text(content)
     currency = ""
     if pieces[0] in ("", "-", "+") and pieces[1] in _CURRENCIES:
         sign, currency, first, *rest = pieces
