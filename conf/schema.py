@@ -51,6 +51,9 @@ class RewardConfig:
         "what makes the Challenger's reward, in order: triangular | band | variance | repetition | memory | validity | official, "
         "or one's own as path/to/file.py:function",
     )
+    grader: str = setting(
+        "math", "what says which answers are equal: math | choice | exact, or one's own as path/to/file.py:Class"
+    )
     samples: int = setting(10, "Solver answers per question that the vote is taken over (m)", low=2)
     workers: int = setting(2, "sandboxed math-verify processes", low=1)
     timeout_s: float = setting(2.0, "CPU seconds one equivalence check may take before its process is killed", low=0.05)

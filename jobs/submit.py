@@ -72,9 +72,11 @@ def entrypoint(options: Namespace) -> tuple[str, Config]:
 
 def relocations(config: Config) -> Iterator[str]:
     """Overrides for the paths that would lead elsewhere from the job's working directory, a temporary copy of the code."""
-    scorers = [scorer_on_cluster(scorer) for scorer in config.reward.scorers]
+    scorers = [named_on_cluster(scorer) for scorer in config.reward.scorers]
     if scorers != list(config.reward.scorers):
         yield f"reward.scorers=[{','.join(scorers)}]"
+    if (grader := named_on_cluster(config.reward.grader)) != config.reward.grader:
+        yield f"reward.grader={grader}"
     paths = {"prompts": config.prompts, "evaluation.folder": config.evaluation.folder}
     sets = [on_cluster(each) if resolve(each).is_file() else each for each in config.evaluation.sets]
     if sets != config.evaluation.sets:
@@ -89,10 +91,10 @@ def relocations(config: Config) -> Iterator[str]:
     yield from (f"{setting}={path}" for setting, path in moved.items() if path != paths[setting])
 
 
-def scorer_on_cluster(scorer: str) -> str:
-    """A scorer's name; of one's own, `file.py:function`, with the file as the job finds it."""
-    file, colon, function = scorer.rpartition(":")
-    return f"{on_cluster(file)}:{function}" if colon else scorer
+def named_on_cluster(name: str) -> str:
+    """The name of a scorer or grader; of one's own, `file.py:name`, with the file as the job finds it."""
+    file, colon, attribute = name.rpartition(":")
+    return f"{on_cluster(file)}:{attribute}" if colon else name
 
 
 def on_cluster(path: str) -> str:

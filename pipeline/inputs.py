@@ -9,6 +9,7 @@ from pathlib import Path
 from conf.load import ConfigError, resolve
 from conf.schema import Config
 from pipeline.algorithm.rewards import Scorer, find_scorer
+from pipeline.domain.graders.find import find_grader
 from pipeline.domain.oracle import load_oracle
 from pipeline.domain.prompts import Prompts, load_prompts
 from pipeline.domain.sets import find_sets
@@ -76,7 +77,7 @@ def hashed(content: bytes) -> str:
 
 
 def check_inputs(config: Config) -> Inputs:
-    """Finds the base model, the prompts, the scorers, the benchmarks and the oracle.
+    """Finds the base model, the prompts, the scorers, the grader, the benchmarks and the oracle.
 
     Raises:
         ConfigError: one of them is missing or not what it should be.
@@ -92,6 +93,10 @@ def check_inputs(config: Config) -> Inputs:
         scorers = [find_scorer(name) for name in config.reward.scorers]
     except ValueError as error:
         raise ConfigError(f"reward.scorers: {error}.") from error
+    try:
+        find_grader(config.reward.grader)
+    except ValueError as error:
+        raise ConfigError(f"reward.grader: {error}.") from error
     base_path = find_model(config.model.path)
     model = json.loads((Path(base_path) / "config.json").read_text())
     heads, positions = model.get("num_key_value_heads"), model.get("max_position_embeddings")

@@ -51,4 +51,11 @@ def test_a_scorer_of_ones_own_has_a_path_that_a_job_finds(tmp_path: Path, monkey
     assert f"reward.scorers=[triangular,{tmp_path}/short.py:short]" in list(moved)
     example = "reward.scorers=[triangular,examples/length_scorer.py:short]"
     assert not [each for each in relocations(load_config(overrides=[example])) if each.startswith("reward.scorers")]
-    assert not [each for each in relocations(load_config()) if each.startswith("reward.scorers")]
+    assert not [each for each in relocations(load_config()) if each.startswith("reward.")]
+    Path("mine.py").touch()
+    assert f"reward.grader={tmp_path}/mine.py:Mine" in list(relocations(load_config(overrides=["reward.grader=mine.py:Mine"])))
+
+
+def test_a_grader_that_is_not_there_is_told_by_its_setting() -> None:
+    with pytest.raises(ConfigError, match=r"reward\.grader: chemistry: no such grader; valid: math, choice, exact, or"):
+        check_inputs(load_config(overrides=["reward.grader=chemistry"]))

@@ -3,7 +3,8 @@ r"""Quantities: an expression with a percent sign, a currency, a scale word or a
 import re
 from fractions import Fraction
 
-from pipeline.domain.graders.math.expression import UnreadableError, parse
+from pipeline.domain.graders.math.expression import parse
+from pipeline.domain.graders.math.functions import UnreadableError
 from pipeline.domain.graders.math.nodes import Mixed, Node, Quantity, Text
 from pipeline.domain.graders.math.units import scale, unit
 from pipeline.domain.graders.math.value import TooLargeError, number

@@ -4,7 +4,8 @@ import re
 from collections.abc import Callable
 from fractions import Fraction
 
-from pipeline.domain.graders.math.expression import UnreadableError, parse
+from pipeline.domain.graders.math.expression import parse
+from pipeline.domain.graders.math.functions import UnreadableError
 from pipeline.domain.graders.math.nodes import Group, Labelled, Named, Node, Quantity, Relation
 from pipeline.domain.graders.math.quantities import text
 from pipeline.domain.graders.math.reals import INFINITY, MINUS_INFINITY, reals, without
@@ -47,7 +48,7 @@ def related(content: str, read: Reader) -> Node | None:
         label = _label(parts[0])
         return Labelled(label, read(parts[1])) if label else text(content)
     if operators == [r"\ne"]:
-        return _inequation(*parts, read) or text(content)
+        return _inequation(parts[0], parts[1], read) or text(content)
     if kinds <= {"<", r"\le"} or kinds <= {">", r"\ge"}:
         return _inequality(parts, operators, read) or text(content)
     return text(content)

@@ -20,7 +20,7 @@ _CHOICE = re.compile(
 _MATRIX = re.compile(r"(?:\[|\()? ?\\begin\{([a-zA-Z]*)\*?\} ?(?:\{[lcr| ]*\})?(.*)\\end\{\1\*?\} ?(?:\]|\))?")
 _ARRAYS = ("pmatrix", "bmatrix", "matrix", "array", "smallmatrix")
 _MEMBER = re.compile(r"([a-zA-Z])(?: ?\\in ?\\mathbb\{?R\}?)? ?(?:\\mid|\||:) ?(.+)")
-_BASE = re.compile(r"[0-9A-F]+ ?_ ?(?:\{[^{}]*\}|[0-9])")
+_BASE = re.compile(r"[A-F]*[0-9][0-9A-F]* ?_ ?(?:\{[^{}]*\}|[0-9])")
 
 
 @lru_cache(maxsize=2048)
