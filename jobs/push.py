@@ -61,6 +61,8 @@ def main(arguments: Sequence[str]) -> int:
         if get_token() is None:
             raise ConfigError("no token for the Hub; set HF_TOKEN, or run `hf auth login`.")
         url = push(upload, chosen.repo, chosen.public, f"{chosen.what} of round {chosen.round} of {chosen.run}")
+    except ConfigError:  # a ValueError, as some of the Hub's are
+        raise
     except HUB_ERRORS as error:
         print(f"error: {explain(error, chosen.repo)}", file=sys.stderr)
         return 1
