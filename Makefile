@@ -13,7 +13,7 @@ LOOK = $(if $(NAME),--name $(NAME)) $(if $(RUNS),--runs-dir $(RUNS))
 # Where this is set, every process of a run compiles all that it imports once more: twice as long until the engines are up.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup round submit report status watch best docs test lint bench table base dashboard clean lock
+.PHONY: help setup round submit report status watch stacks best benchmarks evaluate push docs test lint bench table base dashboard clean lock
 
 help:  ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -39,11 +39,25 @@ report: setup  ## one HTML page about a run (NAME, else the latest; RUNS=folder)
 status: setup  ## how far each run is (NAME for one)
 	@$(PY) -m jobs.status $(LOOK)
 
+stacks: setup  ## where every process of a run stands, for one that hangs (NAME)
+	@$(PY) -m jobs.stacks $(LOOK)
+
 watch: setup  ## a run as it goes, until Ctrl-C
 	@$(PY) -m jobs.watch $(LOOK)
 
 best: setup  ## the best rounds of all runs (METRIC=heldout_sampled STORE=sqlite:////file)
 	@$(PY) -m jobs.best $(if $(METRIC),--metric $(METRIC)) $(if $(STORE),--tracking-uri $(STORE))
+
+benchmarks: setup  ## fetch the paper's ten sets (SETS="math500 aime24", definitions or data files of your own; OUT=folder)
+	@$(PY) -m jobs.benchmarks $(if $(SETS),--sets "$(SETS)") $(if $(OUT),--output $(OUT))
+
+evaluate: setup  ## measure a policy on held-out sets (POLICY=runs/NAME[:ROUND]|folder|hub id SETS LIMIT SAMPLES PROFILE OUTPUT)
+	@$(PY) -m jobs.evaluate --policy "$(POLICY)" --profile $(PROFILE) $(if $(SETS),--sets "$(SETS)") $(if $(LIMIT),--limit $(LIMIT)) \
+	  $(if $(SAMPLES),--samples $(SAMPLES)) $(if $(OUTPUT),--output "$(OUTPUT)") $(if $(SET),--set $(SET))
+
+push: setup  ## a policy of a run to the Hub (RUN ROUND REPO=me/name WHAT=solver|challenger|curriculum PUBLIC=1 DRY=1)
+	@$(PY) -m jobs.push $(if $(RUN),--run $(RUN)) $(if $(ROUND),--round $(ROUND)) $(if $(REPO),--repo $(REPO)) \
+		$(if $(WHAT),--what $(WHAT)) $(if $(PUBLIC),--public) $(if $(DRY),--dry) $(if $(RUNS),--runs-dir $(RUNS))
 
 docs: setup  ## write docs/settings.md anew from the schema
 	@$(PY) -m jobs.docs
@@ -51,7 +65,8 @@ docs: setup  ## write docs/settings.md anew from the schema
 test: setup  ## all tests that this machine can run
 	@$(PY) -m pytest -q
 
-lint: setup  ## ruff and mypy
+lint: setup  ## who imports whom, ruff and mypy
+	@.venv/bin/lint-imports --no-cache --no-logo
 	@$(PY) -m ruff check . && $(PY) -m ruff format --check . && $(PY) -m mypy
 
 bench: setup  ## speed, as ratios against named peers in the same run

@@ -7,15 +7,18 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from actors.processes import write_stacks_on_signal
 from conf.load import ROOT, ConfigError
 from conf.schema import Config
 
 FOLDER_PREFIX = "rzero-"
+FAILURES_KEPT = 5  # of a run
+LOGS_OF = "logs-of"  # file in a cluster's folder that says where the run it belongs to keeps its logs
 
 
 def loopback_environment(token_path: Path) -> dict[str, str]:
@@ -54,6 +57,11 @@ def prepare_environment() -> None:
     os.environ.update(loopback_environment(token_path))
 
 
+def private_folder() -> Path | None:
+    """Where a private cluster keeps all it writes; None where a cluster was joined."""
+    return None if os.environ.get("RAY_ADDRESS") else Path(os.environ["RAY_AUTH_TOKEN_PATH"]).parent
+
+
 def remove_cluster_folder(folder: Path) -> None:
     """Removes the folder, into which Ray's last processes may still be writing as they end."""
     for _ in range(50):
@@ -68,7 +76,26 @@ def remove_orphans() -> None:
     for folder in Path(tempfile.gettempdir()).glob(f"{FOLDER_PREFIX}*-*"):
         owner = folder.name.removeprefix(FOLDER_PREFIX).partition("-")[0]
         if owner.isdigit() and not Path(f"/proc/{owner}").exists():
+            with suppress(OSError):  # another user's, or no room
+                keep_orphaned_logs(folder)
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def keep_orphaned_logs(folder: Path) -> None:
+    """Moves the logs of a driver that was killed, and could keep nothing (`actors/evidence.py`), to its run, if that is left."""
+    if (folder / LOGS_OF).is_file() and (logs := Path((folder / LOGS_OF).read_text())).parent.is_dir():
+        kept = failure_folder(logs, (folder / LOGS_OF).stat().st_mtime)
+        for log in [*folder.glob("session_latest/logs/*.out"), *folder.glob("session_latest/logs/*.err")]:
+            shutil.move(log, kept)
+
+
+def failure_folder(logs: Path, when: float) -> Path:
+    """A new folder in `logs` for a failure at `when` (seconds since the epoch); of those beside it the oldest are removed."""
+    folder = logs / time.strftime("%Y%m%d-%H%M%S", time.localtime(when))
+    folder.mkdir(parents=True)
+    for oldest in sorted(logs.glob("[0-9]*-[0-9]*"))[:-FAILURES_KEPT]:
+        shutil.rmtree(oldest)
+    return folder
 
 
 def worker_environment() -> dict[str, str]:
@@ -77,8 +104,11 @@ def worker_environment() -> dict[str, str]:
 
 
 @contextmanager
-def ray_cluster(config: Config) -> Iterator[None]:
+def ray_cluster(config: Config, say: Callable[[str], None]) -> Iterator[None]:
     """Joins the cluster named by RAY_ADDRESS, which Ray sets inside a job, or starts a private one that ends with this context.
+
+    Args:
+        say: called with a line for the user where the run has to wait for more GPUs.
 
     Raises:
         ConfigError: this machine has not the GPUs that the settings ask for.
@@ -87,20 +117,20 @@ def ray_cluster(config: Config) -> Iterator[None]:
     """
     import ray
 
+    write_stacks_on_signal()
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "warning"}
-    if os.environ.get("RAY_ADDRESS"):
-        ray.init(runtime_env={"env_vars": worker_environment()}, **quiet)
+    hook = {"worker_process_setup_hook": f"{write_stacks_on_signal.__module__}.{write_stacks_on_signal.__name__}"}
+    folder = private_folder()
+    if folder is None:
+        ray.init(runtime_env={"env_vars": worker_environment(), **hook}, **quiet)
         try:
             present = ray.cluster_resources().get("GPU", 0)
             if (wanted := gpus(config)) > present:  # a cluster may grow
-                from pipeline.observe.terminal import say
-
                 say(f"learner and engines reserve {wanted:g} GPUs; the cluster has {present:g} now, and the run waits for more")
             yield
         finally:
             ray.shutdown()
         return
-    folder = Path(os.environ["RAY_AUTH_TOKEN_PATH"]).parent
     ray.init(
         address="local",
         # Logical slots, not cores: the actors of one run take turns rather than compete.
@@ -108,7 +138,7 @@ def ray_cluster(config: Config) -> Iterator[None]:
         include_dashboard=False,
         object_store_memory=(1 << 30) if config.resources.device == "cpu" else None,
         # What the actors leave in their temporary folder goes with this one.
-        runtime_env={"env_vars": worker_environment() | {"PYTHONPATH": str(ROOT), "TMPDIR": str(folder)}},
+        runtime_env={"env_vars": worker_environment() | {"PYTHONPATH": str(ROOT), "TMPDIR": str(folder)}, **hook},
         _temp_dir=str(folder),
         **quiet,
     )

@@ -3,14 +3,14 @@
 import difflib
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import Field, fields, is_dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+import yaml
 
-from conf.schema import BenchmarkConfig, Config
+from conf.schema import Config
+from conf.settings import convert, find_setting, flatten, in_bounds, is_text, settings, shown, valid
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -32,103 +32,95 @@ def load_config(profile: str = "tiny", overrides: Sequence[str] = ()) -> Config:
     path = Path(profile) if profile.endswith((".yaml", ".yml")) else ROOT / "conf" / "profiles" / f"{profile}.yaml"
     if not path.is_file():
         raise ConfigError(f"PROFILE={profile}: no such profile. Valid: {', '.join(profiles())}, or a path to a .yaml file.")
-    written = [(*leaf, str(path)) for leaf in read_yaml(path)]
-    written += [(*split(override), "override") for override in overrides]
-    merged = OmegaConf.structured(Config)
-    for key, value, source in written:
-        if key == "preset":
-            set_value(merged, key, value, source)
-    preset = ROOT / "conf" / "presets" / f"{merged.preset}.yaml"
+    written = read_yaml(path) + [leaf for override in overrides for leaf in split(override)]
+    preset = preset_path(dict(written).get("preset", Config.preset))
     if preset.is_file():  # `check` names the valid ones
-        written = [(*leaf, str(preset)) for leaf in read_yaml(preset)] + written
-    for key, value, source in written:
-        set_value(merged, key, value, source)
-    config = OmegaConf.to_object(merged)
-    assert isinstance(config, Config)
+        written = read_yaml(preset) + written
+    config = Config()
+    for name, value in written:
+        put(config, name, value)
     check(config)
     return config
 
 
+def preset_path(name: str) -> Path:
+    return ROOT / "conf" / "presets" / f"{name}.yaml"
+
+
+class TextLoader(yaml.SafeLoader):
+    """Reads every scalar as the text that was written, for its setting knows its type: a name of 1.10 is no number."""
+
+    yaml_implicit_resolvers = {"<": yaml.SafeLoader.yaml_implicit_resolvers["<"]}  # noqa: RUF012  (what merges mappings)
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [key.value for key, _ in node.value if not key.tag.endswith(":merge")]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise yaml.constructor.ConstructorError(problem=f"{key} is written twice", problem_mark=node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
 def read_yaml(path: Path) -> list[tuple[str, Any]]:
-    """The file's leaves as (dotted name, value)."""
-    try:
-        return list(flatten(OmegaConf.load(path)))
-    except Exception as error:  # PyYAML and OmegaConf raise unrelated types for a file that cannot be read
-        raise ConfigError(f"{path}: not a YAML file that can be read: {error}") from error
-
-
-def split(override: str) -> tuple[str, Any]:
-    """`a.b=value` -> ("a.b", value), the value read as YAML.
+    """The file's settings as (dotted name, value), after those of the file in conf/presets that its key `base` names.
 
     Raises:
-        ConfigError: there is no `=`.
+        ConfigError: the file cannot be read, or holds something that is no setting.
     """
-    key, equals, text = override.partition("=")
-    if not equals or not key:
+    try:
+        tree = yaml.load(path.read_text(encoding="utf-8-sig"), TextLoader) or {}
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"{path}: not a YAML file that can be read: {error}") from error
+    if not isinstance(tree, dict):
+        raise ConfigError(f"{path}: holds {tree!r:.60}; valid: settings by name, such as `seed: 1`.")
+    base = tree.pop("base", None)
+    if base is not None and not preset_path(base).is_file():
+        raise ConfigError(f"base={base} ({path}): no such file; valid: the name of a file in conf/presets.")
+    below = read_yaml(preset_path(base)) if base is not None else []
+    return below + [(name, typed(name, value, str(path))) for name, value in flatten(tree)]
+
+
+def split(override: str) -> Iterator[tuple[str, Any]]:
+    """`a.b=value` -> ("a.b", value). What is not a text is read as YAML, so that there are lists and mappings.
+
+    Raises:
+        ConfigError: there is no `=`, or the value is not one of the setting.
+    """
+    name, equals, text = override.partition("=")
+    if not equals or not name:
         raise ConfigError(f"{override!r}: an override is written setting=value, for example challenger.steps=2.")
-    try:
-        return key, OmegaConf.from_dotlist([f"value={text}"])["value"]
-    except Exception as error:
-        raise ConfigError(f"{key}={text}: the value is not valid YAML: {error}") from error
+    field = find_setting(shown(name))
+    value: Any = text
+    if field is None or not is_text(field) or text.startswith(("'", '"')):
+        try:
+            value = yaml.load(text, TextLoader)
+        except yaml.YAMLError as error:
+            raise ConfigError(f"{name}={text}: the value is not valid YAML: {error}") from error
+    for leaf, part in flatten({name: value}):
+        yield leaf, typed(leaf, part, "override")
 
 
-def flatten(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in node.items():
-        if isinstance(value, DictConfig):
-            yield from flatten(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
+def typed(name: str, value: Any, source: str) -> Any:
+    """The value of a setting, from the text (or list of texts) it was written as.
 
-
-def set_value(config: DictConfig, key: str, value: Any, source: str) -> None:
-    """Sets one leaf. `lambda` is a Python keyword, so the schema calls that field `lambda_`."""
-    known = dict(settings())
-    name = ".".join("lambda_" if part == "lambda" else part for part in key.split("."))
-    benchmark, _, leaf = name.rpartition(".")
-    in_benchmark = benchmark.startswith("evaluation.benchmarks.") and leaf in {field.name for field in fields(BenchmarkConfig)}
-    if name not in known and not in_benchmark:
-        close = difflib.get_close_matches(key, [shown(other) for other in known], n=3, cutoff=0.5)
+    Raises:
+        ConfigError: there is no such setting, or the value is not of its type.
+    """
+    field = find_setting(name)
+    if field is None:
+        close = difflib.get_close_matches(name, [shown(other) for other, _ in settings()], n=3, cutoff=0.5)
         hint = f" Close: {', '.join(close)}." if close else ""
-        raise ConfigError(f"{key}={value} ({source}): no such setting.{hint}")
+        raise ConfigError(f"{name}={value} ({source}): no such setting.{hint}")
     try:
-        if in_benchmark and OmegaConf.select(config, benchmark) is None:
-            OmegaConf.update(config, benchmark, BenchmarkConfig())
-        OmegaConf.update(config, name, value)
-    except OmegaConfBaseException as error:
-        field = known.get(name)
-        raise ConfigError(f"{key}={value} ({source}): {valid(field) if field else str(error).splitlines()[0]}") from error
+        return convert(value, field.type)
+    except ValueError as error:
+        raise ConfigError(f"{name}={value} ({source}): {valid(field)}.") from error
 
 
-def settings(schema: type = Config, prefix: str = "") -> Iterator[tuple[str, Field]]:
-    """Every leaf setting as (dotted name, dataclass field)."""
-    hints = get_type_hints(schema)
-    for field in fields(schema):
-        hint = hints[field.name]
-        if is_dataclass(hint):
-            yield from settings(hint, f"{prefix}{field.name}.")  # type: ignore[arg-type]
-        elif get_origin(hint) is not dict:
-            yield f"{prefix}{field.name}", field
-
-
-def shown(name: str) -> str:
-    """The name a user writes."""
-    return name.replace("lambda_", "lambda")
-
-
-def type_name(field: Field) -> str:
-    if get_origin(field.type) is list:
-        return "a list such as [a,b]"
-    names = [argument.__name__ for argument in get_args(field.type) or (field.type,) if argument is not type(None)]
-    return " or ".join(names + (["null"] if type(None) in get_args(field.type) else []))
-
-
-def valid(field: Field) -> str:
-    """What values a setting takes, in words."""
-    low, high, choices = (field.metadata.get(key) for key in ("low", "high", "choices"))
-    if choices:
-        return f"valid: {' | '.join(map(str, choices))}"
-    bounds = [f"at least {low}"] * (low is not None) + [f"at most {high}"] * (high is not None)
-    return f"valid: {type_name(field)}{' ' if bounds else ''}{' and '.join(bounds)}"
+def put(config: Config, name: str, value: Any) -> None:
+    """Sets one leaf."""
+    section, _, leaf = name.rpartition(".")
+    owner: Any = getattr(config, section, config)
+    setattr(owner, "lambda_" if leaf == "lambda" else leaf, value)
 
 
 def check(config: Config) -> None:
@@ -137,18 +129,15 @@ def check(config: Config) -> None:
     Raises:
         ConfigError: naming the first setting that cannot be used.
     """
-    for name, field in settings():
-        value = OmegaConf.select(OmegaConf.structured(config), name)
-        low, high, choices = (field.metadata.get(key) for key in ("low", "high", "choices"))
-        outside = value is not None and ((low is not None and value < low) or (high is not None and value > high))
-        if outside or (choices and value not in choices):
-            raise ConfigError(f"{shown(name)}={value}: {valid(field)}.")
+    for name, value in flatten(asdict(config)):
+        field = find_setting(name)
+        if field is not None and not in_bounds(value, field):
+            raise ConfigError(f"{name}={value}: {valid(field)}.")
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", config.name):
         raise ConfigError(f"name={config.name}: names a folder; valid: letters, digits, '.', '_' and '-', not first a sign.")
     if not config.tracking_uri.startswith(("sqlite:///", "http://", "https://")):
         raise ConfigError(f"tracking_uri={config.tracking_uri}: valid: sqlite:///PATH, or an MLflow server's http(s) address.")
-    for role in ("challenger", "solver"):
-        phase = getattr(config, role)
+    for role, phase in (("challenger", config.challenger), ("solver", config.solver)):
         if phase.batch % phase.group:
             raise ConfigError(
                 f"{role}.batch={phase.batch}: must be a multiple of {role}.group={phase.group}, the responses to one prompt; "
@@ -182,11 +171,8 @@ def check(config: Config) -> None:
         raise ConfigError("resources.learner_gpus=0: a learner on cuda needs a GPU; valid: 1, or a fraction to share one.")
     if config.resources.device == "cuda" and not config.resources.rollout_gpus:
         raise ConfigError("resources.rollout_gpus=0: an engine on cuda needs a GPU; valid: 1, or a fraction to share one.")
-    for name, path in [("prompts", config.prompts)] + [
-        (f"evaluation.benchmarks.{key}.path", benchmark.path) for key, benchmark in config.evaluation.benchmarks.items()
-    ]:
-        if not resolve(path).is_file():
-            raise ConfigError(f"{name}={path}: no such file (looked at {resolve(path)}).")
+    if not resolve(config.prompts).is_file():
+        raise ConfigError(f"prompts={config.prompts}: no such file (looked at {resolve(config.prompts)}).")
 
 
 def check_transfer(config: Config) -> None:
@@ -214,13 +200,3 @@ def check_transfer(config: Config) -> None:
 def resolve(path: str) -> Path:
     """A path as the user wrote it, or relative to the repository when it is not there."""
     return Path(path) if Path(path).exists() else ROOT / path
-
-
-def help_text() -> str:
-    """Every setting with its default, valid values and meaning, one a line."""
-    lines = []
-    default = OmegaConf.structured(Config)
-    for name, field in settings():
-        lines.append(f"  {shown(name)}={OmegaConf.select(default, name)}")
-        lines.append(f"      {field.metadata['help']}; {valid(field)}")
-    return "\n".join(lines)

@@ -8,7 +8,9 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 
-def setting(default: Any, help: str, *, low: float | None = None, high: float | None = None, choices: tuple = ()) -> Any:
+def setting(
+    default: Any, help: str, *, low: float | None = None, high: float | None = None, choices: tuple[Any, ...] = ()
+) -> Any:
     """A dataclass field that carries its help text and what values are valid (bounds are inclusive)."""
     metadata = {"help": help, "low": low, "high": high, "choices": choices}
     if isinstance(default, (list, dict)):
@@ -48,6 +50,9 @@ class RewardConfig:
         ["triangular", "repetition"],
         "what makes the Challenger's reward, in order: triangular | band | variance | repetition | memory | validity | official, "
         "or one's own as path/to/file.py:function",
+    )
+    grader: str = setting(
+        "math", "what says which answers are equal: math | choice | exact, or one's own as path/to/file.py:Class"
     )
     samples: int = setting(10, "Solver answers per question that the vote is taken over (m)", low=2)
     workers: int = setting(2, "sandboxed math-verify processes", low=1)
@@ -148,16 +153,19 @@ class ResourcesConfig:
 
 
 @dataclass
-class BenchmarkConfig:
-    path: str = setting("", "Parquet or JSONL file with columns `question` and `answer` (and optionally `band`)")
-    samples: int = setting(10, "sampled answers per question, for mean@k and majority@k; 0 for greedy alone", low=0)
-
-
-@dataclass
 class EvaluationConfig:
-    benchmarks: dict[str, BenchmarkConfig] = field(
-        default_factory=dict, metadata={"help": "held-out sets by name, each with `path` and `samples`"}
+    sets: list[str] = setting(
+        [],
+        "held-out sets that the Solver is measured on after each round: names of conf/benchmarks.yaml, .yaml files of "
+        "definitions, or data files with columns `question` and `answer`",
     )
+    folder: str = setting("benchmarks", "folder that `make benchmarks` fetches sets into")
+    samples: int | None = setting(
+        None, "answers sampled per problem, for mean@k and majority@k, in place of each set's own; 0 for greedy alone", low=0
+    )
+    limit: int | None = setting(None, "problems of each set that are measured, drawn by the run's seed; null for all", low=1)
+    temperature: float = setting(1.0, "softmax temperature of the sampled answers", low=0.01, high=10)
+    top_p: float = setting(1.0, "nucleus mass of the sampled answers", low=0.01, high=1)
     oracle: str | None = setting(
         None,
         "module whose true_answer(question) -> str | None knows right answers and whose difficulty(question) -> int | None, "

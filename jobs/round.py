@@ -8,8 +8,9 @@ import sys
 from collections.abc import Sequence
 
 from actors.cluster import prepare_environment, ray_cluster
-from conf.load import ConfigError, help_text, load_config, profiles
+from conf.load import ConfigError, load_config, profiles
 from conf.schema import Config
+from conf.settings import help_text
 from pipeline.errors import RunError
 
 EPILOG = "settings (change them with --set SETTING=VALUE ...):\n"
@@ -92,9 +93,10 @@ def run(config: Config, last: int) -> None:
             say(f"run {config.name} has finished round {last} already, there is nothing to do")
             return
         say(f"run {config.name}: starting Ray and the rollout workers")
+        from actors.evidence import evidence_kept
         from actors.rollout.fleet import rollout_fleets
 
-        with ray_cluster(config), rollout_fleets(config, inputs.base_path) as fleets:
+        with ray_cluster(config, say), evidence_kept(state.folder / "logs"), rollout_fleets(config, inputs.base_path) as fleets:
             # While the engines start, which takes longest, this process imports all the rest.
             from pipeline.round import run_rounds
             from pipeline.run import open_run

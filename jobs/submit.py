@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ray.job_submission import JobSubmissionClient
 
 # Folders of the repository that a job needs. Nothing else is uploaded: not the environment, not earlier runs.
-UPLOADED = ("actors", "assets", "conf", "jobs", "pipeline")
+UPLOADED = ("actors", "assets", "conf", "examples", "jobs", "pipeline")
 SQLITE = "sqlite:///"
 CONNECT_TIMEOUT_S = 10
 
@@ -72,11 +72,15 @@ def entrypoint(options: Namespace) -> tuple[str, Config]:
 
 def relocations(config: Config) -> Iterator[str]:
     """Overrides for the paths that would lead elsewhere from the job's working directory, a temporary copy of the code."""
-    scorers = [scorer_on_cluster(scorer) for scorer in config.reward.scorers]
+    scorers = [named_on_cluster(scorer) for scorer in config.reward.scorers]
     if scorers != list(config.reward.scorers):
         yield f"reward.scorers=[{','.join(scorers)}]"
-    paths = {"prompts": config.prompts}
-    paths |= {f"evaluation.benchmarks.{name}.path": benchmark.path for name, benchmark in config.evaluation.benchmarks.items()}
+    if (grader := named_on_cluster(config.reward.grader)) != config.reward.grader:
+        yield f"reward.grader={grader}"
+    paths = {"prompts": config.prompts, "evaluation.folder": config.evaluation.folder}
+    sets = [on_cluster(each) if resolve(each).is_file() else each for each in config.evaluation.sets]
+    if sets != config.evaluation.sets:
+        yield f"evaluation.sets=[{','.join(sets)}]"
     if resolve(config.model.path).is_dir():  # else it is a hub id
         paths["model.path"] = config.model.path
     moved = {setting: on_cluster(path) for setting, path in paths.items()}
@@ -87,10 +91,10 @@ def relocations(config: Config) -> Iterator[str]:
     yield from (f"{setting}={path}" for setting, path in moved.items() if path != paths[setting])
 
 
-def scorer_on_cluster(scorer: str) -> str:
-    """A scorer's name; of one's own, `file.py:function`, with the file as the job finds it."""
-    file, colon, function = scorer.rpartition(":")
-    return f"{on_cluster(file)}:{function}" if colon else scorer
+def named_on_cluster(name: str) -> str:
+    """The name of a scorer or grader; of one's own, `file.py:name`, with the file as the job finds it."""
+    file, colon, attribute = name.rpartition(":")
+    return f"{on_cluster(file)}:{attribute}" if colon else name
 
 
 def on_cluster(path: str) -> str:

@@ -79,7 +79,7 @@ def work(todo: Sequence[tuple[Variant, int]]) -> int:
 
     status = 0
     first = config_of(*todo[0])
-    with ray_cluster(first), rollout_fleets(first, check_inputs(first).base_path) as fleets:
+    with ray_cluster(first, say), rollout_fleets(first, check_inputs(first).base_path) as fleets:
         for number, (variant, seed) in enumerate(todo):
             config, began = config_of(variant, seed), time.monotonic() if number else STARTED
             with ExitStack() as stack:

@@ -1,12 +1,11 @@
 """The labelling policy's answers: what the vote is taken over, in the Challenger's reward and in the curriculum."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from pipeline.algorithm.rewards import invalid_share
 from pipeline.algorithm.seeds import seeded_requests
-from pipeline.domain.prompts import extract_boxed, parse_question
+from pipeline.domain.prompts import extract_boxed
 from pipeline.types import AnsweredQuestion, Policy, Sample, Vote
 
 if TYPE_CHECKING:
@@ -23,7 +22,7 @@ def boxed(sample: Sample) -> Boxed:
 
 def well_formed(run: "Run", sample: Sample) -> str | None:
     """The question of a response, or None: cut off, not in the format, or too long for the Solver to answer."""
-    question = None if sample.truncated else parse_question(sample.text)
+    question = None if sample.truncated else run.codec.question(sample.text)
     return question if question is not None and run.codec.fits(question) else None
 
 
@@ -48,19 +47,10 @@ def answer_questions(run: "Run", written: Sequence[Sample], policy: Policy, *pat
     return [AnsweredQuestion(None) if question is None else next(answered) for question in questions]
 
 
-def draw_answers(
-    run: "Run", questions: Sequence[str], count: int, policy: Policy, *path: Path, greedy: bool = False
-) -> list[list[Boxed]]:
-    """For each question `count` boxed answers of `policy`; see `answer_questions` for `path`."""
-    prompts = [run.codec.solver(question) for question in questions]
-    answers = dict(_draw(run, prompts, count, policy, *path, "answer", greedy=greedy))
-    return [answers[index] for index in range(len(questions))]
-
-
 def draw_votes(
     run: "Run", questions: Sequence[str], count: int, policy: Policy, *path: Path
 ) -> tuple[list[list[Boxed]], list[Vote]]:
-    """The same, with the vote on each question, which is taken while others are still being answered."""
+    """For each question `count` boxed answers of `policy` and the vote on them, taken while others are still being answered."""
     prompts = [run.codec.solver(question) for question in questions]
     answers: dict[int, list[Boxed]] = {}
     votes = run.reward.voting()
@@ -79,10 +69,9 @@ def draw_verdicts(run: "Run", questions: Sequence[str], policy: Policy, *path: P
 
 
 def _draw(
-    run: "Run", prompts: Sequence[tuple[int, ...]], count: int, policy: Policy, *path: Path, greedy: bool = False
+    run: "Run", prompts: Sequence[tuple[int, ...]], count: int, policy: Policy, *path: Path
 ) -> Iterator[tuple[int, list[Boxed]]]:
     """(index of the prompt, its boxed answers) as they are finished."""
-    sampling = replace(run.config.sampling, temperature=0.0) if greedy else run.config.sampling
     requests = seeded_requests(run.config.seed, prompts, count, *path)
-    for index, samples in run.stream("solver", requests, policy, sampling):
+    for index, samples in run.stream("solver", requests, policy, run.config.sampling):
         yield index, [boxed(sample) for sample in samples]

@@ -21,5 +21,9 @@ class ScorerError(RunError):
     """A scorer of the Challenger's reward failed, or returned something that is no reward."""
 
 
+class RewardError(RunError):
+    """The reward actor died more often than it is started again."""
+
+
 class RolloutError(RunError):
     """Rollout workers die faster than they can be replaced."""

@@ -9,12 +9,14 @@ from pathlib import Path
 from conf.load import ConfigError, resolve
 from conf.schema import Config
 from pipeline.algorithm.rewards import Scorer, find_scorer
-from pipeline.domain.benchmarks import read_benchmark
+from pipeline.domain.graders.find import find_grader
 from pipeline.domain.oracle import load_oracle
 from pipeline.domain.prompts import Prompts, load_prompts
+from pipeline.domain.sets import find_sets
+from pipeline.store.benchmarks import read_problems
 
 
-def find_model(path: str) -> str:
+def find_model(path: str, setting: str = "model.path") -> str:
     """A local folder as it is, or the local snapshot of a hub id, downloaded where needed.
 
     Raises:
@@ -23,11 +25,11 @@ def find_model(path: str) -> str:
     folder = resolve(path)
     if folder.is_dir():
         if not (folder / "config.json").is_file():
-            raise ConfigError(f"model.path={path}: {folder} has no config.json; valid: a model folder in HF format, or a hub id.")
+            raise ConfigError(f"{setting}={path}: {folder} has no config.json; valid: a model folder in HF format, or a hub id.")
         return str(folder.absolute())
     if path.startswith((".", "/", "~")) or path.count("/") != 1:
         raise ConfigError(
-            f"model.path={path}: no such folder; valid: a model folder in HF format, or a hub id such as Qwen/Qwen3-4B-Base."
+            f"{setting}={path}: no such folder; valid: a model folder in HF format, or a hub id such as Qwen/Qwen3-4B-Base."
         )
     from huggingface_hub import snapshot_download
 
@@ -35,9 +37,7 @@ def find_model(path: str) -> str:
         return snapshot_download(path, allow_patterns=["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja"])
     except Exception as error:  # the hub client raises many unrelated types; for the user all of them mean one thing
         reason = str(error).splitlines()[0]
-        raise ConfigError(
-            f"model.path={path}: not a local folder, and it could not be had from the model hub ({reason})."
-        ) from error
+        raise ConfigError(f"{setting}={path}: not a local folder, and the model hub does not give it ({reason}).") from error
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,7 @@ class Inputs:
     base_path: str
     prompts: Prompts
     scorers: list[Scorer]
+    positions: int | None  # that the model has, where its configuration says so
 
     def fingerprints(self) -> dict[str, str]:
         """By setting, a hash of what results hang on; of large weight files their names, sizes and both ends."""
@@ -76,13 +77,13 @@ def hashed(content: bytes) -> str:
 
 
 def check_inputs(config: Config) -> Inputs:
-    """Finds the base model, the prompts, the scorers, the benchmarks and the oracle.
+    """Finds the base model, the prompts, the scorers, the grader, the benchmarks and the oracle.
 
     Raises:
         ConfigError: one of them is missing or not what it should be.
     """
-    for name, benchmark in config.evaluation.benchmarks.items():
-        read_benchmark(name, benchmark.path)
+    for definition in find_sets(config.evaluation.sets, "evaluation.sets"):
+        read_problems(definition, config.evaluation.folder)
     load_oracle(config.evaluation.oracle)
     try:
         prompts = load_prompts(resolve(config.prompts))
@@ -92,6 +93,10 @@ def check_inputs(config: Config) -> Inputs:
         scorers = [find_scorer(name) for name in config.reward.scorers]
     except ValueError as error:
         raise ConfigError(f"reward.scorers: {error}.") from error
+    try:
+        find_grader(config.reward.grader)
+    except ValueError as error:
+        raise ConfigError(f"reward.grader: {error}.") from error
     base_path = find_model(config.model.path)
     model = json.loads((Path(base_path) / "config.json").read_text())
     heads, positions = model.get("num_key_value_heads"), model.get("max_position_embeddings")
@@ -104,4 +109,4 @@ def check_inputs(config: Config) -> Inputs:
             f"rollout.tensor_parallel={config.rollout.tensor_parallel}: does not divide the {heads} key-value heads of "
             f"{config.model.path}; valid: a number that does."
         )
-    return Inputs(base_path, prompts, scorers)
+    return Inputs(base_path, prompts, scorers, positions)

@@ -1,56 +1,36 @@
 """A run and its parts: what every stage needs, opened in one place and closed in one place."""
 
 import time
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 
 from actors.learner.group import LearnerGroup
-from actors.reward.client import RewardClient
 from actors.rollout.fleet import RolloutFleet
 from actors.weights.host import stored_weights
 from conf.load import ConfigError
-from conf.schema import Config, SamplingConfig
+from conf.schema import Config
 from pipeline.algorithm.rewards import Need, Scorer, needs_of
-from pipeline.domain.benchmarks import read_benchmark
-from pipeline.domain.codec import PromptCodec
+from pipeline.inference import Inference, start_inference
 from pipeline.inputs import Inputs
 from pipeline.observe.clock import Clock
 from pipeline.observe.terminal import STARTED, say
 from pipeline.observe.tracking import Tracker
 from pipeline.store.state import RunState
-from pipeline.types import Policy, Request, Role, Sample, policy_version
-
-
-@dataclass(frozen=True, slots=True)
-class Usage:
-    """What was used since the last `Run.take_usage`: wall-clock seconds by part, and counts (see `take_counts` of the actors)."""
-
-    seconds: dict[str, float] = field(default_factory=dict)
-    rollout: dict[str, float] = field(default_factory=dict)
-    sandbox: dict[str, float] = field(default_factory=dict)
-
-    def counts(self) -> dict[str, float]:
-        return {**self.rollout, **self.sandbox}
+from pipeline.types import Policy, Role, policy_version
 
 
 @dataclass
-class Run:
-    """Settings, state and actors of a run. `fleets` holds the rollout workers of each role, which may be one and the same."""
+class Run(Inference):
+    """Settings, state and actors of a run."""
 
-    config: Config
     state: RunState
     tracker: Tracker
-    codec: PromptCodec
-    fleets: dict[Role, RolloutFleet]
     learner: LearnerGroup
-    reward: RewardClient
     scorers: Sequence[Scorer]
     base_path: str
-    clock: Clock
 
     @property
     def needs(self) -> frozenset[Need]:
@@ -61,22 +41,6 @@ class Run:
         """HF-format folder of a role's weights at the end of a round; round 0 is the base model for both roles."""
         policy = self.state.manifest.round(round_).phase(role).policy
         return self.base_path if round_ == 0 or policy is None else str(self.state.folder / policy)
-
-    def take_usage(self) -> Usage:
-        """What was used since the last call; every stage, and every step of a phase, takes its own."""
-        rollout: Counter[str] = Counter()
-        for fleet in set(self.fleets.values()):
-            rollout.update(fleet.take_counts())
-        sandbox = self.reward.take_counts()
-        return Usage(self.clock.take(), dict(rollout), sandbox)
-
-    def stream(
-        self, role: Role, requests: Sequence[Request], policy: Policy, sampling: SamplingConfig
-    ) -> Iterator[tuple[int, list[Sample]]]:
-        """(index of the request, its samples) from a role's fleet as they are finished, drawn under `policy`."""
-        with self.clock.part("transfer"):
-            self.fleets[role].load(policy)
-        return self.clock.during("sampling", self.fleets[role].stream(requests, policy, sampling))
 
     def phase_start(self, role: Role, round_: int) -> tuple[Role, int]:
         """Whose weights, and of which round's end, a role's phase starts from: its own latest ones, or the one model's."""
@@ -107,13 +71,12 @@ def open_run(
     Raises:
         ConfigError: the tracking store cannot be used, or a prompt leaves no room for a response.
         RolloutError: an engine did not start.
+        RewardError: the reward actor died, and died again when Ray had started it anew.
     """
-    from transformers import AutoTokenizer
-
     clock = Clock(**{"start-up": time.monotonic() - since})
     with ExitStack() as stack, clock.part("start-up"):
         say(f"run {config.name}: starting the reward actor and the tracker")
-        reward = RewardClient(config.reward)
+        inference = start_inference(config, inputs, fleets, clock)
         learner = LearnerGroup(config)
         stack.callback(learner.shutdown)
         try:
@@ -122,14 +85,12 @@ def open_run(
             raise ConfigError(str(error)) from error
         state.track(tracker.parent_id)
         tracker.log_config(config)
-        asks_validity = "verdicts" in needs_of(inputs.scorers)
-        codec = PromptCodec(config, inputs.prompts, AutoTokenizer.from_pretrained(inputs.base_path), asks_validity)
-        for name, benchmark in config.evaluation.benchmarks.items():
-            codec.check(row["question"] for row in read_benchmark(name, benchmark.path))
         for fleet in fleets.values():
             fleet.wait_ready()
         learner.launch()
-        run = Run(config, state, tracker, codec, fleets, learner, reward, inputs.scorers, inputs.base_path, clock)
+        run = Run(
+            config, inference.codec, fleets, inference.reward, clock, state, tracker, learner, inputs.scorers, inputs.base_path
+        )
         clock_stopped = stack.pop_all()
     with clock_stopped:
         yield run

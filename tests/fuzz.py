@@ -1,7 +1,7 @@
 """Hostile text against everything that reads model output: `python -m tests.fuzz [--seconds 3600] [--seed 0]`.
 
 Texts are grown from the hostile corpus and from LaTeX fragments by cutting, joining, nesting and repeating. Each has to leave
-`parse_question`, `extract_boxed` and `canonical` quickly and with their promises kept; every batch of pairs has to leave the
+`parse_question`, `extract_boxed` and the grader quickly and with their promises kept; every batch of pairs has to leave the
 sandbox in time, symmetric, and with the honest pairs among them judged right. A text that breaks one is printed, and belongs into
 `tests/hostile_answers.py` or a test of its own.
 """
@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from actors.reward.sandbox import AnswerSandbox
-from pipeline.algorithm.votes import by_rule, canonical
+from pipeline.domain.graders.math.grader import MathGrader
 from pipeline.domain.prompts import extract_boxed, parse_question
 from tests.hostile_answers import HOSTILE
 
@@ -23,7 +23,8 @@ LATEX = r"""
     \log \sin None inf nan 1e999 __import__('os') ² ½ ٣ 𝟕
 """
 FRAGMENTS = (*LATEX.split(), "\u202e", "\u0000", "\ufeff", "\u2212", "\t", "\n", " ")
-HONEST = (("x^2-1", "(x-1)(x+1)", True), ("x^2-1", "x^2+1", False))
+HONEST = (("x^2-1", "(x-1)(x+1)", True), ("x^2-1", "x^2+1", False), (r"\ln 4", r"2\ln 2", True), (r"\sqrt{x^2}", "x", False))
+GRADER = MathGrader()
 TIMEOUT_S = 2.0
 SLOW_S = 0.2  # for a reader without a parser, on a text of at most a few thousand characters
 
@@ -60,9 +61,9 @@ def check_readers(text: str) -> None:
     question, box = timed("parse_question", parse_question, text), timed("extract_boxed", extract_boxed, text)
     assert question is None or (question in text and str(question).strip() == question != "" and box is not None)
     assert box is None or (box in text and str(box).strip() == box != "")
-    key = canonical(text)
-    timed("canonical", canonical, text)
-    assert by_rule(key, key) is True
+    key = str(timed("canonical", GRADER.canonical, text))
+    assert GRADER.equivalent(key, key) is (key != "")
+    timed("equivalent", lambda other: GRADER.equivalent(key, other), "7")
 
 
 def check_sandbox(sandbox: AnswerSandbox, pairs: Sequence[tuple[str, str]]) -> None:

@@ -4,14 +4,15 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
-from conf.schema import BenchmarkConfig, Config
+from conf.schema import Config
 from pipeline.curriculum import funnel
-from pipeline.evaluate import accuracy_by_band
+from pipeline.measure import accuracy_by_band
 from pipeline.store.manifest import (
     STAGES,
     CurriculumStage,
     EvaluationStage,
     Manifest,
+    MeasuredSet,
     PhaseStage,
     Round,
     StageName,
@@ -31,7 +32,7 @@ HOSTILE = (
 def made_config(folder: Path, name: str = "made", oracle: str | None = "pipeline.domain.tiny.read") -> Config:
     config = Config(name=name, runs_dir=str(folder), tracking_uri=f"sqlite:///{folder}/mlruns/mlflow.db")
     config.evaluation.oracle = oracle
-    config.evaluation.benchmarks = {"heldout": BenchmarkConfig(path="unused.parquet", samples=4)}
+    config.evaluation.sets, config.evaluation.samples = ["unused/heldout.parquet"], 4
     config.reward.samples = 4
     return config
 
@@ -98,9 +99,11 @@ def curriculum(folder: Path, number: int, extra: tuple[str, ...]) -> CurriculumS
 def evaluation(folder: Path, number: int) -> EvaluationStage:
     """Four questions in two bands; each round gets one more of them right."""
     rows = [
-        EvaluationRow(f"Compute {index} * 2.", band, str(2 * index), ("2",) * 4,
-                      min(1.0, 0.25 * (index + number)), float(index <= number), float(index <= number))
+        EvaluationRow(str(index), f"Compute {index} * 2.", None, band, str(2 * index), ("\\boxed{2}",) * 4, ("2",) * 4, "", "2",
+                      min(1.0, 0.25 * (index + number)), float(index <= number), float(index <= number), 0, 0)
         for index, band in enumerate(("easy", "easy", "hard", "transfer"))
     ]  # fmt: skip
     write_table(folder / f"round-{number}" / "evaluation" / "heldout.parquet", EvaluationRow, rows)
-    return EvaluationStage(True, {"heldout": accuracy_by_band("heldout", rows)["heldout"]}, seconds={"sampling": 1.0})
+    accuracies = {"heldout": accuracy_by_band("heldout", rows)["heldout"]}
+    sets = {"heldout": MeasuredSet(len(rows), 4, None, "math", "math", responses=20)}
+    return EvaluationStage(True, accuracies, sets, seconds={"sampling": 1.0})

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from actors.learner.lora import adapter_off, add_adapter
 from conf.schema import Config
-from pipeline.algorithm.packing import ATTENTION, PackedRow, Policy, register_packed_attention
+from pipeline.algorithm.packing import ATTENTION, PackedRow, PolicyModel, register_packed_attention
 
 
 def engine_config(config: Config) -> dict[str, Any]:
@@ -43,7 +43,7 @@ def engine_config(config: Config) -> dict[str, Any]:
     }
 
 
-def load_policy(config: Config, model_path: str) -> Policy:
+def load_policy(config: Config, model_path: str) -> PolicyModel:
     """The model of the HF folder `model_path`, whole, in host memory."""
     from transformers import AutoModelForCausalLM, logging
 
@@ -54,10 +54,10 @@ def load_policy(config: Config, model_path: str) -> Policy:
     )
     if config.learner.gradient_checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})
-    return Policy(model, config.sampling.temperature)
+    return PolicyModel(model, config.sampling.temperature)
 
 
-def place(policy: Policy, config: Config, device: torch.device) -> Policy:
+def place(policy: PolicyModel, config: Config, device: torch.device) -> PolicyModel:
     """Takes a policy to its device: whole, or under ZeRO-3 parameter by parameter, of which each rank keeps its shard."""
     if config.learner.zero_stage < 3:
         return policy.to(device)

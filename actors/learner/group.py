@@ -10,6 +10,7 @@ from typing import Any
 import ray
 from ray.exceptions import RayActorError, RayError, RayTaskError
 
+from actors.failures import reason
 from actors.learner.rank import Learner
 from actors.weights.buckets import Published
 from actors.weights.host import HostWeights
@@ -207,4 +208,4 @@ class LearnerGroup:
             raise LearnerError(f"{late}; free in the cluster: {ray.available_resources()}")
         rank, cause = min(failures.items(), key=lambda item: (not is_death(item[1]), item[0]))
         verb = "died in" if is_death(cause) else "failed in"
-        raise LearnerError(f"learner rank {rank} of {world} {verb} {method}: {getattr(cause, 'cause', cause)!r}") from cause
+        raise LearnerError(f"learner rank {rank} of {world} {verb} {method}: {reason(cause)}") from cause

@@ -4,10 +4,11 @@ from collections.abc import Sequence
 
 from actors.reward.sandbox import AnswerSandbox
 from conf.schema import RewardConfig
+from pipeline.domain.graders.protocol import Grader
 from pipeline.types import Vote
 
 # The actor holds no state between calls but counts, so Ray may start it again and run a lost call again: same answer.
-RAY_OPTIONS = {"max_restarts": -1, "max_task_retries": -1}
+RAY_OPTIONS = {"max_restarts": 3, "max_task_retries": 3}
 
 
 class RewardActor:
@@ -19,14 +20,14 @@ class RewardActor:
     def __init__(self, config: RewardConfig) -> None:
         self._sandbox = AnswerSandbox(config.workers, config.timeout_s, config.memory_mb)
 
-    def vote(self, answers: Sequence[Sequence[str | None]]) -> list[Vote]:
+    def vote(self, answers: Sequence[Sequence[str | None]], grader: str | Grader = "math") -> list[Vote]:
         """The majority among the answers to each question."""
-        return self._sandbox.votes(answers)
+        return self._sandbox.votes(answers, grader)
 
-    def grade(self, answers: Sequence[str | None], labels: Sequence[str]) -> list[float]:
+    def grade(self, answers: Sequence[str | None], labels: Sequence[str], grader: str | Grader = "math") -> list[float]:
         """The Solver's reward: 1.0 where an answer is equivalent to its pseudo-label, else 0.0, undecided ones included."""
         pairs = [(answer or "", label) for answer, label in zip(answers, labels, strict=True)]
-        return [1.0 if verdict else 0.0 for verdict in self._sandbox.equivalents(pairs)]
+        return [1.0 if verdict else 0.0 for verdict in self._sandbox.equivalents(pairs, grader)]
 
     def take_counts(self) -> dict[str, float]:
         """Counts since the last call; see `AnswerSandbox.take_counts`."""

@@ -4,23 +4,40 @@ from collections.abc import Sequence
 from typing import Any, Generic, TypeVar
 
 import ray
+from ray.exceptions import RayActorError
 
+from actors.failures import reason
 from actors.reward.actor import RAY_OPTIONS, RewardActor
 from conf.schema import RewardConfig
+from pipeline.domain.graders.find import find_grader
+from pipeline.errors import RewardError
 from pipeline.types import Vote
 
 Result = TypeVar("Result")
 Place = int | tuple[int, ...]
 
 
+def fetched(call: ray.ObjectRef[Any]) -> Any:
+    """What a call of the reward actor returned.
+
+    Raises:
+        RewardError: the actor died more often than Ray starts it again.
+    """
+    try:
+        return ray.get(call)
+    except RayActorError as error:
+        most = RAY_OPTIONS["max_restarts"]
+        raise RewardError(f"the reward actor died, and Ray starts it again {most} times at most: {reason(error)}") from error
+
+
 class Overlapped(Generic[Result]):
     """Hands items to a method of an actor while more are arriving: those that arrive during one call go into the next.
 
-    The method takes lists, one for each argument of an item, and returns a list, one result for each item.
+    The method takes lists, one for each argument of an item, then `more`, and returns a list, one result for each item.
     """
 
-    def __init__(self, method: Any) -> None:
-        self._method = method
+    def __init__(self, method: Any, *more: Any) -> None:
+        self._method, self._more = method, more
         self._waiting: dict[Place, tuple[Any, ...]] = {}
         self._calls: list[tuple[list[Place], ray.ObjectRef[Any]]] = []
 
@@ -32,15 +49,21 @@ class Overlapped(Generic[Result]):
 
     def _send(self) -> None:
         if self._waiting:
-            self._calls.append((list(self._waiting), self._method.remote(*map(list, zip(*self._waiting.values(), strict=True)))))
+            columns = map(list, zip(*self._waiting.values(), strict=True))
+            self._calls.append((list(self._waiting), self._method.remote(*columns, *self._more)))
             self._waiting = {}
+
+    def finished(self) -> list[Result]:
+        """What is known already, in no particular order."""
+        done = ray.wait([call for _, call in self._calls], num_returns=len(self._calls), timeout=0)[0] if self._calls else []
+        return [result for call in done for result in fetched(call)]
 
     def results(self) -> list[Result]:
         """One for each item, in the order of their places."""
         self._send()
         by_place: dict[Place, Result] = {}
         for places, call in self._calls:
-            by_place |= zip(places, ray.get(call), strict=True)
+            by_place |= zip(places, fetched(call), strict=True)
         return [by_place[place] for place in sorted(by_place)]
 
 
@@ -48,22 +71,23 @@ class RewardClient:
     """A reward actor, started on construction."""
 
     def __init__(self, config: RewardConfig) -> None:
+        self._grader = find_grader(config.grader)  # sent by value: a user's file need not be on the actor's node
         self._actor: Any = ray.remote(RewardActor).options(num_cpus=1, **RAY_OPTIONS).remote(config)
 
-    def voting(self) -> Overlapped[Vote]:
-        """Votes: add (place, answers to one question)."""
-        return Overlapped(self._actor.vote)
+    def voting(self, grader: str | None = None) -> Overlapped[Vote]:
+        """Votes: add (place, answers to one question). `grader`, here and below: None for the setting `reward.grader`."""
+        return Overlapped(self._actor.vote, grader or self._grader)
 
-    def grading(self) -> Overlapped[float]:
+    def grading(self, grader: str | None = None) -> Overlapped[float]:
         """Grades: add (place, answer or None, label); see `RewardActor.grade`."""
-        return Overlapped(self._actor.grade)
+        return Overlapped(self._actor.grade, grader or self._grader)
 
-    def grade(self, answers: Sequence[str | None], labels: Sequence[str]) -> list[float]:
+    def grade(self, answers: Sequence[str | None], labels: Sequence[str], grader: str | None = None) -> list[float]:
         """See `RewardActor.grade`."""
-        grades: list[float] = ray.get(self._actor.grade.remote(answers, labels))
+        grades: list[float] = fetched(self._actor.grade.remote(answers, labels, grader or self._grader))
         return grades
 
     def take_counts(self) -> dict[str, float]:
         """See `AnswerSandbox.take_counts`."""
-        counts: dict[str, float] = ray.get(self._actor.take_counts.remote())
+        counts: dict[str, float] = fetched(self._actor.take_counts.remote())
         return counts

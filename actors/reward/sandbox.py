@@ -24,6 +24,8 @@ from typing import Literal, Self, TypeVar
 
 from actors.reward.sandbox_child import DIFFERENT, EQUAL, LATE, READY
 from pipeline.algorithm.votes import compare, majority
+from pipeline.domain.graders.find import find_grader
+from pipeline.domain.graders.protocol import Grader
 from pipeline.types import Vote
 
 T = TypeVar("T")
@@ -78,22 +80,25 @@ class AnswerSandbox:
         for worker in self._workers:
             worker.close()
 
-    def equivalent(self, a: str, b: str) -> bool | None:
-        """Whether two answers are equivalent, asked both ways round; None where that could not be decided in time."""
-        return self.equivalents([(a, b)])[0]
+    def equivalent(self, a: str, b: str, grader: str | Grader = "math") -> bool | None:
+        """Whether two answers are equivalent; None where that could not be decided in time."""
+        return self.equivalents([(a, b)], grader)[0]
 
-    def equivalents(self, pairs: Sequence[tuple[str, str]]) -> list[bool | None]:
-        verdicts = self._run([compare(a, b, self._judge) for a, b in pairs])
+    def equivalents(self, pairs: Sequence[tuple[str, str]], grader: str | Grader = "math") -> list[bool | None]:
+        """`equivalent` of each pair. `grader` is one, or the name of one, as in `find_grader`; so in all methods."""
+        found = find_grader(grader)
+        verdicts = self._run([compare(a, b, found, self._judge) for a, b in pairs])
         self._counts["undecided"] += verdicts.count(None)
         return verdicts
 
-    def vote(self, answers: Sequence[str | None]) -> Vote:
+    def vote(self, answers: Sequence[str | None], grader: str | Grader = "math") -> Vote:
         """The majority among the answers to one question; see `pipeline.algorithm.votes.majority` for ties."""
-        return self.votes([answers])[0]
+        return self.votes([answers], grader)[0]
 
-    def votes(self, questions: Sequence[Sequence[str | None]]) -> list[Vote]:
+    def votes(self, questions: Sequence[Sequence[str | None]], grader: str | Grader = "math") -> list[Vote]:
         """One vote for the answers to each question."""
-        votes = self._run([majority(answers, self._judge) for answers in questions])
+        found = find_grader(grader)
+        votes = self._run([majority(answers, found, self._judge) for answers in questions])
         self._counts["undecided"] += sum(vote.undecided for vote in votes)
         return votes
 

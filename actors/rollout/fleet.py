@@ -7,14 +7,16 @@ from contextlib import contextmanager
 from typing import Any
 
 import ray
-from ray.exceptions import RayActorError
+from ray.exceptions import RayActorError, RayTaskError
 
+from actors.failures import reason
 from actors.rollout.worker import Drawn, rollout_actor
 from conf.schema import Config, SamplingConfig
 from pipeline.errors import MismatchError, RolloutError
 from pipeline.types import Policy, Request, Role, Sample
 
 MOST_DEATHS_IN_A_ROW = 3
+LOST = (RayActorError, RayTaskError)  # an engine that is dead, and one in which a call failed, which is of no more use
 STALLED_S = 1800  # a response of a large model takes minutes; engines that finish none in this time hang
 START_TIMEOUT_S = 1800  # reading a large model and capturing its graphs takes minutes; longer than this is a hang
 
@@ -43,34 +45,36 @@ class RolloutFleet:
         Raises:
             RolloutError: one did not; with the reason.
         """
-        for reason in self._failed(self._workers).values():
-            raise RolloutError(f"a rollout worker could not start: {reason}")
+        for failure in self._failed(self._workers).values():
+            raise RolloutError(f"a rollout worker could not start: {reason(failure)}") from failure
 
-    def _failed(self, workers: Sequence[Any]) -> dict[Any, str]:
+    def _failed(self, workers: Sequence[Any]) -> dict[Any, Exception]:
         """Of these workers those that are dead, do not start in `START_TIMEOUT_S`, or do not reply, and why."""
         calls = {worker.ready.remote(): worker for worker in workers}
         if starting := [call for call, worker in calls.items() if worker not in self._ready]:
             ray.wait(starting, num_returns=len(starting), timeout=START_TIMEOUT_S)
         done, late = ray.wait(list(calls), num_returns=len(calls), timeout=self._config.rollout.transfer_timeout_s)
-        failed = {calls[call]: f"no reply; free in the cluster: {ray.available_resources()}" for call in late}
+        failed: dict[Any, Exception] = {
+            calls[call]: TimeoutError(f"no reply; free in the cluster: {ray.available_resources()}") for call in late
+        }
         for call in done:
             try:
                 ray.get(call)
                 self._ready.add(calls[call])
             except RayActorError as error:
-                failed[calls[call]] = str(error).strip().splitlines()[-1].strip()
+                failed[calls[call]] = error
         return failed
 
     def load(self, policy: Policy) -> None:
         """Gives every engine the weights of `policy`; those that hold them already are left alone.
 
-        An engine that dies over it, or has not got them within `rollout.transfer_timeout_s`, is killed and replaced.
+        An engine that fails over it, or has not got them within `rollout.transfer_timeout_s`, is killed and replaced.
 
         Raises:
             MismatchError: an engine does not hold what was sent.
             RolloutError: engines had to be replaced several times in a row.
         """
-        failure: object = None
+        failure: Exception | None = None
         for _ in range(MOST_DEATHS_IN_A_ROW):
             stale = [worker for worker in self._workers if self._versions.get(worker) != policy.version]
             if not stale:
@@ -90,18 +94,18 @@ class RolloutFleet:
                 try:
                     self._check(ray.get(transfer), policy)
                     self._versions[loading[transfer]] = policy.version
-                except RayActorError as error:
+                except LOST as error:
                     failure = error
                     self._replace(loading[transfer])
             self._counts["swaps"] += 1
             self._counts["swap_seconds"] += time.monotonic() - started
             for transfer in late:
-                failure = f"an engine did not have them within rollout.transfer_timeout_s={limit:g}"
+                failure = TimeoutError(f"an engine did not have them within rollout.transfer_timeout_s={limit:g}")
                 self._replace(loading[transfer])
-        if any(self._versions.get(worker) != policy.version for worker in self._workers):
+        if failure and any(self._versions.get(worker) != policy.version for worker in self._workers):
             raise RolloutError(
-                f"rollout workers had to be replaced {MOST_DEATHS_IN_A_ROW} times taking on {policy.version}: {failure}"
-            )
+                f"rollout workers had to be replaced {MOST_DEATHS_IN_A_ROW} times taking on {policy.version}: {reason(failure)}"
+            ) from failure
 
     def forget_policy(self) -> None:
         """Takes no engine to hold what is asked for next, whatever its name: policies of different runs share names."""
@@ -122,12 +126,12 @@ class RolloutFleet:
     def stream(self, requests: Sequence[Request], policy: Policy, sampling: SamplingConfig) -> Iterator[tuple[int, list[Sample]]]:
         """The same as they are finished: (index of the request, its samples), in any order.
 
-        Chunks of requests wait in one queue, from which each engine takes the next when it has room. An engine that dies is
-        replaced, gets the policy's weights, and its chunks are drawn again with the same seeds. Where nothing is finished in
+        Chunks of requests wait in one queue, from which each engine takes the next when it has room. An engine that dies or fails
+        is replaced, gets the policy's weights, and its chunks are drawn again with the same seeds. Where nothing is finished in
         `STALLED_S`, the engines that are at work are killed.
 
         Raises:
-            RolloutError: engines died several times in a row with nothing finished in between.
+            RolloutError: engines died or failed several times in a row with nothing finished in between; with the last reason.
         """
         self.load(policy)
         clock = time.monotonic()
@@ -151,10 +155,10 @@ class RolloutFleet:
                 finished: list[Drawn] = ray.get(next(result))
             except StopIteration:
                 del running[result]
-            except RayActorError as error:
+            except LOST as error:
                 deaths += 1
                 if deaths >= MOST_DEATHS_IN_A_ROW:
-                    raise RolloutError(f"rollout workers died {deaths} times in a row, the last of: {error}") from error
+                    raise RolloutError(f"rollout workers died {deaths} times in a row, the last of: {reason(error)}") from error
                 for dead in {worker, *self._failed(self._workers)}:  # a node takes all of its engines with it
                     lost = [call for call, (busy, _) in running.items() if busy == dead]
                     waiting.extendleft(running.pop(call)[1] for call in lost)
@@ -204,7 +208,7 @@ class RolloutFleet:
         self._counts["cached_tokens"] += drawn.cached_tokens
 
     def _replace(self, worker: Any) -> None:
-        """Starts an engine in place of one that is dead or hangs."""
+        """Ends an engine that is dead, failed or hangs, and starts another in its place."""
         ray.kill(worker)
         self._versions.pop(worker, None)
         self._ready.discard(worker)

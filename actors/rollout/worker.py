@@ -1,7 +1,9 @@
 """Rollout worker: one vLLM engine in a Ray actor, which draws responses under whichever policy it was given last."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+import traceback
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -88,25 +90,50 @@ class RolloutWorker:
         self.stop_ids = end_of_sequence_ids(self.llm, self.tokenizer)
         self.version = "none"
         self._finished: dict[int, Any] = {}  # outputs by vLLM's number, until the call they belong to picks them up
+        self._failure: Exception | None = None
+
+    @contextmanager
+    def _final_failure(self) -> Iterator[None]:
+        """An engine in which something failed (CUDA out of memory, say) is in an unknown state, so each later call fails as well.
+
+        The traceback goes to the actor's log, the error to the fleet, which ends this process and starts another.
+        """
+        if self._failure:
+            raise self._failure
+        try:
+            yield
+        except Exception as failure:
+            traceback.print_exc()
+            self._failure = failure
+            raise
 
     def load(self, buckets: Sequence[ray.ObjectRef[Any]]) -> None:
-        """Takes on weights, which Ray maps as read-only shared memory, a bucket at a time; `accept` gives them their version."""
+        """Takes on weights, which Ray maps as read-only shared memory, a bucket at a time.
+
+        `accept`, which the fleet calls next, gives them their version, or raises what failed here.
+        """
         from actors.weights.vllm_load import load_into_engine
 
         self.version = "none"
-        load_into_engine(self.llm, map(ray.get, buckets))
+        with suppress(Exception), self._final_failure():
+            load_into_engine(self.llm, map(ray.get, buckets))
 
     def weight_transfer(self, *calls: tuple[Any, ...]) -> None:
-        """Calls of vLLM's weight-transfer API, in every process of the engine; each is a name and arguments."""
+        """Calls of vLLM's weight-transfer API, in every process of the engine; each is a name and arguments.
+
+        The learner makes them, and an engine's failure is not its concern: `accept` raises it.
+        """
         self.version = "none"
-        for name, *arguments in calls:
-            self.llm.collective_rpc(name, args=tuple(arguments))
+        with suppress(Exception), self._final_failure():
+            for name, *arguments in calls:
+                self.llm.collective_rpc(name, args=tuple(arguments))
 
     def accept(self, version: str, checksums: Checksums) -> list[str]:
         """Names what `load` or `weight_transfer` brought; returns the parameters that do not hold it, see `vllm_load.confirm`."""
         from actors.weights.vllm_load import confirm
 
-        wrong = confirm(self.llm, checksums)
+        with self._final_failure():
+            wrong = confirm(self.llm, checksums)
         self.version = version
         return wrong
 
@@ -120,25 +147,26 @@ class RolloutWorker:
         Raises:
             RuntimeError: the engine holds another policy's weights.
         """
-        if version != self.version:
-            raise RuntimeError(f"asked for samples of {version}, but this engine holds {self.version}")
-        engine = self.llm.llm_engine
-        if not engine.has_unfinished_requests():
-            self.llm.reset_prefix_cache()
-        wanted = self._enqueue(requests, sampling)
-        outputs: list[list[Any]] = [[None] * len(request.seeds) for request in requests]
-        while wanted:
-            # A step serves all calls that are under way, and each picks its own of what was finished.
-            self._finished |= {int(output.request_id): output for output in engine.step() if output.finished}
-            complete = []
-            for number in sorted(wanted.keys() & self._finished.keys()):
-                place, index = wanted.pop(number)
-                outputs[place][index] = self._finished.pop(number)
-                if all(outputs[place]):
-                    complete.append(self._drawn(place, requests[place], outputs[place]))
-            if complete:
-                yield complete
-            await asyncio.sleep(0)  # lets other calls go on
+        with self._final_failure():
+            if version != self.version:
+                raise RuntimeError(f"asked for samples of {version}, but this engine holds {self.version}")
+            engine = self.llm.llm_engine
+            if not engine.has_unfinished_requests():
+                self.llm.reset_prefix_cache()
+            wanted = self._enqueue(requests, sampling)
+            outputs: list[list[Any]] = [[None] * len(request.seeds) for request in requests]
+            while wanted:
+                # A step serves all calls that are under way, and each picks its own of what was finished.
+                self._finished |= {int(output.request_id): output for output in engine.step() if output.finished}
+                complete = []
+                for number in sorted(wanted.keys() & self._finished.keys()):
+                    place, index = wanted.pop(number)
+                    outputs[place][index] = self._finished.pop(number)
+                    if all(outputs[place]):
+                        complete.append(self._drawn(place, requests[place], outputs[place]))
+                if complete:
+                    yield complete
+                await asyncio.sleep(0)  # lets other calls go on
 
     def _enqueue(self, requests: Sequence[Request], sampling: SamplingConfig) -> dict[int, tuple[int, int]]:
         """Hands all seeds of all requests to vLLM; returns where each belongs, (request, seed), by vLLM's number for it."""

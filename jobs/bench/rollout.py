@@ -38,7 +38,7 @@ def requests() -> list[Any]:
 
     config = load_config()
     codec = PromptCodec(config, load_prompts(resolve(config.prompts)), AutoTokenizer.from_pretrained(BASE))
-    problems = read_benchmark("heldout", config.evaluation.benchmarks["heldout"].path)[:PROMPTS]
+    problems = read_benchmark("heldout", "assets/heldout.parquet")[:PROMPTS]
     return [Request(codec.solver(row["question"]), tuple(range(SEEDS))) for row in problems]
 
 
@@ -166,7 +166,7 @@ def main() -> None:
     environment = engine_environment(load_config()) | {"HF_HUB_OFFLINE": "1"} | quiet
     bare, hf = (in_new_process(peer, environment=environment) for peer in (bare_vllm, transformers_generate))
     started = time.perf_counter()
-    with ray_cluster(load_config()):
+    with ray_cluster(load_config(), print):
         ray_s = time.perf_counter() - started
         fleet, engine_s = through_the_fleet()
         moved = {way: transfer(way) for way in ("host", "shared")}

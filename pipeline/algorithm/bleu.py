@@ -4,6 +4,9 @@ R-Zero (arXiv 2508.05004, section 3.2): d_ij = 1 - BLEU(x_i, x_j), then agglomer
 a distance. The numbers are those of NLTK's `sentence_bleu` (BLEU-4, method 1, whitespace tokens, hypothesis i against
 reference j for i < j, mirrored) to the last bit, and the labels those of scikit-learn's `AgglomerativeClustering`, in a
 thousandth of the time: a clipped n-gram count is an inner product of binary features (n-gram, k-th occurrence).
+
+Two departures, since NLTK's numbers do not see these copies: equal questions have distance 0, also where they are too short to
+have 4-grams; and in scripts that are written without spaces a token is a character, see `tokens`.
 """
 
 import math
@@ -14,6 +17,7 @@ from itertools import count
 from typing import Any
 
 import numpy as np
+import regex
 from numpy.typing import NDArray
 from scipy.cluster.hierarchy import fcluster, linkage
 from scipy.sparse import coo_array, csr_array
@@ -27,6 +31,16 @@ ORDERS = (1, 2, 3, 4)
 WHOLE = 2048  # up to this many questions are clustered from the whole distance matrix, see `cluster_labels`
 _BLOCK, _ROWS = 1 << 17, 64  # pairs, but at least so many rows, worked on at once: bounds memory beyond the result
 _THREADS = 2
+_WITHOUT_SPACES = regex.compile(r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}\p{Tibetan}]")
+
+
+def tokens(question: str) -> list[str]:
+    """What stands between spaces, as for NLTK; of scripts that are written without spaces, each character.
+
+    >>> tokens("计算 2+3等于多少"), tokens("Compute 2+3.")
+    (['计', '算', '2+3', '等', '于', '多', '少'], ['Compute', '2+3.'])
+    """
+    return _WITHOUT_SPACES.sub(r" \g<0> ", question).split()
 
 
 def bleu_distances(questions: Sequence[str]) -> Floats:
@@ -61,7 +75,7 @@ def cluster_labels(questions: Sequence[str], threshold: float = 0.5) -> Ints:
 
 def _cut(condensed: Floats, threshold: float) -> Ints:
     """Average-linkage clusters, of merges strictly below `threshold`, which is where scikit-learn cuts."""
-    return fcluster(linkage(condensed, "average"), np.nextafter(threshold, 0), "distance").astype(np.int64)
+    return fcluster(linkage(condensed, "average"), np.nextafter(threshold, -np.inf), "distance").astype(np.int64)
 
 
 def _in_order_of_appearance(labels: Ints) -> Ints:
@@ -144,11 +158,12 @@ def _close_pairs(
 
     BLEU is at most the fourth root of any product of its precisions, so a pair drops out at the first product, longest
     n-grams first, that is not above (1 - threshold)^4. Nearly all drop out at the 4-grams, most for having none in common.
-    `wanted`, [rows, columns], leaves out others. Rows and columns are each a range.
+    Equal questions never drop out. `wanted`, [rows, columns], leaves out others. Rows and columns are each a range.
     """
     bound = (1 - threshold) ** 4 * (1 - 1e-9)  # a hair lower, as the products here are rounded
     shared = profile.shared(4, rows, columns)
     smoothed = np.maximum(shared, 0.1) / np.maximum(1, profile.lengths[rows] - 3)[:, None]
+    smoothed[profile.distinct[rows][:, None] == profile.distinct[columns]] = np.inf
     i, j = np.nonzero((smoothed > bound) & wanted)
     counts, product = [shared[i, j]], smoothed[i, j]
     i, j = rows[i], columns[j]
@@ -167,24 +182,26 @@ def _close_pairs(
 
 
 class _Profile:
-    """What BLEU needs to know of each question: its length, and its n-grams as binary features."""
+    """What BLEU needs to know of each question: its length, and its n-grams as binary features.
+
+    `distinct` numbers the questions, [B], equal ones alike.
+    """
 
     def __init__(self, questions: Sequence[str]) -> None:
-        texts = [question.split() for question in questions]
-        words = [word for text in texts for word in text]
-        vocabulary: defaultdict[str, int] = defaultdict(count().__next__)
-        tokens = np.fromiter(map(vocabulary.__getitem__, words), np.int64, len(words))
+        self.distinct = _ids(questions)
+        texts = [tokens(question) for question in questions]
+        words = _ids([word for text in texts for word in text])
         self.lengths = np.array([len(text) for text in texts], dtype=np.int64)
         distinct, self._length_of = np.unique(self.lengths, return_inverse=True)
         self._lengths: list[int] = distinct.tolist()
         owner = np.repeat(np.arange(len(texts)), self.lengths)
         self._features: dict[int, csr_array] = {}
-        grams = tokens
+        grams, vocabulary = words, int(words.max(initial=-1)) + 1
         for order in ORDERS:
             if order > 1:  # an n-gram is an (n-1)-gram and the word after it
-                grams = _numbered(grams * len(vocabulary) + np.roll(tokens, 1 - order))
-            whole = np.zeros(len(tokens), dtype=bool)  # n-grams that do not run into the next question
-            whole[: max(0, len(tokens) - order + 1)] = owner[order - 1 :] == owner[: max(0, len(tokens) - order + 1)]
+                grams = _numbered(grams * vocabulary + np.roll(words, 1 - order))
+            whole = np.zeros(len(words), dtype=bool)  # n-grams that do not run into the next question
+            whole[: max(0, len(words) - order + 1)] = owner[order - 1 :] == owner[: max(0, len(words) - order + 1)]
             self._features[order] = _occurrences(owner[whole], grams[whole], len(texts))
 
     def shared(self, order: int, rows: Ints, columns: Ints) -> NDArray[np.int32]:
@@ -213,7 +230,15 @@ class _Profile:
         # The C library's exp, as NLTK's: NumPy's own differs from it in the last bit on some processors.
         scores = np.fromiter(map(math.exp, _sum_rounded_once(terms).tolist()), np.float64, len(here))
         scores *= _tabulate(brevity, there, here)
-        return np.where(counts[0] > 0, 1 - scores, 1.0)
+        distances = np.where(counts[0] > 0, 1 - scores, 1.0)
+        distances[self.distinct[hypothesis] == self.distinct[reference]] = 0.0
+        return distances
+
+
+def _ids(texts: Sequence[str]) -> Ints:
+    """Numbers from 0 in order of appearance, equal texts alike."""
+    known: defaultdict[str, int] = defaultdict(count().__next__)
+    return np.fromiter(map(known.__getitem__, texts), np.int64, len(texts))
 
 
 def _numbered(values: Ints) -> Ints:

@@ -16,6 +16,9 @@ from pipeline.types import Sample, TrainingBatch
 
 # Ratios of learner to rollout probabilities outside this band are reported as mismatched.
 RATIO_BAND = (0.9, 1.1)
+# Where `bounded_exp` leaves the exponential: e^20 is 5e8. No ratio that says anything is larger, and in float32 its square,
+# which a gradient's norm takes, does not overflow.
+LARGEST_LOG_RATIO = 20.0
 
 
 def group_advantages(rewards: Tensor, *, scale: str = "group", baseline: str = "group", eps: float = 1e-6) -> Tensor:
@@ -108,11 +111,25 @@ def importance_weights(old_logprobs: Tensor, rollout_logprobs: Tensor, sequence:
     return torch.ones_like(log_ratio)
 
 
+def bounded_exp(log_ratio: Tensor) -> Tensor:
+    """exp, continued by its tangent beyond `LARGEST_LOG_RATIO`: it does not overflow.
+
+    Its slope there is e^20 rather than 0, so that a gradient keeps its direction: a response far too likely under the policy is
+    still made less likely. Up to there value and gradient are those of exp to the last bit.
+
+    >>> bounded_exp(torch.tensor([0.0, 1000.0])).isfinite().tolist()
+    [True, True]
+    """
+    beyond = (log_ratio - LARGEST_LOG_RATIO).clamp(min=0)
+    return log_ratio.clamp(max=LARGEST_LOG_RATIO).exp() * (1 + beyond)
+
+
 def kl_estimate(logprobs: Tensor, reference_logprobs: Tensor, kind: str) -> Tensor:
     """Per-token estimates of KL(policy || reference) at tokens that the policy drew, with d = reference - policy [T].
 
     "k1" = -d is unbiased but of either sign, and as a penalty its mean gradient is zero; "k2" = d^2 / 2 is biased but has the
-    KL's gradient on policy; "k3" = exp(d) - d - 1 is unbiased and never negative, the estimate of DeepSeekMath and TRL.
+    KL's gradient on policy; "k3" = exp(d) - d - 1 is unbiased and never negative, the estimate of DeepSeekMath and TRL. Its
+    exponential is `bounded_exp`.
     Source: J. Schulman, "Approximating KL divergence" (2020).
 
     >>> kl_estimate(torch.tensor([-1.0]), torch.tensor([-1.5]), "k2").item()
@@ -123,7 +140,7 @@ def kl_estimate(logprobs: Tensor, reference_logprobs: Tensor, kind: str) -> Tens
         return -delta
     if kind == "k2":
         return delta.square() / 2
-    return delta.exp() - delta - 1
+    return bounded_exp(delta) - delta - 1
 
 
 def policy_loss(
@@ -140,7 +157,8 @@ def policy_loss(
 
     r_t = exp(logprobs - old_logprobs) is the ratio that is clipped, between the policy and the learner itself as it was at the
     batch's start; at a batch's first update the two are equal, and r_t is 1 with the gradient of the log-probability. How far the
-    sampler is from the learner enters through c_t alone, see `importance_weights`. kl_t is `kl_estimate`.
+    sampler is from the learner enters through c_t alone, see `importance_weights`. kl_t is `kl_estimate`. Exponentials are
+    `bounded_exp`: no log-ratio makes loss or gradient overflow.
 
     Args:
         logprobs: [T], with gradient; the others [T] too, without. `reference_logprobs` is None where `config.kl` is 0.
@@ -151,7 +169,7 @@ def policy_loss(
         The loss, and metrics as sums over tokens, which add up over micro-batches and ranks, but for "mismatch_max".
         The metric "kl" is k3 whatever the loss uses.
     """
-    ratio = (logprobs - old_logprobs).exp()
+    ratio = bounded_exp(logprobs - old_logprobs)
     clipped_ratio = ratio.clamp(1 - config.clip_low, 1 + config.clip_high)
     objective = torch.minimum(ratio * advantages, clipped_ratio * advantages)
     importance = importance_weights(old_logprobs, rollout_logprobs, sequence, config.importance, config.importance_cap)
@@ -165,6 +183,7 @@ def policy_loss(
     with torch.no_grad():
         mismatch = old_logprobs - rollout_logprobs
         mismatch_ratio = mismatch.exp()
+        capped = mismatch.clamp(max=LARGEST_LOG_RATIO)  # infinite where the rollout worker's probability was rounded to 0
         low, high = RATIO_BAND
         sums = {
             "loss": loss.detach(),
@@ -172,7 +191,7 @@ def policy_loss(
             "kl": kl.sum(),
             "clip_fraction": (clipped_ratio * advantages < ratio * advantages).sum(),
             "importance_mean": importance.sum(),
-            "mismatch_kl": (mismatch_ratio - mismatch - 1).sum(),  # k3 of KL(rollout || learner): samples are the rollout's
+            "mismatch_kl": (capped.exp() - capped - 1).sum(),  # k3 of KL(rollout || learner): samples are the rollout's
             "mismatch_mean": mismatch.abs().sum(),
             "ratio_outside": ((mismatch_ratio < low) | (mismatch_ratio > high)).sum(),
             "mismatch_max": mismatch.abs().max() if len(mismatch) else mismatch.new_zeros(()),

@@ -228,7 +228,7 @@ class LogprobHead(nn.Module):
         return ChunkedLogprobs.apply(hidden, self.weight, targets, self.temperature, size)
 
 
-class Policy(nn.Module):
+class PolicyModel(nn.Module):
     """A causal language model that maps a `PackedRow` to its response tokens' log-probabilities at the sampling temperature.
 
     Parameters keep the names that they have in the model's HF checkpoint.

@@ -5,7 +5,6 @@ names them in order: `[triangular, repetition]` is the paper's r = max(0, r_unc 
 a file, named as `path/to/file.py:function`; docs/rewards.md shows one. All functions here are pure.
 """
 
-import importlib.util
 import math
 import traceback
 from collections import Counter
@@ -13,10 +12,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeVar, get_args
 
-from conf.load import resolve
+from conf.plugin import from_file
 from conf.schema import RewardConfig
 from pipeline.algorithm.bleu import cluster_labels, similarity_to_earlier
-from pipeline.algorithm.votes import canonical
+from pipeline.domain.graders.exact import ExactGrader
 from pipeline.errors import ScorerError
 from pipeline.types import AnsweredQuestion, ScoredQuestion, Vote
 
@@ -148,7 +147,8 @@ def invalid_share(verdicts: Sequence[str | None]) -> float:
     >>> invalid_share(["Invalid", r"\text{invalid}", "valid", None])
     0.5
     """
-    return sum(verdict is not None and canonical(verdict).text == "invalid" for verdict in verdicts) / max(1, len(verdicts))
+    spell = ExactGrader().canonical
+    return sum(verdict is not None and spell(verdict) == "invalid" for verdict in verdicts) / max(1, len(verdicts))
 
 
 def official(batch: QuestionBatch, rewards: list[float]) -> list[float]:
@@ -176,23 +176,7 @@ def find_scorer(name: str) -> Scorer:
     Raises:
         ValueError: there is no such scorer, file or function, or the file cannot be run.
     """
-    if name in SCORERS:
-        return SCORERS[name]
-    file, colon, function = name.rpartition(":")
-    path = resolve(file)
-    if not colon or not path.is_file():
-        raise ValueError(f"{name}: no such scorer; valid: {', '.join(SCORERS)}, or path/to/file.py:function of a file there is")
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    if spec is None or spec.loader is None:
-        raise ValueError(f"{name}: {path} is no Python file; valid: a name that ends in .py")
-    module = importlib.util.module_from_spec(spec)
-    try:
-        spec.loader.exec_module(module)
-    except Exception as error:  # it is the user's code
-        raise ValueError(f"{name}: {path} fails when it is run: {type(error).__name__}: {error}") from error
-    scorer: Scorer | None = getattr(module, function, None)
-    if not callable(scorer):
-        raise ValueError(f"{name}: {path} has no function {function}")
+    scorer: Scorer = SCORERS[name] if name in SCORERS else from_file(name, "scorer", "function", SCORERS)
     return scorer
 
 

@@ -20,9 +20,11 @@ def derive_seed(run_seed: int, *path: int | str) -> int:
     return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "big") >> 1
 
 
-def seeded_requests(run_seed: int, prompts: Sequence[tuple[int, ...]], count: int, *path: int | str) -> list[Request]:
-    """`count` samples to draw of each prompt, each with a seed of its own under `path`."""
+def seeded_requests(
+    run_seed: int, prompts: Sequence[tuple[int, ...]], count: int, *path: int | str, first: int = 0
+) -> list[Request]:
+    """`count` samples to draw of each prompt, each with a seed of its own under `path`; the prompts are numbered from `first`."""
     return [
         Request(prompt, tuple(derive_seed(run_seed, *path, index, sample) for sample in range(count)))
-        for index, prompt in enumerate(prompts)
+        for index, prompt in enumerate(prompts, start=first)
     ]

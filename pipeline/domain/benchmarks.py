@@ -1,32 +1,27 @@
-"""Held-out problems, read from a file of the user's."""
+"""Held-out problems in a file of our own form, and their bands."""
 
-import json
 from collections import defaultdict
 from collections.abc import Iterable
+from dataclasses import asdict
 from typing import Any, Protocol, TypeVar
 
-import pyarrow.parquet as pq
-
 from conf.load import ConfigError, resolve
+from pipeline.domain.problems import to_problems
+from pipeline.domain.rows import read_rows
+from pipeline.domain.sets import of_file
 
 
 def read_benchmark(name: str, path: str) -> list[dict[str, Any]]:
-    """The problems of a Parquet or JSONL file.
+    """The problems of a Parquet, JSONL, JSON or CSV file as dicts, with the fields of `pipeline.domain.problems.Problem`.
 
     Raises:
-        ConfigError: the file cannot be read as such or lacks the columns `question` and `answer`.
+        ConfigError: the file cannot be read as such, or a row has no text or number as its `question` and `answer`.
     """
-    setting, file = f"evaluation.benchmarks.{name}.path", resolve(path)
+    definition = of_file(resolve(path), {}, name)
     try:
-        if file.suffix == ".jsonl":
-            rows = [json.loads(line) for line in file.read_text().splitlines() if line.strip()]
-        else:
-            rows = pq.read_table(file).to_pylist()
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"{setting}={path}: not a Parquet or JSONL file that can be read: {error}") from error
-    if not rows or not all(isinstance(row, dict) and {"question", "answer"} <= row.keys() for row in rows):
-        raise ConfigError(f"{setting}={path}: needs rows with the columns `question` and `answer`.")
-    return [row | {"question": str(row["question"]), "answer": str(row["answer"])} for row in rows]
+        return [asdict(problem) for problem in to_problems(definition, read_rows(resolve(path)))]
+    except ValueError as error:
+        raise error if isinstance(error, ConfigError) else ConfigError(f"{name}={path}: {error}.") from error
 
 
 class Banded(Protocol):

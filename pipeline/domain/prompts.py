@@ -5,6 +5,8 @@ neither of them empty (R-Zero, arXiv 2508.05004, format check of section 3.2). A
 Everything here reads hostile text: one pass, no regular expression that could backtrack, no formatting of model output.
 """
 
+import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,29 +14,43 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-_OPEN, _CLOSE, _BOX = "<question>", "</question>", "\\boxed"
-# Chat templates spell their control tokens like this; a question that holds one could end the Solver's prompt early.
-_CONTROL = "<|"
+_OPEN, _CLOSE = "<question>", "</question>"
+_BOX = re.compile(r"\\(?:boxed|fbox)(?![a-zA-Z])\s*")
+_LONGEST_BARE = 100  # characters of an answer that is boxed without braces
 
 
-def parse_question(text: str) -> str | None:
+def parse_question(text: str, special_tokens: Collection[str] = (), prompts: str = "") -> str | None:
     r"""The question of a well-formed Challenger response, stripped; None for any other response.
 
-    A response with `<|` in it is not well-formed: the question would smuggle chat-template tokens into the Solver's prompt.
+    Args:
+        special_tokens: of the tokenizer. A response that holds one is not well-formed: its question could end the Solver's
+            prompt early.
+        prompts: the text of all prompts. A question whose words stand there already is an echo, not a question.
 
     >>> parse_question(r"<question>What is 2 + 3?</question> \boxed{5}")
     'What is 2 + 3?'
     """
-    if text.count(_OPEN) != 1 or text.count(_CLOSE) != 1 or _CONTROL in text:
+    if text.count(_OPEN) != 1 or text.count(_CLOSE) != 1:
+        return None
+    if any(token in text for token in special_tokens if token not in (_OPEN, _CLOSE)):
         return None
     start, end = text.index(_OPEN) + len(_OPEN), text.index(_CLOSE)
     if end < start or len(_boxes(text)) != 1 or extract_boxed(text) is None:
         return None
-    return text[start:end].strip() or None
+    question = text[start:end].strip()
+    return None if not question or _is_echo(question, prompts) else question
+
+
+def _is_echo(question: str, prompts: str) -> bool:
+    """Whether the words of the question follow one another in the prompts, too, whatever punctuation is between them."""
+    words, known = (" ".join(re.findall(r"\w+", text.casefold())) for text in (question, prompts))
+    return bool(words) and f" {words} " in f" {known} "
 
 
 def extract_boxed(text: str) -> str | None:
-    r"""What the last `\boxed{...}` holds, stripped; None where there is no box, or the last one is empty or never closed.
+    r"""What the last `\boxed{...}` or `\fbox{...}` holds, stripped; None where there is none, or it is empty or never closed.
+
+    An answer without braces is read as well (`\boxed 42`), but not a word, which is likely to be part of the sentence.
 
     >>> extract_boxed(r"So \boxed{1}, no: \boxed{\frac{1}{2}}.")
     '\\frac{1}{2}'
@@ -42,8 +58,21 @@ def extract_boxed(text: str) -> str | None:
     boxes = _boxes(text)
     if not boxes:
         return None
-    start = text.index("{", boxes[-1]) + 1
-    depth, escaped = 1, False
+    return _braced(text, boxes[-1]) if text.startswith("{", boxes[-1]) else _bare(text, boxes[-1])
+
+
+def _boxes(text: str) -> list[int]:
+    """Where what is boxed begins: at its brace, or on the same line without one."""
+    found = []
+    for box in _BOX.finditer(text):
+        if text.startswith("{", box.end()) or ("\n" not in box[0] and _bare(text, box.end())):
+            found.append(box.end())
+    return found
+
+
+def _braced(text: str, start: int) -> str | None:
+    """What is between the brace at `start` and the one that closes it."""
+    depth, escaped = 0, False
     for position in range(start, len(text)):
         char = text[position]
         if escaped:
@@ -55,22 +84,24 @@ def extract_boxed(text: str) -> str | None:
         elif char == "}":
             depth -= 1
             if depth == 0:
-                return text[start:position].strip() or None
+                return text[start + 1 : position].strip() or None
     return None
 
 
-def _boxes(text: str) -> list[int]:
-    r"""Where each `\boxed` begins that a brace follows, spaces between them allowed."""
-    found = []
-    position = text.find(_BOX)
-    while position >= 0:
-        after = position + len(_BOX)
-        while after < len(text) and text[after].isspace():
-            after += 1
-        if text.startswith("{", after):
-            found.append(position)
-        position = text.find(_BOX, after)
-    return found
+def _bare(text: str, start: int) -> str | None:
+    """The answer without braces at `start`, which ends at a space or with the formula; None for a word or what is too long."""
+    depth, stop = 0, start
+    while stop < len(text) and stop - start <= _LONGEST_BARE:
+        char = text[stop]
+        if depth == 0 and (char.isspace() or char in "$)]}" or text.startswith(("\\)", "\\]"), stop)):
+            break
+        depth += (char in "([{") - (char in ")]}")
+        stop += 1
+    answer = text[start:stop].rstrip(".,;:!?")
+    if depth or stop - start > _LONGEST_BARE or _BOX.match(text, start):
+        return None
+    is_word = len(answer) > 1 and answer.isalpha()
+    return answer if any(map(str.isalnum, answer)) and not is_word else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +117,12 @@ class Prompts:
     challenger: Prompt
     solver: Prompt
     validity: Prompt
+
+    @property
+    def text(self) -> str:
+        """All that the prompts say."""
+        prompts = (self.challenger, self.solver, self.validity)
+        return "\n".join(f"{prompt.system or ''}\n{prompt.user}" for prompt in prompts)
 
     def challenger_messages(self) -> list[dict[str, str]]:
         """The one fixed conversation that every question of a run is sampled from."""

@@ -7,7 +7,7 @@ Text that a model wrote is hostile: it may hold escape codes that move the curso
 import re
 import time
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import NamedTuple, Self
@@ -97,8 +97,9 @@ class PhaseProgress:
     The time left is the mean duration of the steps made here, times the steps to go.
     """
 
-    def __init__(self, *, round: int, name: str, total: int, done: int = 0) -> None:
-        self._label = f"round {round} {name}"
+    def __init__(self, label: str, *, total: int, done: int = 0, every_s: float = 0.0) -> None:
+        self._label = label
+        self._every_s, self._said = every_s, time.monotonic()
         self._total = total
         self._done = self._done_before = done
         self._numbers: list[str] = []
@@ -117,9 +118,18 @@ class PhaseProgress:
             self._live.stop()
 
     def update(
-        self, step: int, *, reward: float | None = None, p_hat: float | None = None, tokens_per_s: float | None = None
+        self,
+        step: int,
+        *,
+        reward: float | None = None,
+        p_hat: float | None = None,
+        tokens_per_s: float | None = None,
+        accuracy: float | None = None,
     ) -> None:
-        """Show that `step` (counted from 1) is done, with its mean reward, mean p-hat and sampled tokens per second."""
+        """Show that `step` (counted from 1) is done, with its mean reward, mean p-hat, sampled tokens per second, share right.
+
+        Where there is no terminal, a line is printed no more often than every `every_s` seconds, and for the last step.
+        """
         self._done = step
         self._updated = time.monotonic()
         self._numbers = []
@@ -130,9 +140,12 @@ class PhaseProgress:
         if tokens_per_s is not None:
             rate = f"{tokens_per_s / 1000:.1f}k" if tokens_per_s >= 1000 else f"{tokens_per_s:.0f}"
             self._numbers.append(f"{rate} tok/s")
+        if accuracy is not None:
+            self._numbers.append(f"{accuracy:.1%} right")
         if self._live:
             self._live.refresh()
-        else:
+        elif step >= self._total or self._updated - self._said >= self._every_s:
+            self._said = self._updated
             say(", ".join([f"{self._label} {self._steps()}", *self._numbers, self._time()]))
 
     def _steps(self) -> str:
@@ -157,6 +170,39 @@ class PhaseProgress:
         for column in grid.columns[2:]:
             column.no_wrap = True
         return grid
+
+
+class AnswerProgress:
+    """The live line of a held-out set: answers drawn of how many, tokens/s, share right so far, time left.
+
+    A plain line a minute where there is no terminal.
+    """
+
+    def __init__(self, label: str) -> None:
+        self._label = label
+        self._shown: PhaseProgress | None = None
+        self._total = self._done = self._tokens = 0
+        self._started = self._updated = time.monotonic()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self._shown:
+            self._shown.__exit__(kind, error, trace)
+
+    def begin(self, total: int, done: int) -> None:
+        """See `pipeline.measure.Watch`."""
+        self._total, self._done = total, done
+        self._shown = PhaseProgress(self._label, total=total, done=done, every_s=60.0).__enter__()
+
+    def arrived(self, answers: int, tokens: int, grades: Callable[[], Sequence[float]]) -> None:
+        """See `pipeline.measure.Watch`."""
+        self._done, self._tokens, now = self._done + answers, self._tokens + tokens, time.monotonic()
+        if self._shown and (self._done >= self._total or now - self._updated >= 1.0):
+            self._updated, known = now, grades()
+            accuracy = sum(known) / len(known) if known else None
+            self._shown.update(self._done, accuracy=accuracy, tokens_per_s=self._tokens / max(1e-9, now - self._started))
 
 
 def round_summary(summary: RoundSummary) -> None:

@@ -13,6 +13,7 @@ import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -21,8 +22,9 @@ import numpy as np
 from matplotlib.figure import Figure
 from omegaconf import OmegaConf
 
-from conf.load import ROOT, ConfigError, flatten, shown
+from conf.load import ROOT, ConfigError
 from conf.schema import Config
+from conf.settings import flatten
 from pipeline.observe import plots
 
 # Read when mlflow is imported, hence above it: nothing is sent to anyone, and no links are printed between our own lines.
@@ -217,9 +219,8 @@ class Tracker(TrackedRun):
         MLflow's parameters cannot change. A setting that does upon resume keeps the parameter of the first start, and its new
         value becomes the tag `changed.<setting>`.
         """
-        node = OmegaConf.structured(config)
-        self.client.log_text(self.run_id, OmegaConf.to_yaml(node), "config.yaml")
-        settings = {_valid(shown(name)): str(value) for name, value in flatten(node)}
+        self.client.log_text(self.run_id, OmegaConf.to_yaml(OmegaConf.structured(config)), "config.yaml")
+        settings = {_valid(name): str(value) for name, value in flatten(asdict(config))}
         known = self.client.get_run(self.run_id).data.params
         new = [Param(key, value) for key, value in settings.items() if key not in known]
         for start in range(0, len(new), MOST_PARAMS):
@@ -240,6 +241,14 @@ class Tracker(TrackedRun):
             return TrackedRun(self.client, found[0].info.run_id)
         made = {"mlflow.parentRunId": parent_id, "part": part, **self._tags, **tags}
         return TrackedRun(self.client, self.client.create_run(self._experiment_id, tags=made, run_name=name).info.run_id)
+
+
+def track_policy(uri: str, name: str, path: str, metrics: Mapping[str, float]) -> None:
+    """Records the figures of a policy that is no run's, in an MLflow run of its own. Raises what `open_store` raises."""
+    client, experiment = open_store(uri)
+    tags = {"level": "policy", "run": name, "policy": path}
+    with TrackedRun(client, client.create_run(experiment, tags=tags, run_name=name).info.run_id) as run:
+        run.log_step(metrics)
 
 
 def _exists(client: MlflowClient, run_id: str) -> bool:

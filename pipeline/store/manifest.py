@@ -64,9 +64,32 @@ class CurriculumStage:
 
 
 @dataclass(slots=True)
+class MeasuredSet:
+    """How a set was measured, and what went wrong in it.
+
+    `samples` is the k of mean@k, 0 for greedy alone; `responses` were drawn in all, of which `unboxed` gave no answer and
+    `truncated` were cut off. `undecided` counts comparisons that nothing could decide, `skipped` problems that did not fit.
+    """
+
+    problems: int
+    samples: int
+    limit: int | None
+    group: str
+    grader: str
+    responses: int = 0
+    unboxed: int = 0
+    truncated: int = 0
+    undecided: int = 0
+    skipped: int = 0
+
+
+@dataclass(slots=True)
 class EvaluationStage:
+    """Accuracies by set and band, and how each set was measured; `finished` once all sets that the run then named were."""
+
     finished: bool = False
     accuracies: Accuracies = field(default_factory=dict)
+    sets: dict[str, MeasuredSet] = field(default_factory=dict)
     counts: dict[str, float] = field(default_factory=dict)
     seconds: Seconds = field(default_factory=dict)
 
@@ -161,9 +184,13 @@ def _round(data: dict[str, Any]) -> Round:
         challenger=PhaseStage(**data["challenger"]),
         curriculum=CurriculumStage(**data["curriculum"]),
         solver=PhaseStage(**data["solver"]),
-        evaluation=EvaluationStage(**data["evaluation"]),
+        evaluation=EvaluationStage(**data["evaluation"] | {"sets": _sets(data["evaluation"]["sets"])}),
         closed=data["closed"],
     )
+
+
+def _sets(data: dict[str, Any]) -> dict[str, MeasuredSet]:
+    return {name: MeasuredSet(**measured) for name, measured in data.items()}
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:

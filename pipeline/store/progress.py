@@ -95,7 +95,7 @@ def size(config: dict[str, Any], stage: StageName | None) -> int:
         case "curriculum":
             return -(-config["curriculum"]["questions"] // config["curriculum"]["part"])
         case "evaluation":
-            return len(config["evaluation"]["benchmarks"])
+            return len(config["evaluation"]["sets"])
     return 0
 
 

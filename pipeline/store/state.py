@@ -19,6 +19,7 @@ from omegaconf import OmegaConf
 
 from conf.load import ConfigError
 from conf.schema import Config
+from conf.settings import flatten
 from pipeline.store.manifest import FILE, Manifest, Round, read_manifest, write_atomically, write_manifest
 from pipeline.store.tables import read_column
 
@@ -31,6 +32,7 @@ FREE_SETTINGS = (
     "profile",
     "preset",
     "runs_dir",
+    "evaluation.",
     "reward.workers",
     "learner.checkpoint_every",
     "learner.gradient_checkpointing",
@@ -149,18 +151,11 @@ def may_change(setting: str) -> bool:
 
 def refuse_other_settings(name: str, before: dict[str, Any], now: dict[str, Any]) -> None:
     """Raises ConfigError where a run would be resumed under settings that change its results."""
-    old, new = dict(_leaves(before)), dict(_leaves(now))
+    # No held-out sets, and sets that are new or gone, differ in the settings of these.
+    old, new = ({key: value for key, value in flatten(tree) if value != {}} for tree in (before, now))
     for key in sorted(old.keys() | new.keys()):
         if old.get(key) != new.get(key) and not may_change(key):
-            shown = key.replace("lambda_", "lambda")
             raise ConfigError(
-                f"{shown}={new.get(key)}: run {name!r} was started with {shown}={old.get(key)}. "
+                f"{key}={new.get(key)}: run {name!r} was started with {key}={old.get(key)}. "
                 f"Resume it with that, or give the new settings a name of their own (NAME=...)."
             )
-
-
-def _leaves(node: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
-    leaves = []
-    for key, value in node.items():
-        leaves += _leaves(value, f"{prefix}{key}.") if isinstance(value, dict) else [(prefix + key, value)]
-    return leaves

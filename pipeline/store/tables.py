@@ -14,6 +14,7 @@ from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline.domain.problems import Problem
 from pipeline.types import AnsweredQuestion, Sample, ScoredQuestion
 
 VERSION = "3"  # of the layout of all tables
@@ -38,28 +39,39 @@ class CurriculumRow:
 
 @dataclass(frozen=True, slots=True)
 class EvaluationRow:
-    """`evaluation/<benchmark>.parquet`: a held-out problem, the Solver's sampled answers, and its accuracies.
+    """`evaluation/<set>.parquet`: a held-out problem, the Solver's responses to it, and its accuracies.
 
-    `sampled` is the share of right ones among k sampled answers, `majority` whether their vote is right; both null for k = 0.
+    `answers` and `greedy_answer` are what a grader reads from the responses, null where there is nothing or a response was cut
+    off. `sampled` is the share of right ones among k sampled answers, `majority` whether their vote is right; both null for
+    k = 0. A prompt that leaves no room for an answer is `skipped`: nothing was drawn, and it counts as wrong.
     """
 
+    id: str
     question: str
+    subject: str | None
     band: str | None
     answer: str
+    responses: tuple[str, ...]
     answers: tuple[str | None, ...]
+    greedy_response: str
+    greedy_answer: str | None
     sampled: float | None
     greedy: float
     majority: float | None
+    truncated: int  # of all responses to the problem
+    unboxed: int  # of those that were not cut off
+    skipped: bool = False
 
 
 TABLES: dict[type, str] = {
+    Problem: "problems",
     SampleRow: "samples",
     ScoredQuestion: "questions",
     CurriculumRow: "curriculum",
     EvaluationRow: "evaluation",
 }
-SCALARS = {int: pa.int64(), float: pa.float32(), str: pa.string(), bool: pa.bool_()}
-ITEMS = {**SCALARS, int: pa.int32()}  # of lists: token ids
+SCALARS = {int: pa.int64(), float: pa.float64(), str: pa.string(), bool: pa.bool_()}
+ITEMS = {**SCALARS, int: pa.int32(), float: pa.float32()}  # of lists: token ids and their log-probabilities
 Row = TypeVar("Row")
 _FIELDS: dict[type, tuple[tuple[Field[Any], Any], ...]] = {}
 
@@ -79,7 +91,7 @@ def column_name(each: Field[Any]) -> str:
 def arrow_type(hint: Any) -> pa.DataType:
     """
     >>> arrow_type(tuple[str | None, ...]), arrow_type(float | None)
-    (ListType(list<item: string>), DataType(float))
+    (ListType(list<item: string>), DataType(double))
     """
     if get_origin(hint) in (Union, UnionType):
         (hint,) = (part for part in get_args(hint) if part is not type(None))
@@ -95,7 +107,7 @@ def columns(record: type, keys: Sequence[str] = ()) -> Iterator[tuple[str, pa.Da
         if is_dataclass(hint):
             yield from columns(hint, keys)  # type: ignore[arg-type]
         elif get_origin(hint) is dict:
-            yield from ((f"{each.name}.{key}", pa.float32()) for key in keys)
+            yield from ((f"{each.name}.{key}", pa.float64()) for key in keys)
         else:
             yield column_name(each), arrow_type(hint)
 
@@ -144,9 +156,19 @@ def write_table(path: Path, record: type[Row], rows: Iterable[Row]) -> None:
     partial.replace(path)
 
 
+def join_tables(parts: Sequence[Path], path: Path, record: type) -> None:
+    """One file of several, without reading more than one at a time."""
+    partial = path.with_name(f"{path.name}.partial")
+    with pq.ParquetWriter(partial, schema(record)) as writer:
+        for part in parts:
+            writer.write_table(pq.read_table(part))
+    partial.replace(path)
+
+
 def read_table(path: Path, record: type[Row]) -> list[Row]:
-    """The records of a file that `write_table` wrote."""
-    return [from_values(record, row) for row in pq.read_table(path).to_pylist()]
+    """The records of a file that `write_table` wrote. A record of some of its columns reads no more than these."""
+    wanted = None if any(get_origin(hint) is dict for _, hint in record_fields(record)) else [name for name, _ in columns(record)]
+    return [from_values(record, row) for row in pq.read_table(path, columns=wanted).to_pylist()]
 
 
 def read_column(path: Path, column: str) -> list[Any]:

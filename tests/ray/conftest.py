@@ -10,5 +10,5 @@ def _ray_cluster() -> Iterator[None]:
     from actors.cluster import ray_cluster
     from conf.schema import Config
 
-    with ray_cluster(Config()):
+    with ray_cluster(Config(), print):
         yield

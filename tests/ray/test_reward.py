@@ -3,6 +3,7 @@
 import os
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 
 import psutil
 import pytest
@@ -11,7 +12,9 @@ from ray.actor import ActorHandle
 
 from actors.reward.actor import RAY_OPTIONS, RewardActor
 from actors.reward.client import Overlapped
+from conf.load import ROOT
 from conf.schema import RewardConfig
+from pipeline.domain.graders.find import find_grader
 from pipeline.types import Vote
 
 ANSWERS: list[list[str | None]] = [
@@ -57,6 +60,16 @@ def test_grades_are_1_for_the_label_and_0_for_everything_else(actor: ActorHandle
     assert (counts["undecided"], counts["killed"]) == (1.0, 1.0)
     assert ray.get(actor.take_counts.remote())["undecided"] == 0.0
     assert ray.get(actor.vote.remote([["7", "7.0", None]])) == [Vote("7", 2, 3)]
+
+
+def test_a_grader_of_ones_own_reaches_the_actor_without_its_file(actor: ActorHandle, tmp_path: Path) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text((ROOT / "examples" / "chemistry.py").read_text())
+    grader = find_grader(f"{file}:FormulaGrader")
+    file.unlink()
+    votes: Overlapped[Vote] = Overlapped(actor.vote, grader)
+    votes.add(0, ["H2O", r"\ce{H2O}", "HO2", None])
+    assert votes.results() == [Vote("H2O", 2, 4)]
 
 
 def test_the_actor_comes_back_from_sigkill_and_a_lost_request_is_run_again(actor: ActorHandle) -> None:

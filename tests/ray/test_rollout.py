@@ -15,7 +15,7 @@ from transformers import AutoModelForCausalLM
 
 from actors.cluster import ROOT
 from actors.rollout.fleet import RolloutFleet
-from actors.rollout.worker import RolloutWorker
+from actors.rollout.worker import Drawn, RolloutWorker
 from actors.weights.buckets import publish
 from actors.weights.host import HostWeights
 from conf.schema import Config, RolloutConfig, SamplingConfig
@@ -163,6 +163,53 @@ def test_an_engine_that_fails_is_replaced_and_draws_the_same(
     ]
     psutil.wait_procs([process], timeout=30)
     assert not process.is_running()
+
+
+def test_an_engine_in_which_something_fails_is_replaced_and_draws_the_same(
+    fleet: RolloutFleet, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    failed = tmp_path / "failed"
+
+    class FailingOnce(RolloutWorker):
+        """The first of its kind fails half-way through a chunk."""
+
+        def _drawn(self, place: int, request: Request, outputs: list) -> Drawn:
+            if place == 5 and not failed.exists():
+                failed.touch()
+                raise MemoryError("CUDA out of memory")
+            return super()._drawn(place, request, outputs)
+
+    model = policy(shaken(0.01), "before-failing")
+    undisturbed = fleet.sample(requests(20), model, SAMPLING)
+    monkeypatch.setattr("actors.rollout.worker.RolloutWorker", FailingOnce)
+    other = RolloutFleet(CONFIG, BASE)
+    assert other.sample(requests(20), model, SAMPLING) == undisturbed
+    assert failed.exists()
+    assert other.take_counts()["replaced"] == 1
+    other.shutdown()
+
+
+@pytest.mark.parametrize("part", ["collective_rpc", "enqueue"], ids=["load", "sample"])
+def test_what_fails_in_every_engine_ends_the_run_and_is_told(
+    ray_cluster: None, part: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Failing(RolloutWorker):
+        """Part of vLLM fails, whenever weights are loaded, or samples drawn."""
+
+        def __init__(self, config: Config, model_path: str) -> None:
+            super().__init__(config, model_path)
+
+            def fail(*arguments: object, **options: object) -> None:
+                raise RuntimeError("CUDA error: an illegal memory access\nFor debugging consider CUDA_LAUNCH_BLOCKING=1")
+
+            setattr(self.llm, part, fail)
+
+    monkeypatch.setattr("actors.rollout.worker.RolloutWorker", Failing)
+    monkeypatch.setattr("actors.rollout.fleet.MOST_DEATHS_IN_A_ROW", 2)
+    fleet = RolloutFleet(CONFIG, BASE)
+    with pytest.raises(RolloutError, match=r"2 times .*RuntimeError: CUDA error: an illegal memory access"):
+        fleet.sample(requests(4), policy(shaken(0), "never-drawn"), SAMPLING)
+    fleet.shutdown()
 
 
 def as_drawn(sample: Sample) -> Sample:

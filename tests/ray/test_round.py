@@ -28,7 +28,7 @@ SMALL = [
     "reward.samples=4",
     "rollout.kv_cache_mb=64",
     "sampling.max_tokens=80",
-    "evaluation.benchmarks.heldout.samples=2",
+    "evaluation.samples=2",
 ]
 
 
@@ -40,7 +40,7 @@ def start(folder: Path, *more: str) -> subprocess.Popen[str]:
     places = [
         f"runs_dir={folder}",
         f"tracking_uri=sqlite:///{folder}/mlflow.db",
-        f"evaluation.benchmarks.heldout.path={small_set}",
+        f"evaluation.sets=[{small_set}]",
     ]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
     command = [sys.executable, "-m", "jobs.round", "--name", "small", "--set", *SMALL, *places, *more]
@@ -130,7 +130,8 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
 
 
 def test_a_round_prints_what_changed(undisturbed: tuple[Path, str]) -> None:
-    _, output = undisturbed
+    folder, output = undisturbed
+    assert not (folder / "small" / "logs").exists()
     for words in ("challenger 2/2", "solver 2/2", "Held-out accuracy", "pseudo-labels are right", "make round ITER=2 NAME=small"):
         assert words in output
     assert "Traceback" not in output
@@ -148,6 +149,22 @@ def test_a_round_leaves_what_the_next_one_needs(undisturbed: tuple[Path, str]) -
     questions = pq.read_table(folder / "small" / "round-1" / "challenger" / "questions-0001.parquet")
     assert questions.schema.metadata[b"rzero.table"] == b"questions"
     assert questions.num_rows == 16
+
+
+def test_counts_belong_to_the_stage_that_made_them(undisturbed: tuple[Path, str]) -> None:
+    """A phase's first step used to carry the counts of the whole stage before it."""
+    folder, _ = undisturbed
+    rounds = manifest(folder)["rounds"]
+    for step in (1, 2):
+        samples = pq.read_table(folder / "small" / "round-1" / "solver" / f"samples-{step:04d}.parquet")
+        drawn = sum(len(ids) for ids in samples["token_ids"].to_pylist())
+        assert rounds["1"]["solver"]["metrics"][step - 1]["sampled_tokens"] == drawn
+    most = 80 * (16 + 16 * 4)  # a Challenger step: its own responses, and four answers to each
+    assert all(0 < step["sampled_tokens"] <= most for step in rounds["1"]["challenger"]["metrics"])
+    for stage in (rounds["0"]["evaluation"], rounds["1"]["curriculum"], rounds["1"]["evaluation"]):
+        assert stage["counts"]["tokens"] > 0
+        assert {"verify_calls", "killed"} <= stage["counts"].keys()
+        assert stage["seconds"]["sampling"] > 0
 
 
 def test_a_round_ends_with_a_report_and_a_registered_solver(undisturbed: tuple[Path, str]) -> None:
@@ -213,16 +230,35 @@ def read_questions(folder: Path, step: int) -> list[dict]:
 def test_a_scorer_that_fails_stops_the_run_with_its_name_and_line(tmp_path: Path) -> None:
     mine = tmp_path / "mine.py"
     mine.write_text("def mine(batch, rewards):\n    return [question.answer for question in batch.questions]\n")
-    process = start(tmp_path, f"reward.scorers=[triangular,{mine}:mine]", "evaluation.benchmarks.heldout.samples=0")
+    process = start(tmp_path, f"reward.scorers=[triangular,{mine}:mine]", "evaluation.samples=0")
     output = ended(process)
     assert process.returncode == 1
     assert output.splitlines()[-1].startswith("error: scorer mine: AttributeError")
     assert output.splitlines()[-1].endswith("mine.py, line 2)")
     assert "Traceback" not in output
+    (kept,) = (tmp_path / "small" / "logs").iterdir()
+    assert f"the logs of its actors are in {kept}" in output
+    assert "AttributeError" in (kept / "traceback.txt").read_text()
+
+
+def test_a_reward_actor_that_dies_again_and_again_ends_the_run_and_leaves_its_last_words(tmp_path: Path) -> None:
+    mine = tmp_path / "mine.py"
+    mine.write_text("import os\ndef mine(batch, rewards):\n    print('its last words')\n    os.abort()\n")
+    process = start(tmp_path, f"reward.scorers=[triangular,{mine}:mine]", "evaluation.benchmarks.heldout.samples=0")
+    output = ended(process)
+    assert process.returncode == 1
+    last = output.splitlines()[-1]
+    assert last.startswith("error: the reward actor died, and Ray starts it again 3 times at most: The actor is dead")
+    (kept,) = (tmp_path / "small" / "logs").iterdir()
+    assert len(list(kept.glob("RewardActor-*.out"))) == 4
+    assert list(kept.glob("RolloutWorker-*.err"))
+    shown = output[output.index(str(kept)) :]
+    assert "\n  its last words\n" in shown
+    assert "Fatal Python error: Aborted" in shown
 
 
 def test_a_batch_sampled_ahead_is_one_update_stale_and_outlives_a_kill(tmp_path: Path) -> None:
-    ahead = ["rollout.ahead=1", "challenger.steps=1", "solver.steps=3", "evaluation.benchmarks.heldout.samples=0"]
+    ahead = ["rollout.ahead=1", "challenger.steps=1", "solver.steps=3", "evaluation.samples=0"]
     kill_after(tmp_path, "solver", 1, *ahead)
     run = tmp_path / "small"
     stage = manifest(tmp_path)["rounds"]["1"]["solver"]

@@ -24,7 +24,7 @@ from jobs import submit
 SMALL = (
     *("challenger.steps=1", "challenger.batch=8", "challenger.group=4", "solver.steps=1", "solver.batch=10"),
     *("sampling.max_tokens=64", "curriculum.questions=32", "curriculum.delta=0.5", "reward.samples=4"),
-    "evaluation.benchmarks.heldout.samples=1",
+    "evaluation.samples=1",
 )
 STOP_S = 90
 
@@ -110,7 +110,7 @@ def run_submit(environment: dict[str, str], folder: Path, *settings: str) -> sub
 def test_a_round_runs_as_a_job(cluster: dict[str, str], tmp_path: Path) -> None:
     problems = tmp_path / "few.jsonl"
     problems.write_text(json.dumps({"question": "What is 2 + 3?", "answer": "5"}) + "\n")
-    done = run_submit(cluster, tmp_path, f"evaluation.benchmarks.heldout.path={problems.name}")
+    done = run_submit(cluster, tmp_path, f"evaluation.sets=[{problems.name}]")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "heldout" in done.stdout  # the closing table of the round came over as a log
     assert "succeeded" in done.stderr
@@ -118,7 +118,7 @@ def test_a_round_runs_as_a_job(cluster: dict[str, str], tmp_path: Path) -> None:
     manifest = json.loads((run / "manifest.json").read_text())
     assert manifest["rounds"]["1"]["summary"]["done"]
     assert manifest["config"]["model"]["path"] == "assets/tiny-base"
-    assert manifest["config"]["evaluation"]["benchmarks"]["heldout"]["path"] == str(problems)
+    assert manifest["config"]["evaluation"]["sets"] == [str(problems)]
     assert (run / "round-1" / "curriculum.parquet").is_file()
     assert (tmp_path / "mlruns" / "mlflow.db").is_file()
     AutoModelForCausalLM.from_pretrained(run / manifest["rounds"]["1"]["solver"]["policy"])
@@ -130,6 +130,21 @@ def test_a_job_that_fails_gives_its_exit_status(cluster: dict[str, str], tmp_pat
     assert done.returncode == 2  # jobs.round's own: a setting that cannot be used
     assert f"{tmp_path / 'empty'} has no config.json" in done.stdout
     assert "failed" in done.stderr
+
+
+def test_a_job_that_fails_fetches_the_logs_of_its_actors(cluster: dict[str, str], tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "assets" / "tiny-base", tmp_path / "model")
+    settings = json.loads((tmp_path / "model" / "config.json").read_text())
+    (tmp_path / "model" / "config.json").write_text(json.dumps(settings | {"head_dim": 16}))  # the weights have 32
+    done = run_submit(cluster, tmp_path, "model.path=model")
+    assert done.returncode == 1
+    (kept,) = (tmp_path / "runs" / "job" / "logs").iterdir()
+    assert f"the logs of its actors are in {kept}" in done.stdout
+    (log,) = kept.glob("RolloutWorker-127.0.0.1-*.err")
+    assert "Exception raised in creation task" in log.read_text()
+    told = done.stdout[done.stdout.index(str(kept)) :]
+    assert f"{log.name}\n" in told
+    assert "AssertionError: Attempted to load weight" in told.partition("error: a rollout worker could not start")[0]
 
 
 def test_a_wrong_token_is_told(cluster: dict[str, str], tmp_path: Path) -> None:

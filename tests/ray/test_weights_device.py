@@ -18,6 +18,7 @@ from safetensors.torch import load_file, save_file
 from actors.cluster import ROOT
 from actors.learner.group import LearnerGroup
 from actors.rollout.fleet import RolloutFleet
+from actors.rollout.worker import RolloutWorker
 from actors.weights.device import EngineClient
 from conf.schema import Config, LearnerConfig, ModelConfig, RolloutConfig, SamplingConfig
 from pipeline.errors import LearnerError, MismatchError
@@ -124,6 +125,37 @@ def test_engines_take_on_the_learners_present_weights(
     # A phase starts from weights that lie elsewhere.
     learner.begin_phase(str(other), lr=1e-3)
     assert [sample.logprobs for sample in draw(fleet, learner, Policy("again", learner.weights()))] == [s.logprobs for s in drawn]
+
+
+def test_an_engine_that_fails_over_a_transfer_is_replaced(
+    ray_cluster: None, other: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    failed = tmp_path / "failed"
+
+    class FailingOnce(RolloutWorker):
+        """The first of its kind fails as weights reach it."""
+
+        def __init__(self, config: Config, model_path: str) -> None:
+            super().__init__(config, model_path)
+            call = self.llm.collective_rpc
+
+            def fail_once(name: str, args: tuple = ()) -> list:
+                if name == "update_weights" and not failed.exists():
+                    failed.touch()
+                    raise MemoryError("CUDA out of memory")
+                return call(name, args=args)
+
+            self.llm.collective_rpc = fail_once
+
+    monkeypatch.setattr("actors.rollout.worker.RolloutWorker", FailingOnce)
+    config = Config(rollout=replace(ROLLOUT, engines=1))
+    fleet, learner = RolloutFleet(config, str(BASE)), LearnerGroup(config)
+    learner.begin_phase(str(other), lr=1e-3)
+    draw(fleet, learner, Policy("first", learner.weights()))
+    assert failed.exists()
+    assert fleet.take_counts()["replaced"] == 1
+    fleet.shutdown()
+    learner.shutdown()
 
 
 def test_an_update_in_bfloat16_reaches_the_engine(ray_cluster: None, other: Path) -> None:

@@ -1,4 +1,7 @@
-"""BLEU and the clusters against what they must equal: NLTK to the last bit, scikit-learn to the last label."""
+"""BLEU and the clusters against what they must equal: NLTK to the last bit, scikit-learn to the last label.
+
+The two departures from NLTK have tests of their own: equal questions have distance 0, and scripts without spaces are split.
+"""
 
 import math
 import random
@@ -15,14 +18,19 @@ from sklearn.cluster import AgglomerativeClustering
 
 from jobs.bench.reward import questions_like_a_challengers, same_partition
 from pipeline.algorithm import bleu
-from pipeline.algorithm.bleu import bleu_distances, cluster_labels, similarity_to_earlier
+from pipeline.algorithm.bleu import bleu_distances, cluster_labels, similarity_to_earlier, tokens
+
+
+def nltk_score(hypothesis: str, reference: str) -> float:
+    if hypothesis == reference:
+        return 1.0
+    return sentence_bleu([tokens(reference)], tokens(hypothesis), smoothing_function=SmoothingFunction().method1)
 
 
 def nltk_distances(questions: list[str]) -> NDArray[np.float64]:
-    words, method1 = [question.split() for question in questions], SmoothingFunction().method1
-    distances = np.zeros((len(words), len(words)))
-    for i, j in combinations(range(len(words)), 2):
-        distances[i, j] = distances[j, i] = 1 - sentence_bleu([words[j]], words[i], smoothing_function=method1)
+    distances = np.zeros((len(questions), len(questions)))
+    for i, j in combinations(range(len(questions)), 2):
+        distances[i, j] = distances[j, i] = 1 - nltk_score(questions[i], questions[j])
     return distances
 
 
@@ -88,8 +96,7 @@ def test_clustering_by_components_gives_the_labels_of_the_whole_matrix(monkeypat
 def test_the_similarity_to_earlier_questions_is_the_largest_bleu_if_near_enough(
     batch: list[str], earlier: list[str], threshold: float
 ) -> None:
-    method1 = SmoothingFunction().method1
-    scores = [max(sentence_bleu([old.split()], new.split(), smoothing_function=method1) for old in earlier) for new in batch]
+    scores = [max(nltk_score(new, old) for old in earlier) for new in batch]
     expected = [score if 1 - score < threshold else 0.0 for score in scores]
     assert similarity_to_earlier(batch, earlier, threshold).tolist() == pytest.approx(expected, abs=1e-15)
     assert similarity_to_earlier(batch, [], threshold).tolist() == [0.0] * len(batch)
@@ -100,10 +107,55 @@ def test_copies_are_one_cluster_and_strangers_are_not() -> None:
     assert cluster_labels(batch).tolist() == [0, 0, 0, 0, 1]
 
 
-@pytest.mark.parametrize("batch", [[], ["alone"], ["", ""]])
+@pytest.mark.parametrize("batch", [[], ["alone"], ["", "alone"]])
 def test_the_smallest_batches(batch: list[str]) -> None:
     assert bleu_distances(batch).shape == (len(batch), len(batch))
     assert cluster_labels(batch).tolist() == list(range(len(batch)))
+
+
+COPIES = ["Compute 2+3.", "2+3?", "x", "", "计算2+3等于多少", "จงหาค่า", "a b c", "what is the sum of 2 and 3 ?"]
+
+
+@pytest.mark.parametrize("question", COPIES)
+def test_equal_questions_have_distance_0_however_short(question: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    batch = [question, "name a prime above 90 that ends in 7", question, question]
+    assert bleu_distances(batch)[[0, 0, 2], [2, 3, 3]].tolist() == [0.0, 0.0, 0.0]
+    assert cluster_labels(batch).tolist() == [0, 1, 0, 0]
+    monkeypatch.setattr(bleu, "WHOLE", 0)  # by components
+    assert cluster_labels(batch).tolist() == [0, 1, 0, 0]
+    assert similarity_to_earlier([question], ["something else", question]).tolist() == [1.0]
+
+
+@pytest.mark.parametrize("threshold", [0.0, 0.1, 1.0])
+def test_copies_and_strangers_are_scikit_learns_clusters_at_any_threshold(threshold: float) -> None:
+    batch = ["Compute 2+3.", "Compute 2+3.", "a b c d e f", "a b c d e g", "x"]
+    assert same_partition(cluster_labels(batch, threshold).tolist(), sklearn_labels(nltk_distances(batch), threshold))
+
+
+@pytest.mark.parametrize(
+    ("question", "expected"),
+    [
+        ("计算2+3等于多少？", ["计", "算", "2+3", "等", "于", "多", "少", "？"]),
+        ("高さは 12 m", ["高", "さ", "は", "12", "m"]),
+        ("カメラ", ["カ", "メ", "ラ"]),
+        ("หาค่า x", ["ห", "า", "ค", "\u0e48", "า", "x"]),
+        ("𠀋𠀋", ["𠀋", "𠀋"]),
+        ("삼각형의 넓이", ["삼각형의", "넓이"]),  # Korean is written with spaces
+        ("Найдите x, если x² = 9.", ["Найдите", "x,", "если", "x²", "=", "9."]),
+    ],
+)
+def test_tokens_are_what_stands_between_spaces_or_characters_where_there_are_none(question: str, expected: list[str]) -> None:
+    assert tokens(question) == expected
+
+
+@given(st.text(st.characters(max_codepoint=0x0DFF)))  # Latin to Sinhala
+def test_tokens_are_nltks_where_a_script_has_spaces(question: str) -> None:
+    assert tokens(question) == question.split()
+
+
+def test_rewordings_in_a_script_without_spaces_cluster() -> None:
+    batch = ["小明有12个苹果，吃了3个，还剩多少个苹果？", "小明有15个苹果，吃了3个，还剩多少个苹果？", "求大于90的最小质数。"]
+    assert cluster_labels(batch).tolist() == [0, 0, 1]
 
 
 def test_a_sum_of_four_is_rounded_once() -> None:

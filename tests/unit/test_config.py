@@ -1,17 +1,24 @@
 """Settings: what is wrong is said before anything starts, with the setting, its value and what would be valid."""
 
-import pytest
+from dataclasses import Field, asdict
+from pathlib import Path
+from types import NoneType
+from typing import Any, get_args
 
-from conf.load import ConfigError, help_text, load_config, profiles, settings
-from jobs.round import another_round, parse
+import pytest
+from omegaconf import OmegaConf
+
+from conf.load import ConfigError, load_config, profiles
+from conf.settings import NULL, flatten, help_text, settings, shown
+from jobs.round import another_round, main, parse
 
 
 def test_defaults_and_overrides() -> None:
-    config = load_config("tiny", ["challenger.steps=2", "reward.lambda=0.5", "evaluation.benchmarks.heldout.samples=4"])
+    config = load_config("tiny", ["challenger.steps=2", "reward.lambda=0.5", "evaluation.samples=4"])
     assert config.challenger.steps == 2
     assert config.reward.lambda_ == 0.5
-    assert config.evaluation.benchmarks["heldout"].samples == 4
-    assert config.evaluation.benchmarks["heldout"].path == "assets/heldout.parquet"
+    assert config.evaluation.samples == 4
+    assert config.evaluation.sets == ["assets/heldout.parquet"]
 
 
 @pytest.mark.parametrize(
@@ -29,7 +36,7 @@ def test_defaults_and_overrides() -> None:
         ("rollout.transfer=nccl", ["rollout.transfer=nccl", "resources.device=cpu: host or shared"]),
         ("resources.device=cuda", ["resources.learner_gpus=0", "valid: 1"]),
         ("prompts=nowhere.yaml", ["prompts=nowhere.yaml", "no such file"]),
-        ("evaluation.benchmarks.amc.path=amc.jsonl", ["evaluation.benchmarks.amc.path=amc.jsonl", "no such file"]),
+        ("evaluation.samples=many", ["evaluation.samples=many", "valid: int or null at least 0"]),
         ("name=../up", ["name=../up", "letters"]),
         ("steps", ["steps", "setting=value"]),
         ("learner.offload=all", ["learner.offload=all", "learner.zero_stage 1, 2 or 3"]),
@@ -44,6 +51,120 @@ def test_errors_name_setting_value_and_what_is_valid(override: str, said: list[s
         load_config("tiny", [override])
     for words in said:
         assert words in str(caught.value)
+
+
+NUMBERS = [(shown(name), field) for name, field in settings() if {int, float} & {field.type, *get_args(field.type)}]
+
+
+@pytest.mark.parametrize(("name", "field"), NUMBERS, ids=[name for name, _ in NUMBERS])
+def test_a_number_is_one_within_its_bounds(name: str, field: Field[Any]) -> None:
+    low, high, choices = (field.metadata.get(key) for key in ("low", "high", "choices"))
+    wrong = ["nan", "NaN", ".nan", "inf", "-inf", "Infinity", ".inf", "1e999", "two", "true", "null", "", "[1]", "{}", "1;2"]
+    if NoneType in get_args(field.type):
+        wrong = [text for text in wrong if text not in NULL]
+    wrong += ["1.5", "1e2"] if field.type is int else []
+    wrong += [str(low - 1)] if low is not None else []
+    wrong += [str(high + 1)] if high is not None else []
+    wrong += [str(max(choices) + 1)] if choices else []
+    for text in wrong:
+        with pytest.raises(ConfigError, match=rf"^{name}="):
+            load_config("tiny", [f"{name}={text}"])
+
+
+def test_no_number_of_a_run_is_left_out_of_that() -> None:
+    numbers = {name for name, value in flatten(asdict(load_config())) if type(value) in (int, float)}
+    assert numbers == {name for name, field in NUMBERS if name != "evaluation.limit"}  # which is null
+
+
+SPELLINGS = ["1.10", "001", "on", "null", "1e5", "0x10", "1_000", "2024-01-01", "Yes", "12:30", "true", ".5"]
+
+
+@pytest.mark.parametrize("spelling", SPELLINGS)
+@pytest.mark.parametrize("name", ["model.path", "runs_dir"])
+def test_a_text_keeps_its_spelling(name: str, spelling: str, tmp_path: Path) -> None:
+    profile = tmp_path / "mine.yaml"
+    section, _, leaf = name.rpartition(".")
+    profile.write_text(f"{section}: {{{leaf}: {spelling}}}\n" if section else f"{leaf}: {spelling}\n")
+    for config in (
+        load_config("tiny", [f"{name}={spelling}"]),
+        load_config("tiny", [f"{name}='{spelling}'"]),
+        load_config(str(profile)),
+    ):
+        assert dict(flatten(asdict(config)))[name] == spelling
+
+
+@pytest.mark.parametrize("path", ["a b", "[a]", "{a}", "a: b", "a #b", "*a", "&a", "${a}", "???", "%a", "@a", "a=b", "|"])
+def test_a_text_is_no_yaml(path: str) -> None:
+    assert load_config("tiny", [f"model.path={path}"]).model.path == path
+
+
+def test_null_is_a_value_where_there_may_be_none() -> None:
+    assert load_config("tiny", ["evaluation.oracle=null"]).evaluation.oracle is None
+    assert load_config("tiny", ["evaluation.oracle=on"]).evaluation.oracle == "on"
+    assert load_config("tiny", ["reward.scorers=[1.10,on,null]"]).reward.scorers == ["1.10", "on", "null"]
+
+
+def test_what_is_no_text_is_read_as_its_type() -> None:
+    config = load_config("tiny", ["solver.lr=1e-6", "learner.gradient_checkpointing=on", "seed=010", "reward.lambda=2"])
+    assert (config.solver.lr, config.learner.gradient_checkpointing, config.seed, config.reward.lambda_) == (1e-6, True, 10, 2.0)
+    assert type(config.reward.lambda_) is float
+
+
+def test_the_sets_of_a_profile_can_be_dropped_and_replaced(tmp_path: Path) -> None:
+    assert load_config("tiny", ["evaluation.sets=[]"]).evaluation.sets == []
+    assert load_config("tiny", ["evaluation.sets=[math500,aime24]"]).evaluation.sets == ["math500", "aime24"]
+    profile = tmp_path / "mine.yaml"
+    profile.write_text("evaluation:\n  sets: []\n")
+    assert load_config(str(profile)).evaluation.sets == []
+    assert load_config("tiny", ["evaluation.samples=null"]).evaluation.samples is None
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"- 1\n- 2\n", ["['1', '2']", "settings by name"]),
+        (b"seed\n", ["'seed'", "settings by name"]),
+        (b"seed: 1\nseed: 2\n", ["seed is written twice"]),
+        (b"seed: [1\n", ["not a YAML file that can be read"]),
+        (b"name: caf\xe9\n", ["not a YAML file that can be read", "utf-8"]),
+        (b"challenger: 5\n", ["challenger=5", "no such setting", "challenger.steps"]),
+        (b"solver: {lr: .nan}\n", ["solver.lr=.nan", "float at least 0 and finite"]),
+        (b"base: other\n", ["base=other", "conf/presets"]),
+        (b"evaluation: {benchmarks: [a]}\n", ["evaluation.benchmarks=['a']", "no such setting"]),
+    ],
+)
+def test_a_profile_that_cannot_be_used_is_named(content: bytes, said: list[str], tmp_path: Path) -> None:
+    profile = tmp_path / "mine.yaml"
+    profile.write_bytes(content)
+    with pytest.raises(ConfigError) as caught:
+        load_config(str(profile))
+    for words in [str(profile), *said]:
+        assert words in str(caught.value)
+
+
+def test_a_profile_may_begin_with_a_byte_order_mark_and_merge_mappings(tmp_path: Path) -> None:
+    profile = tmp_path / "mine.yaml"
+    profile.write_bytes(b"\xef\xbb\xbfchallenger: &role {lr: 0.5}\nsolver: {<<: *role, batch: 100}\n")
+    config = load_config(str(profile))
+    assert (config.challenger.lr, config.solver.lr, config.solver.batch) == (0.5, 0.5, 100)
+
+
+def test_the_settings_that_a_run_records_are_a_profile(tmp_path: Path) -> None:
+    config = load_config("tiny", ["name=1.10", "evaluation.oracle=null", "reward.scorers=[on]", "solver.lr=1e-7"])
+    profile = tmp_path / "config.yaml"
+    profile.write_text(OmegaConf.to_yaml(OmegaConf.structured(config)))
+    assert load_config(str(profile)) == config
+
+
+def test_a_wrong_setting_ends_the_command_at_once(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--set", "solver.lr=nan"]) == 2
+    assert capsys.readouterr().err == "error: solver.lr=nan: valid: float at least 0 and finite.\n"
+
+
+def test_a_role_has_its_own_settings() -> None:
+    config = load_config("tiny")
+    assert config.role("challenger") is config.challenger
+    assert config.role("solver") is config.solver
 
 
 def test_stale_batches_have_to_be_corrected_for() -> None:

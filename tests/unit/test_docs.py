@@ -2,14 +2,18 @@
 
 import re
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
-from conf.load import ROOT, settings, shown
+from conf.load import ROOT
+from conf.settings import settings, shown
 from jobs.docs import PATH, settings_page
+from pipeline.algorithm.rewards import SCORERS, Need
 from pipeline.domain.prompts import load_prompts
 
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
 
 
 def test_the_reference_of_settings_is_that_of_the_schema() -> None:
@@ -22,7 +26,7 @@ def anchors(page: Path) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=NAMES)
 def test_links_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
         if not target.startswith(("http://", "https://")):
@@ -40,12 +44,18 @@ def test_the_example_of_prompts_can_be_loaded(tmp_path: Path) -> None:
     assert "chemistry" in str(load_prompts(tmp_path / "chemistry.yaml").challenger_messages())
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=NAMES)
 def test_commands_and_settings_that_are_named_exist(page: Path) -> None:
     text = page.read_text()
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     assert set(re.findall(r"^ *make ([a-z]+)", text, re.MULTILINE)) | set(re.findall(r"`make ([a-z]+)", text)) <= targets
     known = {shown(name) for name, _ in settings()}
     sections = {name.partition(".")[0] for name in known if "." in name}
-    named = {name for name in re.findall(r"[\s\"`]([a-z]+\.[a-z_.]+)=", text) if name.partition(".")[0] in sections}
-    assert {name for name in named if not name.startswith("evaluation.benchmarks.")} <= known
+    named = {name for name in re.findall(r"[\s\"`]([a-z]+\.[a-z0-9_.]+)=", text) if name.partition(".")[0] in sections}
+    assert set(named) <= known
+
+
+def test_every_scorer_and_what_it_may_need_is_described() -> None:
+    text = (ROOT / "docs" / "rewards.md").read_text()
+    assert re.findall(r"^\| `(\w+)` \| (?:sets|takes)", text, re.MULTILINE) == list(SCORERS)
+    assert re.findall(r'^\| .*\| `@needs\("(\w+)"\)`', text, re.MULTILINE) == list(get_args(Need))

@@ -8,27 +8,29 @@ from transformers import AutoTokenizer
 from actors.cluster import ROOT, gpus
 from conf.load import ConfigError, load_config, resolve
 from jobs.submit import relocations
-from pipeline.domain.benchmarks import read_benchmark
 from pipeline.domain.codec import PromptCodec
 from pipeline.domain.prompts import load_prompts
+from pipeline.domain.sets import find_sets
 from pipeline.inputs import check_inputs
+from pipeline.store.benchmarks import read_problems
 
 
 @pytest.mark.parametrize("profile", ["tiny", "table"])
 def test_every_prompt_of_the_tiny_profiles_leaves_room_for_a_response(profile: str) -> None:
     config = load_config(profile)
     codec = PromptCodec(config, load_prompts(resolve(config.prompts)), AutoTokenizer.from_pretrained(ROOT / config.model.path))
-    codec.check(row["question"] for row in read_benchmark("heldout", config.evaluation.benchmarks["heldout"].path))
-    question = "What is " + " + ".join(["7"] * config.model.max_length) + "?"
-    with pytest.raises(ConfigError, match=r"model\.max_length=\d+: the Solver's prompt for 'What is 7 \+ 7.* takes \d+ tokens"):
-        codec.check([question])
+    codec.check()
+    (heldout,) = find_sets(config.evaluation.sets)
+    longest = max(len(codec.problem(heldout, problem)) for problem in read_problems(heldout))
+    assert longest + config.sampling.max_tokens <= config.model.max_length
+    assert not codec.fits("What is " + " + ".join(["7"] * config.model.max_length) + "?")
 
 
 def test_a_challengers_prompt_that_fills_the_context_is_told() -> None:
     config = load_config(overrides=["prompts=conf/prompts/reasoning.yaml"])
     codec = PromptCodec(config, load_prompts(resolve(config.prompts)), AutoTokenizer.from_pretrained(ROOT / config.model.path))
     with pytest.raises(ConfigError, match="the Challenger's prompt takes"):
-        codec.check([])
+        codec.check()
 
 
 def test_more_length_than_the_model_has_positions_is_refused() -> None:
@@ -47,4 +49,13 @@ def test_a_scorer_of_ones_own_has_a_path_that_a_job_finds(tmp_path: Path, monkey
     Path("short.py").touch()
     moved = relocations(load_config(overrides=["reward.scorers=[triangular,short.py:short]"]))
     assert f"reward.scorers=[triangular,{tmp_path}/short.py:short]" in list(moved)
-    assert not [each for each in relocations(load_config()) if each.startswith("reward.scorers")]
+    example = "reward.scorers=[triangular,examples/length_scorer.py:short]"
+    assert not [each for each in relocations(load_config(overrides=[example])) if each.startswith("reward.scorers")]
+    assert not [each for each in relocations(load_config()) if each.startswith("reward.")]
+    Path("mine.py").touch()
+    assert f"reward.grader={tmp_path}/mine.py:Mine" in list(relocations(load_config(overrides=["reward.grader=mine.py:Mine"])))
+
+
+def test_a_grader_that_is_not_there_is_told_by_its_setting() -> None:
+    with pytest.raises(ConfigError, match=r"reward\.grader: chemistry: no such grader; valid: math, choice, exact, or"):
+        check_inputs(load_config(overrides=["reward.grader=chemistry"]))

@@ -15,12 +15,12 @@ from conf.schema import Config
 from pipeline.algorithm.metrics import step_metrics
 from pipeline.challenger import challenger_metrics
 from pipeline.curriculum import funnel, keeps, kept_questions
-from pipeline.evaluate import accuracy_by_band
 from pipeline.history import PhaseHistory
+from pipeline.measure import ScoreRow, accuracy_by_band
 from pipeline.observe.clock import Clock
 from pipeline.solver import batch_places
 from pipeline.store.state import RunState
-from pipeline.store.tables import CurriculumRow, EvaluationRow, SampleRow, read_table, write_table
+from pipeline.store.tables import CurriculumRow, SampleRow, read_table, write_table
 from pipeline.types import AnsweredQuestion, Sample, ScoredGroups, ScoredQuestion, Vote, in_groups
 
 
@@ -119,8 +119,8 @@ def test_metrics_of_a_challengers_batch() -> None:
 
 
 def test_accuracies_of_bands_and_of_what_was_measured() -> None:
-    def row(band: str | None, sampled: float | None, greedy: float) -> EvaluationRow:
-        return EvaluationRow("q", band, "7", (), sampled, greedy, None)
+    def row(band: str | None, sampled: float | None, greedy: float) -> ScoreRow:
+        return ScoreRow(band, sampled, greedy, None, 0, 0, False)
 
     rows = [row("easy", 0.5, 1.0), row(None, 0.0, 0.0), row("transfer", 1.0, 1.0)]
     assert accuracy_by_band("set", rows) == {

@@ -9,7 +9,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel, Qwen3Co
 import pipeline.algorithm.packing as packing
 from jobs.bench.common import in_new_process
 from jobs.bench.learner_memory import logprob_peak
-from pipeline.algorithm.packing import ATTENTION, Policy, assign_rows, attention_blocks, pack_row, register_packed_attention
+from pipeline.algorithm.packing import ATTENTION, PolicyModel, assign_rows, attention_blocks, pack_row, register_packed_attention
 from pipeline.types import Sample
 
 SIZES = dict(
@@ -56,7 +56,7 @@ def alone(model: PreTrainedModel, sample: Sample, temperature: float) -> torch.T
 def packed(model: PreTrainedModel, members: list[int], temperature: float) -> tuple[torch.Tensor, torch.Tensor]:
     register_packed_attention()
     model.set_attn_implementation(ATTENTION)
-    return Policy(model, temperature)(pack_row(SAMPLES, members))
+    return PolicyModel(model, temperature)(pack_row(SAMPLES, members))
 
 
 @pytest.mark.parametrize("temperature", [1.0, 0.7])
@@ -73,7 +73,7 @@ def test_logprobs_equal_transformers_whatever_the_neighbours(model: PreTrainedMo
 def test_a_sequence_gives_no_gradient_to_its_neighbours(model: PreTrainedModel) -> None:
     register_packed_attention()
     model.set_attn_implementation(ATTENTION)
-    policy = Policy(model, 1.0)
+    policy = PolicyModel(model, 1.0)
     row = pack_row(SAMPLES, [3, 5, 0])
     seen: list[torch.Tensor] = []
     hook = policy.model.embed_tokens.register_forward_hook(lambda _m, _i, out: (out.retain_grad(), seen.append(out))[0])
@@ -112,7 +112,7 @@ def test_entropy(model: PreTrainedModel) -> None:
 
 
 def test_policy_keeps_the_checkpoint_names(model: PreTrainedModel) -> None:
-    assert dict(Policy(model, 1.0).named_parameters()).keys() == dict(model.named_parameters()).keys()
+    assert dict(PolicyModel(model, 1.0).named_parameters()).keys() == dict(model.named_parameters()).keys()
 
 
 def test_logits_of_the_whole_batch_never_exist(model: PreTrainedModel, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -168,7 +168,7 @@ def test_sliding_window_is_refused() -> None:
     config = Qwen3Config(**SIZES, head_dim=32, use_sliding_window=True, sliding_window=4, max_window_layers=0)
     model = Qwen3ForCausalLM._from_config(config, attn_implementation=ATTENTION)
     with pytest.raises(ValueError, match="sliding window"):
-        Policy(model, 1.0)(pack_row(SAMPLES, [0]))
+        PolicyModel(model, 1.0)(pack_row(SAMPLES, [0]))
 
 
 @given(st.lists(st.integers(1, 200), max_size=60), st.sampled_from([64, 128, 1000]), st.integers(1, 4))

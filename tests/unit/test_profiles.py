@@ -1,12 +1,13 @@
 """Every profile in conf/ loads, and those of the paper's models hold the paper's numbers (R-Zero, arXiv 2508.05004)."""
 
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
-from omegaconf import OmegaConf
 
-from conf.load import ROOT, load_config, profiles, read_yaml, resolve, settings
+from conf.load import ROOT, load_config, profiles, read_yaml, resolve
 from conf.schema import Config
+from conf.settings import flatten
 from pipeline.domain.prompts import extract_boxed, load_prompts, parse_question
 
 PAPER = {
@@ -44,7 +45,7 @@ def test_paper_profile_holds_the_papers_numbers(name: str) -> None:
 
 
 def leaves(config: Config) -> dict[str, object]:
-    return {name: OmegaConf.select(OmegaConf.structured(config), name) for name, _ in settings()}
+    return dict(flatten(asdict(config)))
 
 
 def test_modern_is_the_default() -> None:
@@ -74,6 +75,15 @@ def test_profile_and_overrides_go_on_top_of_the_preset(tmp_path: Path) -> None:
     assert (config.grpo.kl, config.grpo.aggregation, config.sampling.top_p) == (0.5, "sequence_mean", 0.9)
     config = load_config("qwen3-4b", ["preset=modern"])
     assert (config.preset, config.grpo.aggregation, config.sampling.top_p) == ("modern", "token_mean", 1.0)
+
+
+def test_a_profile_goes_on_top_of_its_base(tmp_path: Path) -> None:
+    profile = tmp_path / "mine.yaml"
+    profile.write_text("base: eight-gpus\nmodel: {path: some/model}\nlearner: {ranks: 2}\n")
+    config = load_config(str(profile), ["solver.steps=3"])
+    assert (config.model.path, config.learner.ranks, config.solver.steps) == ("some/model", 2, 3)
+    same = ["model.path=some/model", "learner.ranks=2", "solver.steps=3", "name=tiny", "profile=tiny"]
+    assert config == load_config("qwen3-4b", same)
 
 
 @pytest.mark.parametrize("name", [name for name in sorted(profiles()) if load_config(name).resources.device == "cuda"])

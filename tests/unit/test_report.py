@@ -14,6 +14,7 @@ from pipeline.observe.report.figures import apart, histogram
 from pipeline.observe.report.intervals import bootstrap, wilson
 from pipeline.observe.report.page import render
 from pipeline.observe.report.svg import ticks
+from pipeline.store.manifest import EvaluationStage, read_manifest, write_manifest
 from tests.made_runs import HOSTILE, made_config, write_run
 
 TAGS = """html head meta title style body header main footer h1 h2 h3 p a nav div b i span code small ul li ol dl dt dd table tr
@@ -85,8 +86,13 @@ def test_a_run_is_reported_as_far_as_it_got(tmp_path: Path, until: str, oracle: 
 
 def test_a_run_without_benchmarks(tmp_path: Path) -> None:
     config = made_config(tmp_path)
-    config.evaluation.benchmarks = {}
-    page = page_of(write_run(config, 1))
+    config.evaluation.sets = []
+    folder = write_run(config, 1)
+    manifest = read_manifest(folder)
+    for round_ in manifest.rounds.values():
+        round_.evaluation = EvaluationStage(True)
+    write_manifest(folder, manifest)
+    page = page_of(folder)
     assert "1 round finished" in page.text
     assert "the run has no benchmarks" in page.text
 

@@ -95,15 +95,15 @@ def test_the_equation_on_a_batch_worked_by_hand() -> None:
     assert paper(make_batch(asked, [4, 2, 5, 4], m=8, weight=0.0)) == pytest.approx([1.0, 0.5, 0.75, 0.0])
 
 
-@given(st.integers(1, 30), counts)
-def test_a_batch_of_copies_is_worth_nothing(size: int, count: int) -> None:
-    assert paper(make_batch(["what is one plus one equal to"] * size, [count] * size)) == [0.0] * size
+@given(st.integers(1, 30), counts, st.sampled_from(["what is one plus one equal to", "Compute 2+3.", "x"]) | st.text(max_size=8))
+def test_a_batch_of_copies_is_worth_nothing(size: int, count: int, question: str) -> None:
+    assert paper(make_batch([question] * size, [count] * size)) == [0.0] * size
 
 
 @given(st.lists(st.integers(0, 5), min_size=1, max_size=8), st.data())
 def test_posing_a_question_once_more_never_raises_its_reward(families: list[int], data: st.DataObject) -> None:
     # Questions of different families share no word, so that a copy joins one cluster and changes no other. Without that it
-    # can: a copy moves the averages of average linkage, and about one random batch in 300 falls apart into smaller clusters.
+    # can: a copy moves the averages of average linkage, and about one random batch in 4000 falls apart into smaller clusters.
     rng = random.Random(0)
     form = "{0} is what {0}1 has when {0}2 leaves {0}3 for {0}4 and {0}5"
     asked = [form.format(f"w{family}") for family in families]
@@ -158,6 +158,12 @@ def test_a_scorer_of_ones_own_is_a_function_in_a_file(tmp_path: Path) -> None:
     file.write_text("def short(batch, rewards):\n    return [r / max(1, len(q) - 2) for q, r in zip(batch.questions, rewards)]\n")
     scorers = [find_scorer("triangular"), find_scorer(f"{file}:short")]
     assert rewards(make_batch(["abc", "abcd"], [5, 5]), scorers) == [1.0, 0.5]
+
+
+def test_the_example_of_a_scorer_halves_the_reward_of_long_questions() -> None:
+    scorers = [find_scorer("triangular"), find_scorer("examples/length_scorer.py:short")]
+    asked = ["word " * 20, "word " * 21, None]
+    assert rewards(make_batch(asked, [5, 5, 5]), scorers) == [1.0, 0.5, 0.0]
 
 
 @pytest.mark.parametrize(

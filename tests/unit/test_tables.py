@@ -15,8 +15,8 @@ ROWS = [
     SampleRow(1, SAMPLE),
     CurriculumRow(ANSWERED, True),
     CurriculumRow(AnsweredQuestion(None), False),
-    EvaluationRow("q", None, "1", (), None, 1.0, None),
-    EvaluationRow("q", "hard", "1", ("1", None), 0.5, 0.0, 1.0),
+    EvaluationRow("0", "q", None, None, "1", (), (), "one", "1", None, 1.0, None, 0, 0),
+    EvaluationRow("1", "q", "algebra", "hard", "1", ("one", ""), ("1", None), "", None, 0.5, 0.0, 1.0, 1, 1, True),
     ScoredQuestion(ANSWERED, 3, 0.5, {"triangular": 0.75, "a scorer of mine": -0.25}, "solver-r1-s0"),
 ]
 

@@ -79,7 +79,7 @@ def test_say_prints_one_plain_line_that_is_not_wrapped(shown: Callable[[], str])
 
 def test_progress_off_a_terminal_is_a_plain_line_a_step(shown: Callable[[], str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(display.time, "monotonic", lambda: 100.0)
-    with PhaseProgress(round=1, name="challenger", total=5, done=3) as progress:
+    with PhaseProgress("round 1 challenger", total=5, done=3) as progress:
         progress.update(4, reward=0.4213, p_hat=0.63, tokens_per_s=5812)
         progress.update(5, reward=0.5)
     resumed, fourth, fifth = shown().splitlines()
@@ -94,14 +94,14 @@ def test_time_left_is_the_mean_step_made_here_times_the_steps_to_go(
 ) -> None:
     clock = [100.0]
     monkeypatch.setattr(display.time, "monotonic", lambda: clock[0])
-    with PhaseProgress(round=1, name="solver", total=15, done=5) as progress:
+    with PhaseProgress("round 1 solver", total=15, done=5) as progress:
         clock[0] += 20.0
         progress.update(7)
     assert "solver 7/15, 1:20 left" in shown()  # 10 s a step, 8 to go; the five made before the restart do not count
 
 
 def test_live_line_fits_a_terminal(terminal: Callable[[], str]) -> None:
-    with PhaseProgress(round=10, name="challenger", total=15) as progress:
+    with PhaseProgress("round 10 challenger", total=15) as progress:
         progress.update(11, reward=-0.42, p_hat=0.63, tokens_per_s=123_456)
     last = terminal().split("\x1b[2K")[-1]
     for part in ("round 10 challenger", "11/15", "reward -0.42", "p-hat 0.63", "123.5k tok/s", "0:00 left"):

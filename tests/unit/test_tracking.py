@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from conf.schema import BenchmarkConfig, Config
+from conf.schema import Config
 from pipeline.observe.tracking import EXPERIMENT, TrackedRun, Tracker, open_store
 
 
@@ -117,14 +117,14 @@ def test_config_is_a_file_and_parameters_and_a_change_is_a_tag(tracker: Tracker,
     tracker.log_config(config)
     changed = Config(tracking_uri=config.tracking_uri)
     changed.rollout.engines = 2
-    changed.evaluation.benchmarks = {"MATH (hard)": BenchmarkConfig(path="math.parquet")}
+    changed.evaluation.limit = 7
     tracker.log_config(changed)
     run = tracker.client.get_run(tracker.run_id)
     assert run.data.params["reward.lambda"] == "1.0"
     assert run.data.params["challenger.steps"] == "5"
     assert run.data.params["rollout.engines"] == "1"
-    assert run.data.params["evaluation.benchmarks.MATH__hard_.path"] == "math.parquet"
-    assert {key for key in run.data.tags if key.startswith("changed.")} == {"changed.rollout.engines"}
+    assert run.data.tags["changed.evaluation.limit"] == "7"
+    assert {key for key in run.data.tags if key.startswith("changed.")} == {"changed.rollout.engines", "changed.evaluation.limit"}
     assert "engines: 2" in artifact(tracker, "config.yaml").read_text()
 
 

@@ -7,12 +7,12 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from pipeline.algorithm.votes import by_rule, canonical
 from pipeline.domain.benchmarks import by_band
+from pipeline.domain.graders.math.grader import MathGrader
 from pipeline.domain.oracle import Oracle, load_oracle
 from pipeline.observe.report.intervals import bootstrap, wilson
 from pipeline.observe.terminal import WAYS
-from pipeline.store.manifest import FILE, CurriculumStage, Manifest, read_manifest
+from pipeline.store.manifest import FILE, CurriculumStage, Manifest, MeasuredSet, read_manifest
 from pipeline.store.tables import CurriculumRow, EvaluationRow, read_table
 from pipeline.types import ROLES, AnsweredQuestion, Role, ScoredQuestion
 
@@ -62,7 +62,8 @@ class Round:
     steps: list[Step]
     funnel: CurriculumStage
     curriculum: list[JudgedQuestion]
-    accuracy: dict[str, dict[str, Accuracy]]  # by benchmark or band, and way
+    accuracy: dict[str, dict[str, Accuracy]]  # by set or band, and way
+    sets: dict[str, MeasuredSet]
     seconds: dict[str, float]
 
 
@@ -101,7 +102,6 @@ def read_round(folder: Path, manifest: Manifest, oracle: Oracle, number: int) ->
     metrics: dict[Role, list[dict[str, float]]] = {role: stages.phase(role).metrics for role in ROLES}
     tables = [place / "challenger" / f"questions-{step:04d}.parquet" for step in range(1, len(metrics["challenger"]) + 1)]
     written = read_table(place / "curriculum.parquet", CurriculumRow) if stages.curriculum.finished else []
-    benchmarks = manifest.config["evaluation"]["benchmarks"] if stages.evaluation.finished else ()
     return Round(
         number=number,
         finished=stages.evaluation.finished,
@@ -109,7 +109,8 @@ def read_round(folder: Path, manifest: Manifest, oracle: Oracle, number: int) ->
         steps=[read_step(step, read_table(path, ScoredQuestion), oracle) for step, path in enumerate(tables, start=1)],
         funnel=stages.curriculum,
         curriculum=[judge(row, oracle) for row in written],
-        accuracy=read_accuracy(benchmarks, place / "evaluation"),
+        sets=stages.evaluation.sets,
+        accuracy=read_accuracy(stages.evaluation.sets, place / "evaluation"),
         seconds=manifest.spent(number),
     )
 
@@ -142,8 +143,12 @@ def judge(row: CurriculumRow, oracle: Oracle) -> JudgedQuestion:
 
 
 def same(answer: str | None, truth: str | None) -> bool | None:
-    """Whether two answers are equivalent by the rules of the vote; None where those would have to ask math-verify."""
-    return by_rule(canonical(answer), canonical(truth)) if answer and truth else None
+    """Whether two answers are equivalent; None where that is for math-verify to say."""
+    if not answer or not truth:
+        return None
+    grader = MathGrader()
+    verdict = grader.equivalent(grader.canonical(answer), grader.canonical(truth))
+    return verdict if isinstance(verdict, bool) else None
 
 
 def votes(row: JudgedQuestion) -> list[tuple[str | None, int, bool | None]]:

@@ -6,6 +6,7 @@ reorder or hide text, and the page forbids scripts and connections to itself (it
 
 import unicodedata
 from collections.abc import Iterator
+from dataclasses import asdict
 from datetime import UTC, datetime
 from itertools import cycle
 from pathlib import Path
@@ -13,10 +14,9 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
-from omegaconf import OmegaConf
 
-from conf.load import flatten, shown
 from conf.schema import Config
+from conf.settings import flatten
 from pipeline.observe.report import charts
 from pipeline.observe.report.data import Accuracy, JudgedQuestion, Round, RunData, gain, mean, read_run, votes
 from pipeline.observe.report.figures import Figure, spread
@@ -100,7 +100,7 @@ def content(run: RunData) -> dict[str, Any]:
         "tiles": list(tiles(run)),
         "progress": progress(begun),
         "written": datetime.fromtimestamp(run.written, UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        "samples": ", ".join(sorted({str(benchmark["samples"]) for benchmark in config["evaluation"]["benchmarks"].values()})),
+        "samples": ", ".join(sorted({str(measured.samples) for round_ in rounds for measured in round_.sets.values()})),
         "scorers": config["reward"]["scorers"],
         "part_colours": colours,
         "settings": list(settings(config)),
@@ -193,6 +193,6 @@ def clusters(begun: list[Round]) -> Iterator[tuple[str, int, list[list[ScoredQue
 
 def settings(config: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
     """(name as on the command line, value, default of the schema) of every setting."""
-    default = dict(flatten(OmegaConf.structured(Config)))
-    for name, value in flatten(OmegaConf.create(config)):
-        yield shown(name), str(value), str(default.get(name, ""))
+    default = dict(flatten(asdict(Config())))
+    for name, value in flatten(config):
+        yield name, str(value), str(default.get(name, ""))

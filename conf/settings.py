@@ -1,0 +1,108 @@
+"""What the schema says of each setting: its name, what values it takes, and how they are read from text."""
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import Field, asdict, fields, is_dataclass
+from types import NoneType
+from typing import Any, get_args, get_origin, get_type_hints
+
+from conf.schema import Config
+
+NULL = ("null", "Null", "NULL", "~", "")
+BOOLS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
+
+
+def settings(schema: type = Config, prefix: str = "") -> Iterator[tuple[str, Field[Any]]]:
+    """Every leaf setting as (dotted name in the schema, dataclass field)."""
+    hints = get_type_hints(schema)
+    for field in fields(schema):
+        hint = hints[field.name]
+        if is_dataclass(hint):
+            yield from settings(hint, f"{prefix}{field.name}.")  # type: ignore[arg-type]
+        else:
+            yield f"{prefix}{field.name}", field
+
+
+def find_setting(name: str) -> Field[Any] | None:
+    """The field of a dotted name as a user writes it; None where there is none."""
+    return {shown(known): field for known, field in settings()}.get(name)
+
+
+def shown(name: str) -> str:
+    """The dotted name that a user writes. `lambda` is a Python keyword, so the schema calls that field `lambda_`."""
+    return ".".join("lambda" if part == "lambda_" else part for part in name.split("."))
+
+
+def flatten(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Nested settings as (dotted name that a user writes, value).
+
+    >>> dict(flatten({"reward": {"lambda_": 1.0}, "evaluation": {"sets": []}}))
+    {'reward.lambda': 1.0, 'evaluation.sets': []}
+    """
+    for key, value in tree.items():
+        name = prefix + shown(str(key))
+        if isinstance(value, Mapping) and value:
+            yield from flatten(value, f"{name}.")
+        else:
+            yield name, value
+
+
+def is_text(field: Field[Any]) -> bool:
+    return str in (field.type, *get_args(field.type)) and get_origin(field.type) is not list
+
+
+def convert(value: object, kind: Any) -> Any:
+    """A value of the type `kind` from the text (of a list: the texts) that it was written as. A text keeps its spelling.
+
+    Raises:
+        ValueError: it does not say a value of that type.
+    """
+    members = [member for member in get_args(kind) if member is not NoneType]
+    if get_origin(kind) is list and isinstance(value, list):
+        return [convert(item, members[0]) for item in value]
+    if not isinstance(value, str) or get_origin(kind) is list:
+        raise ValueError(value)
+    if members:  # X | None
+        return None if value in NULL else convert(value, members[0])
+    if kind is bool:
+        if value.lower() not in BOOLS:
+            raise ValueError(value)
+        return BOOLS[value.lower()]
+    return kind(value)
+
+
+def in_bounds(value: Any, field: Field[Any]) -> bool:
+    """Whether a value of the right type is one that the schema allows. No number may be infinite or NaN."""
+    low, high, choices = (field.metadata.get(key) for key in ("low", "high", "choices"))
+    if choices:
+        return value in choices
+    if not isinstance(value, (int, float)):
+        return True
+    return math.isfinite(value) and (low is None or value >= low) and (high is None or value <= high)
+
+
+def valid(field: Field[Any]) -> str:
+    """What values a setting takes, in words."""
+    low, high, choices = (field.metadata.get(key) for key in ("low", "high", "choices"))
+    if choices:
+        return f"valid: {' | '.join(map(str, choices))}"
+    bounds = [f"at least {low}"] * (low is not None) + [f"at most {high}"] * (high is not None)
+    bounds += ["finite"] * (field.type is float and high is None)
+    return f"valid: {type_name(field)}{' ' if bounds else ''}{' and '.join(bounds)}"
+
+
+def type_name(field: Field[Any]) -> str:
+    if get_origin(field.type) is list:
+        return "a list such as [a,b]"
+    names = [kind.__name__ for kind in get_args(field.type) or (field.type,) if kind is not NoneType]
+    return " or ".join(names + (["null"] if NoneType in get_args(field.type) else []))
+
+
+def help_text() -> str:
+    """Every setting with its default, valid values and meaning, one a line."""
+    default = dict(flatten(asdict(Config())))
+    lines = []
+    for name, field in settings():
+        lines.append(f"  {shown(name)}={default[shown(name)]}")
+        lines.append(f"      {field.metadata['help']}; {valid(field)}")
+    return "\n".join(lines)

@@ -1,0 +1,45 @@
+r"""A grader of one's own: molecules, compared by the atoms in them. Named as `examples/chemistry.py:FormulaGrader`.
+
+`C2H5OH`, `\ce{CH3CH2OH}` and `\text{C}_2\text{H}_6\text{O}` are one formula, here; isomers are not told apart.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+
+from pipeline.domain.prompts import extract_boxed
+
+_PART = re.compile(r"([A-Z][a-z]?)([0-9]{0,4})|([(\[])|([)\]])([0-9]{0,4})")
+
+
+class FormulaGrader:
+    r"""
+    >>> grader = FormulaGrader()
+    >>> grader.canonical(r"\ce{Ca(OH)2}")
+    'Ca1 H2 O2'
+    """
+
+    def extract(self, response: str, options: Sequence[str] = ()) -> str | None:
+        return extract_boxed(response)
+
+    def canonical(self, answer: str) -> str:
+        """Atoms in alphabetical order with their numbers; the text itself, where it is no formula."""
+        text = re.sub(r"\\(?:ce|text|mathrm|mathbf)(?![a-z])|[{}_$\s]", "", answer)
+        counts, position = [Counter[str]()], 0
+        while match := _PART.match(text, position):
+            element, count, opening, closing, times = match.groups()
+            if element:
+                counts[-1][element] += int(count or 1)
+            elif opening:
+                counts.append(Counter())
+            elif closing and len(counts) > 1:
+                group = counts.pop()
+                counts[-1].update({atom: number * int(times or 1) for atom, number in group.items()})
+            else:
+                break
+            position = match.end()
+        whole = position == len(text) and len(counts) == 1 and counts[0]
+        return " ".join(f"{atom}{number}" for atom, number in sorted(counts[0].items())) if whole else text
+
+    def equivalent(self, a: str, b: str) -> bool:
+        return a == b != ""

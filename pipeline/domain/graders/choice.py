@@ -1,0 +1,36 @@
+"""Answers to multiple-choice questions: letters."""
+
+import re
+from collections.abc import Sequence
+
+from pipeline.domain.graders.exact import plain
+from pipeline.domain.graders.protocol import Verdict
+from pipeline.domain.prompts import extract_boxed
+
+# A letter alone, in brackets, or before the text of its option: "C", "(c)", "C. 12", "C) 12", "C: 12", "(C) 12".
+_LETTER = re.compile(r"(?:option |answer |choice )?(?:\(([a-z])\)|([a-z])(?:[.):]|$))(?: .*|$)?", re.IGNORECASE | re.DOTALL)
+
+
+class ChoiceGrader:
+    r"""Two answers are equal where both give the same letter; an answer without a letter is equal to nothing.
+
+    >>> ChoiceGrader().extract(r"so \boxed{\text{Paris}}", ["Rome", "Paris"])
+    'B'
+    """
+
+    def extract(self, response: str, options: Sequence[str] = ()) -> str | None:
+        """The letter of the last box, or of the one option whose text it holds; what the box holds, where it gives no letter."""
+        boxed = extract_boxed(response)
+        if boxed is None:
+            return None
+        named = [index for index, option in enumerate(options) if plain(option) == plain(boxed)]
+        if len(named) == 1:
+            return chr(ord("A") + named[0])
+        return self.canonical(boxed) or boxed
+
+    def canonical(self, answer: str) -> str:
+        match = _LETTER.fullmatch(plain(answer, brackets=False))
+        return (match[1] or match[2]).upper() if match else ""
+
+    def equivalent(self, a: str, b: str) -> Verdict:
+        return a == b != ""

@@ -1,0 +1,227 @@
+r"""The normaliser: small rules that take an answer from the ways it is written to one, `\text{}` around words and nothing else.
+
+`RULES` are applied in order; each is one idea, with its examples in tests/unit/test_clean.py. Text is hostile: every pattern is
+linear, and whatever a rule does not recognise it leaves as it is.
+"""
+
+import re
+from collections.abc import Callable
+from fractions import Fraction
+
+from pipeline.domain.graders.math.symbols import to_latex
+from pipeline.domain.graders.math.vocabulary import (
+    DROPPED,
+    FUNCTIONS,
+    OF_LISTS,
+    STYLES,
+    SWITCHES,
+    SYNONYMS,
+    TEXTS,
+    TYPED,
+    alternatives,
+    command,
+)
+from pipeline.domain.graders.math.words import joined_texts, outside_texts, words
+
+
+def group_end(text: str, start: int) -> int:
+    """Where the bracket that opens at `start` is closed; -1 where it never is. Escaped braces are printed, and group nothing."""
+    opening = text[start]
+    closing, depth, position = {"{": "}", "(": ")", "[": "]"}[opening], 0, start
+    while position < len(text):
+        char = text[position]
+        if char == "\\":
+            position += 1
+        elif char == opening:
+            depth += 1
+        elif char == closing:
+            depth -= 1
+            if depth == 0:
+                return position
+        position += 1
+    return -1
+
+
+def _replace(text: str, pattern: re.Pattern[str], replacement: Callable[[str], str]) -> str:
+    r"""Every `\name{content}` by `replacement(content)`, inner ones first. A name without a group goes alone."""
+    for match in reversed(list(pattern.finditer(text))):
+        start = match.end()
+        while start < len(text) and text[start] in " *":
+            start += 1
+        end = group_end(text, start) if text[start : start + 1] == "{" else -1
+        if end >= 0:
+            text = text[: match.start()] + replacement(text[start + 1 : end]) + text[end + 1 :]
+    return text
+
+
+def symbols(text: str) -> str:
+    """Unicode symbols become LaTeX, white space single spaces."""
+    return " ".join(to_latex(text).split())
+
+
+_DELIMITERS = re.compile(r"(?<!\\)\\[\[\]()]|(?<![\w)}\]])\*\*([^*]+)\*\*(?![\w(\[{\\])|(?<!\\)`+|\\\\\[[^\]]{0,9}\]")
+_BOX = re.compile(r"\\(?:boxed|fbox|framebox) ?\{")
+_QUOTED = re.compile(r"""(['"*]|__?)([^'"*_]+)\1""")
+
+
+def delimiters(text: str) -> str:
+    r"""What marks mathematics, a result or emphasis goes: `$5$`, `\(5\)`, `\boxed{5}`, `**5**`, `"5"`; `\$` is a currency."""
+    text = text.replace("\\$", r"\text{dollar}").replace("$", " ")
+    text = _DELIMITERS.sub(lambda match: r"\\" if match[0].startswith("\\\\") else match[1] or " ", text).strip()
+    while (box := _BOX.match(text)) and group_end(text, box.end() - 1) == len(text) - 1:
+        text = text[box.end() : -1].strip()
+    quoted = _QUOTED.fullmatch(text)
+    return quoted[2] if quoted else text
+
+
+_DIGIT_GROUPS = re.compile(r"(?<=[0-9])(?:\{,\}|, ?\\! ?|\\,)(?=[0-9]{3}(?![0-9]))")
+_SPACES = re.compile(r"(?<!\\)(?:\\[,;:!> ]|~)")
+_SWITCH = re.compile(command(SWITCHES) + r"(?!\{\\)(?:\.(?=[^0-9]|$))?")
+_ROMAN = re.compile(r"\{ ?\\(?:rm|sf|tt) ([^{}]*)\}")
+_INVISIBLE = re.compile(command(DROPPED))
+
+
+def layout(text: str) -> str:
+    r"""Spacing, sizes and colours go; digits grouped by thin spaces or `{,}` become one number: `12\,345` is `12345`."""
+    text = _ROMAN.sub(r"\\text{\1}", _SPACES.sub(" ", _DIGIT_GROUPS.sub("", text)))
+    text = _SWITCH.sub(" ", _replace(text, _INVISIBLE, lambda content: ""))
+    return " ".join(text.replace("{,}", ",").replace("{:}", ":").split())
+
+
+_STYLE = re.compile(command(STYLES))
+
+
+def styles(text: str) -> str:
+    r"""Bold and italic is what it would be without: `\mathbf{73}` is `73`."""
+    return _replace(text, _STYLE, str)
+
+
+_TEXT = re.compile(command(TEXTS))
+_CONJUNCTION = re.compile(r"\b(and|or)\b|(\\?[$%])|^([,;:])|([,;:])$")
+_CONJOINED = re.compile(r"(?<=[^a-zA-Z\\])(?:\\?&|and|or)(?=[^a-zA-Z])")
+
+
+def texts(text: str) -> str:
+    r"""One macro for all text: `\mathrm{cm}`, `\mbox{cm}` are `\text{cm}`. `and`, `or`, outer punctuation stand by themselves."""
+
+    def rewritten(content: str) -> str:
+        content = " ".join(re.sub(r"\\text|[{}]", "", re.sub(r"\\ |~", " ", content)).split())
+        if content in FUNCTIONS or content in OF_LISTS:
+            return rf"\{content} "
+        if not any(char.isalpha() for char in content):
+            return content.rstrip(".") if any(char.isdigit() for char in content) or len(content) == 1 else content.strip(". ")
+        pieces = [piece.strip() for piece in _CONJUNCTION.split(content) if piece and piece.strip()]
+        return "".join(piece if piece in ",;:%$" or piece == "\\%" else rf"\text{{{piece}}}" for piece in pieces)
+
+    text = _replace(text, _TEXT, rewritten)
+    return text if r"\begin" in text else outside_texts(text, lambda part: _CONJOINED.sub(_conjunction, part))
+
+
+def _conjunction(match: re.Match[str]) -> str:
+    return r"\text{or}" if match[0].endswith("or") else r"\text{and}"
+
+
+_SYNONYM = re.compile(r"\\(not ?=|[a-zA-Z]+)")
+_OPERATORS = (
+    (re.compile(r"<=|=<"), r"\\le "), (re.compile(r">=|=>"), r"\\ge "), (re.compile(r"!=|<>"), r"\\ne "), (re.compile("=="), "="),
+    (re.compile(r"\*\*"), "^"), (re.compile(r"(?<=[0-9a-zA-Z)}\]]) ?\* ?"), r" \\cdot "),
+    (re.compile(r"\+ ?/ ?-|\+-"), r"\\pm "),
+    (re.compile(r"\^ ?(?:\{ ?\\(?:circ|degree) ?\}|\\circ(?![a-zA-Z]))|\\degree(?![a-zA-Z])"), r"\\text{deg}"),
+    (re.compile(r"\\text\{deg\} ?(?:\\text\{ ?)?([CF])(?![a-zA-Z])\}?"), r"\\text{deg\1}"),
+    (re.compile(r"\^ ?\{ ?('+) ?\}|\^ ?(?=')"), r"\1"),
+    (re.compile(r"\^ ?(\{[^{}]*\}|[0-9a-zA-Z]) ?_ ?(\{[^{}]*\}|[0-9a-zA-Z])"), r"_\2^\1"),
+    (re.compile(r"\( ?(?:\\bmod|mod) ?([0-9a-zA-Z]+) ?\)|\\pmod ?(?:\{ ?([0-9a-zA-Z]+) ?\}|([0-9a-zA-Z]))"), r"\\pmod{\1\2\3}"),
+    (re.compile(r"([_^]) ?\{ ?([0-9a-zA-Z]) ?\}(?![0-9])"), r"\1\2"),
+    (re.compile(r"(?<![\\a-zA-Z])\{?([^{}=<>,;\\]{1,60})\\over(?![a-zA-Z])([^{}=<>,;\\]{1,60})\}?"), r"\\frac{\1}{\2}"),
+)  # fmt: skip
+
+
+def synonyms(text: str) -> str:
+    r"""One spelling for each symbol: `\dfrac`, `\leqslant`, `!=`, `**`, `\langle`, `^{\circ}`."""
+    text = _SYNONYM.sub(lambda match: SYNONYMS.get(match[1].replace(" ", ""), match[0]), text)
+    for pattern, replacement in _OPERATORS:
+        text = pattern.sub(replacement, text)
+    return " ".join(text.split())
+
+
+_TYPED = re.compile(
+    rf"(?<![\\a-zA-Z{{])(?:{alternatives(frozenset(TYPED))})(?![a-zA-Z}}])"
+    rf"|(?<!\\)(?<![\\a-zA-Z][a-zA-Z])(?:{alternatives(FUNCTIONS | OF_LISTS)})(?= ?[({{])"
+)
+_IN_PARENTHESES = re.compile(r"(?:\\sqrt|\^) ?\(")
+
+
+def calculator(text: str) -> str:
+    r"""What is typed into a calculator: `sqrt(2)`, `2*pi`, `e^(-x)`."""
+    text = _TYPED.sub(lambda match: rf"\{TYPED.get(match[0], match[0])} ", text)
+    for match in reversed(list(_IN_PARENTHESES.finditer(text))):
+        end = group_end(text, match.end() - 1)
+        if end >= 0:
+            text = f"{text[: match.end() - 1]}{{{text[match.end() : end]}}}{text[end + 1 :]}"
+    return text
+
+
+_THOUSANDS = re.compile(r"(?<![0-9.,])[1-9][0-9]{0,2}(?:,[0-9]{3})+(?![0-9]|,[0-9])")
+_SPACED_THOUSANDS = re.compile(r"(?<![0-9.,/])(?<![0-9.,/] )[1-9][0-9]{0,2}(?: [0-9]{3})+(?![0-9]| ?/| [0-9])")
+_REPEATING = re.compile(
+    r"([0-9]{0,50})\.([0-9]{0,50}) ?(?:\\(?:overline|bar|dot) ?(?:\{ ?([0-9]{1,50}) ?\}|([0-9]))|\(([0-9]{1,50})\))"
+)
+
+
+def numbers(text: str) -> str:
+    r"""`1,000` and `1 000` are `1000`, except between brackets, where a comma separates; `0.\overline{3}` is `\frac{1}{3}`."""
+
+    def joined(match: re.Match[str]) -> str:
+        before = text[: match.start()]
+        inside = any(before.count(opening) > before.count(closing) for opening, closing in ("()", "[]", (r"\{", r"\}")))
+        return match[0] if inside else match[0].replace(",", "")
+
+    def fraction(match: re.Match[str]) -> str:
+        fixed, repeated = match[2], match[3] or match[4] or match[5]
+        value = Fraction(int(repeated), (10 ** len(repeated) - 1) * 10 ** len(fixed)) + Fraction(f"{match[1] or 0}.{fixed or 0}")
+        return rf"\frac{{{value.numerator}}}{{{value.denominator}}}"
+
+    text = _SPACED_THOUSANDS.sub(lambda match: match[0].replace(" ", ""), _THOUSANDS.sub(joined, text))
+    return _REPEATING.sub(fraction, text)
+
+
+_LEADING = re.compile(
+    r"^(?:\\text\{(?i:the )?(?:(?i:final|correct) )?(?i:answer|result)(?: is| =)?:?\}:?|[=,;]"
+    r"|\\(?:approx|sim|implies|therefore|Rightarrow|rightarrow|to|equiv)(?![a-zA-Z])) ?"
+)
+_TRAILING = (".", ",", ";", "\\\\", "?", "~", "\\")
+
+
+def edges(text: str) -> str:
+    r"""What stands around an answer without changing it: `=5`, `5.`, `5;`, `5 \\`, `{5}`."""
+    before = None
+    while text != before:
+        before, text = text, _LEADING.sub("", text).strip()
+        for mark in _TRAILING:
+            if text.endswith(mark) and not text.endswith(("\\,", "\\;", "...")):
+                text = text.removesuffix(mark).rstrip()
+        if text[:1] == "{" and group_end(text, 0) == len(text) - 1:
+            inner = text[1:-1].strip()
+            text = rf"\{{{inner}\}}" if "," in inner or ";" in inner else inner
+    return text
+
+
+_NEEDLESS = re.compile(r"(?<![0-9A-Za-z]) | (?![0-9A-Za-z])")
+_AFTER_COMMAND = re.compile(r"(\\[a-zA-Z]+) (?=[0-9])")
+
+
+def spaces(text: str) -> str:
+    """No space but between letters and digits, where it may separate: `3 1/2`."""
+    return _AFTER_COMMAND.sub(r"\1", _NEEDLESS.sub("", text))
+
+
+RULES: tuple[Callable[[str], str], ...] = (
+    symbols, delimiters, layout, styles, texts, synonyms, edges, calculator, numbers, words, joined_texts, edges, spaces,
+)  # fmt: skip
+
+
+def clean(text: str) -> str:
+    """The text after all rules."""
+    for rule in RULES:
+        text = rule(text)
+    return text

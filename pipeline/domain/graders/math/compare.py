@@ -1,0 +1,228 @@
+"""Whether two answers that were read say the same."""
+
+from collections.abc import Iterable, Sequence
+from fractions import Fraction
+
+from pipeline.domain.graders.math.nodes import (
+    Choice,
+    Group,
+    Interval,
+    Labelled,
+    Mixed,
+    Named,
+    Node,
+    Quantity,
+    Reals,
+    Relation,
+    Text,
+)
+from pipeline.domain.graders.math.numeric import agree, approximate
+from pipeline.domain.graders.math.reals import reals
+from pipeline.domain.graders.math.structure import sequence
+from pipeline.domain.graders.math.value import TooLargeError, Value, number
+from pipeline.domain.graders.protocol import Verdict
+
+_TRUTHS = (Text("true"), Text("false"), Text("yes"), Text("no"))
+MAX_UNORDERED = 40  # items of a list that are matched in any order; those of longer ones have to come in the same order
+
+
+def equal(a: Node, b: Node) -> Verdict:
+    """True, False, or the pairs of expressions that decide it."""
+    if a == b:
+        return True
+    match a, b:
+        case (Labelled(), Labelled()) if a.label == b.label:
+            return equal(a.body, b.body)
+        case (Labelled(), Labelled()):
+            return _proportional(a.equation, b.equation)
+        case (Labelled(), Relation(operator="=")):
+            return _proportional(a.equation, b.difference)
+        case (Relation(operator="="), Labelled()):
+            return _proportional(a.difference, b.equation)
+        case (Relation(), Relation()):
+            return a.operator == b.operator and _proportional(a.difference, b.difference, positive=a.operator != "=")
+        case (Named(), Named()):
+            return _named(a, b)
+        case (Named(), Group()):
+            return _listed(a, b)
+        case (Group(), Named()):
+            return _listed(b, a)
+        case (Labelled(), _) if not isinstance(b, Named | Relation):
+            return equal(a.body, b)
+        case (_, Labelled()) if not isinstance(a, Named | Relation):
+            return equal(a, b.body)
+        case (Choice(), Choice()):
+            return a.letter == b.letter and equal(a.text, b.text)
+        case (Choice(), Quantity()):
+            return a.letter == b.text
+        case (Quantity(), Choice()):
+            return a.text == b.letter
+        case (Quantity(), Quantity()):
+            return _quantities(a, b)
+        case (Mixed(), Mixed()):
+            return _all_equal(a.parts, b.parts)
+        case (Group(), Group()):
+            return _groups(a, b)
+        case (Reals(), _) | (_, Reals()):
+            one, other = reals(a), reals(b)
+            return one is not None and other is not None and _reals(one, other)
+        case (Group(shape="{}", items=(item,)), Quantity()):
+            return equal(item, b)
+        case (Quantity(), Group(shape="{}", items=(item,))):
+            return equal(a, item)
+    return False
+
+
+def _every(verdicts: Iterable[Verdict]) -> Verdict:
+    """True where all are; what is left to a judge where none is False."""
+    doubtful: dict[tuple[str, str], None] = {}
+    for verdict in verdicts:
+        if verdict is False:
+            return False
+        if verdict is not True:
+            doubtful |= dict.fromkeys(verdict)
+    return tuple(doubtful) or True
+
+
+def _all_equal(a: Sequence[Node], b: Sequence[Node]) -> Verdict:
+    return len(a) == len(b) and _every(map(equal, a, b))
+
+
+def _unordered(a: Sequence[Node], b: Sequence[Node]) -> Verdict:
+    """Each item of one list is an item of the other: matched one to one, first those that are certain."""
+    if len(a) != len(b):
+        return False
+    if len(a) > MAX_UNORDERED:
+        return _all_equal(a, b)
+    left, verdicts = list(b), []
+    doubtful = []
+    for item in a:
+        found = next((other for other in left if equal(item, other) is True), None)
+        if found is None:
+            doubtful.append(item)
+        else:
+            left.remove(found)
+    for item in doubtful:
+        found, verdict = next(((other, verdict) for other in left if (verdict := equal(item, other))), (None, False))
+        if found is None:
+            return False
+        left.remove(found)
+        verdicts.append(verdict)
+    return _every(verdicts)
+
+
+def _distinct(items: Sequence[Node]) -> list[Node]:
+    found: list[Node] = []
+    for item in items[:MAX_UNORDERED]:
+        if not any(equal(item, other) is True for other in found):
+            found.append(item)
+    return [*found, *items[MAX_UNORDERED:]]
+
+
+def _groups(a: Group, b: Group) -> Verdict:
+    a, b = sorted((a, b), key=lambda group: group.shape)  # "", then "()", "[]", "{}"
+    if a.shape == b.shape:
+        if a.shape == "{}":
+            return _unordered(_distinct(a.items), _distinct(b.items))
+        if a.shape == "" and all(isinstance(item, Group) for item in (*a.items, *b.items)):
+            return _unordered(_distinct(a.items), _distinct(b.items))  # solutions, of which one may be written twice
+        ordered = a.shape != "" or all(item in _TRUTHS for item in a.items)
+        return _all_equal(a.items, b.items) if ordered else _unordered(a.items, b.items)
+    if a.shape == "":
+        if b.shape == "{}":
+            return _unordered(a.items, _distinct(b.items))
+        if b.shape == "()" or (b.shape == "[]" and len(b.items) > 2):
+            return _all_equal(a.items, b.items)
+    if (a.shape, b.shape) == ("()", "[]") and len(a.items) > 2:
+        return _all_equal(a.items, b.items)
+    return False
+
+
+def _named(a: Named, b: Named) -> Verdict:
+    bodies = dict(zip(b.labels, b.bodies, strict=True))
+    if set(a.labels) != set(b.labels):
+        return False
+    return _every(equal(body, bodies[label]) for label, body in zip(a.labels, a.bodies, strict=True))
+
+
+def _listed(named: Named, group: Group) -> Verdict:
+    if group.shape == "" and sequence(named):
+        return _unordered(named.bodies, group.items)
+    return group.shape in ("", "()") and _all_equal(named.bodies, group.items)
+
+
+def _reals(a: Reals, b: Reals) -> Verdict:
+    if len(a.parts) != len(b.parts):
+        return False
+    return _every(_intervals(one, other) for one, other in zip(a.parts, b.parts, strict=True))
+
+
+def _intervals(a: Interval, b: Interval) -> Verdict:
+    if (a.closed_low, a.closed_high) != (b.closed_low, b.closed_high):
+        return False
+    return _every((equal(a.low, b.low), equal(a.high, b.high)))
+
+
+def _proportional(a: Value | None, b: Value | None, positive: bool = False) -> bool:
+    """Whether one side is the other times a rational number other than 0: then both are 0 at the same places."""
+    if a is None or b is None or not a.top or not b.top:
+        return False
+    monomial = next(iter(a.top))
+    if monomial not in b.top or len(a.top) != len(b.top):
+        return False
+    ratio = b.top[monomial] / a.top[monomial]
+    try:
+        return (ratio > 0 or not positive) and (a * number(ratio)).same(b)
+    except TooLargeError:
+        return False
+
+
+def _quantities(a: Quantity, b: Quantity) -> Verdict:
+    if a.unit and b.unit and a.unit != b.unit:
+        return False
+    if a.percent != b.percent:
+        if a.unit or b.unit:
+            return False
+        percent, other = (a, b) if a.percent else (b, a)
+        if percent.value is None or other.value is None:
+            return percent.text == other.text
+        try:
+            hundredth = Quantity("", percent.value * number(Fraction(1, 100)), half=percent.half / 100)
+        except TooLargeError:
+            return False
+        return _values(percent, other) is True or _values(hundredth, other) is True
+    return _values(a, b)
+
+
+def _values(a: Quantity, b: Quantity) -> Verdict:
+    """Exactly, where both can be worked out; a decimal also equals what rounds to it; floats tell most of the rest apart."""
+    if a.text == b.text and a.text:
+        return True
+    judged = ((a.text, b.text),) if a.text and b.text else False
+    if a.value is None or b.value is None:
+        return judged
+    try:
+        if a.value.same(b.value):
+            return True
+    except TooLargeError:
+        return judged
+    if _rounds(a, b) or _rounds(b, a):
+        return True
+    if a.value.exact and b.value.exact:
+        return False
+    return judged if agree(a.value, b.value) else False
+
+
+def _rounds(rounded: Quantity, other: Quantity) -> bool:
+    """Whether a decimal is another value rounded to as many places as it has."""
+    if not rounded.half or rounded.value is None or other.value is None or other.value.letters:
+        return False
+    decimal, exact = rounded.value.rational, other.value.rational
+    assert decimal is not None
+    if exact is not None:
+        return exact.denominator > 1 and abs(exact - decimal) <= rounded.half
+    try:
+        value, error = approximate(other.value)
+        return value.imag == 0 and error < rounded.half / 10 and abs(Fraction(value.real) - decimal) <= rounded.half
+    except (ArithmeticError, ValueError):
+        return False

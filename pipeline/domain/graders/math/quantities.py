@@ -1,0 +1,89 @@
+r"""Quantities: an expression with a percent sign, a currency, a scale word or a unit; and words mixed with numbers."""
+
+import re
+from fractions import Fraction
+
+from pipeline.domain.graders.math.expression import parse
+from pipeline.domain.graders.math.functions import UnreadableError
+from pipeline.domain.graders.math.nodes import Mixed, Node, Quantity, Text
+from pipeline.domain.graders.math.units import scale, unit
+from pipeline.domain.graders.math.value import TooLargeError, number
+
+MIN_DIGITS = 6  # a decimal of fewer significant digits is taken as exact: 0.33 is not 1/3
+MAX_PIECES = 15  # of words and expressions in turn
+_CURRENCIES = ("dollar", "euro", "pound sterling", "yen", "rupee", "cent")
+_TEXT = re.compile(r"\\text\{([^{}]*)\}")
+_DECIMAL = re.compile(r"[+-]? ?([0-9]*)\.([0-9]+)(?:[eE]([+-]?[0-9]{1,4})| ?\\cdot ?10 ?\^ ?(?:\{ ?(-?[0-9]{1,4}) ?\}|([0-9])))?")
+_TO = re.compile(r"([0-9.]+)\\text\{to\}([0-9.]+)")
+_WORDS = re.compile(r"(?:[^\W\d_]|['\-. ])*")
+
+
+def text(content: str) -> Text:
+    """Words in lower case; any other text, of which the case may matter, as it is."""
+    plain = " ".join(_TEXT.sub(r" \1 ", content).split())
+    return Text(plain.lower().replace(".", "") if _WORDS.fullmatch(plain) else plain)
+
+
+def expression(content: str) -> Node:
+    """A quantity without unit; `Text` for what is no expression."""
+    percent = content.endswith("%")
+    bare = content.removesuffix("%").removesuffix("\\").strip() if percent else content
+    try:
+        return Quantity(bare, parse(bare), percent=percent, half=_half_unit(bare))
+    except TooLargeError:
+        return Quantity(bare, None, percent=percent)
+    except UnreadableError:
+        return text(content)
+
+
+def _half_unit(content: str) -> Fraction:
+    """Half a unit in the last place, trailing zeros not counted, of a decimal with enough digits to have been rounded."""
+    match = _DECIMAL.fullmatch(content)
+    if not match:
+        return Fraction(0)
+    whole, places = match[1], match[2].rstrip("0")
+    if not places or len((whole + places).lstrip("0")) < MIN_DIGITS:
+        return Fraction(0)
+    return Fraction(10) ** (int(match[3] or match[4] or match[5] or 0) - len(places)) / 2
+
+
+def quantity(content: str) -> Node:
+    """Whatever has no structure but words: a quantity, words, or both."""
+    if ratio := _TO.fullmatch(content):
+        return expression(f"{ratio[1]}/{ratio[2]}")
+    pieces = [piece.strip() for piece in _TEXT.split(content)]  # expression, words, expression, words, ..., expression
+    if len(pieces) == 1:
+        return expression(content)
+    if len(pieces) > MAX_PIECES or (len(pieces) == 3 and not pieces[0] and not pieces[2]):
+        return text(content)
+    currency = ""
+    if pieces[0] in ("", "-", "+") and pieces[1] in _CURRENCIES:
+        sign, currency, first, *rest = pieces
+        pieces = [sign + first, *rest]
+    if len(pieces) == 3 and pieces[0] and not pieces[2]:
+        factor, words = scale(pieces[1])
+        name = unit(words) if words else ""
+        found = _with_unit(pieces[0], factor, "/".join(filter(None, (currency, name)))) if name is not None else None
+        if found:
+            return found
+    elif len(pieces) == 1 and (found := _with_unit(pieces[0], 1, currency)):
+        return found
+    if currency:
+        pieces = ["", currency, *pieces]
+    parts = [text(piece) if place % 2 else _inner(piece) for place, piece in enumerate(pieces) if piece]
+    return Mixed(tuple(parts)) if len(parts) > 1 else parts[0]
+
+
+def _inner(piece: str) -> Node:
+    """An expression between words; a colon there is that of a time."""
+    return text(piece) if ":" in piece else expression(piece)
+
+
+def _with_unit(content: str, factor: int, name: str) -> Quantity | None:
+    found = expression(content)
+    if not isinstance(found, Quantity) or (found.percent and (name or factor != 1)):
+        return None
+    if factor == 1:
+        return Quantity(found.text, found.value, name or None, found.percent, found.half)
+    value = None if found.value is None else found.value * number(factor)
+    return Quantity(rf"{factor}\cdot({found.text})", value, name or None, half=found.half * factor)

@@ -1,0 +1,201 @@
+r"""How an answer is built: lists, brackets, unions, options; relations and quantities are read by modules of their own."""
+
+import re
+from functools import lru_cache
+
+from pipeline.domain.graders.math.clean import clean
+from pipeline.domain.graders.math.nodes import Choice, Group, Labelled, Named, Node, Quantity, Reals, Text
+from pipeline.domain.graders.math.quantities import quantity, text
+from pipeline.domain.graders.math.reals import ALL, reals, union, without
+from pipeline.domain.graders.math.relations import related
+from pipeline.domain.graders.math.scan import closing, split
+from pipeline.domain.graders.math.value import TooLargeError
+
+_AND, _OR = r"\text{and}", r"\text{or}"
+_TEXT = re.compile(r"\\text\{([^{}]*)\}")
+_DATE = re.compile(r"[0-9]{4}([-/.])[0-9]{1,2}\1[0-9]{1,2}|[0-9]{1,2}([-/.])[0-9]{1,2}\2[0-9]{4}|[0-9]{1,2}:0[0-9](?::[0-9]{2})?")
+_CHOICE = re.compile(
+    r"(?:\(([A-J])\)|([A-J])(?:[.:)](?=[ \\])|[.)])) ?(?!\\c[ua]p|\\setminus|[-+*/^=<>()_,;:]|\\cdot|\\le|\\ge|\\in)(.+)"
+)
+_MATRIX = re.compile(r"(?:\[|\()? ?\\begin\{([a-zA-Z]*)\*?\} ?(?:\{[lcr| ]*\})?(.*)\\end\{\1\*?\} ?(?:\]|\))?")
+_ARRAYS = ("pmatrix", "bmatrix", "matrix", "array", "smallmatrix")
+_MEMBER = re.compile(r"([a-zA-Z])(?: ?\\in ?\\mathbb\{?R\}?)? ?(?:\\mid|\||:) ?(.+)")
+_BASE = re.compile(r"[A-F]*[0-9][0-9A-F]* ?_ ?(?:\{[^{}]*\}|[0-9])")
+
+
+@lru_cache(maxsize=2048)
+def read(content: str) -> Node:
+    """What a cleaned answer says; `Text` for whatever is not understood or beyond the limits of the arithmetic."""
+    try:
+        return _read(content.strip())
+    except (TooLargeError, ZeroDivisionError):
+        return text(content)
+
+
+def _read(content: str) -> Node:
+    if _DATE.fullmatch(content) or _BASE.fullmatch(content):
+        return Text(content.replace(" ", "").replace("{", "").replace("}", ""))
+    if (words := _TEXT.fullmatch(content)) and any(not char.isalpha() and char not in " -'" for char in words[1]):
+        inner = clean(words[1])
+        return read(inner) if inner != content else text(content)
+    if choice := _CHOICE.fullmatch(content):
+        return _choice(choice[1] or choice[2], choice[3], content)
+    if content.isascii() and content.isalpha() and (len(content) > 2 or (len(content) == 2 and content.isupper())):
+        return text(content)
+    if matrix := _MATRIX.fullmatch(content):
+        return _matrix(matrix[1], matrix[2])
+    for reader in (_listed, _united, _related, _bracketed, _ratio, _signed):
+        if (found := reader(content)) is not None:
+            return found
+    if content in (r"\mathbb{R}", r"\mathbb R"):
+        return ALL
+    return Group("{}", ()) if content == r"\emptyset" else _plain(content)
+
+
+def _plain(content: str) -> Node:
+    if content.replace("+", "") in (r"\infty", r"-\infty"):
+        return Text(content.replace("+", ""))
+    return quantity(content)
+
+
+def _choice(letter: str, rest: str, content: str) -> Node:
+    return text(content) if "=" in rest or re.search(r"\([A-J]\)|(?<![A-Z])[A-J][:)]", rest) else Choice(letter, read(rest))
+
+
+def _matrix(name: str, body: str) -> Node:
+    rows = [row for row in body.split(r"\\") if row.strip()]
+    cells = [Group("row", tuple(read(cell) for cell in row.split("&"))) for row in rows]
+    return Group("matrix" if name in _ARRAYS else name, tuple(cells))
+
+
+def _listed(content: str) -> Node | None:
+    """Items between commas, semicolons, `and` and `or`: an unordered list."""
+    parts, separators = split(content, (r"\lor", r"\vee"))
+    if separators and all(re.search(r"[=<>]|\\[lg]e(?![a-z])", part) for part in parts):
+        content = _OR.join(parts)
+    parts, separators = split(content, (";", _OR))  # x=1, y=2 or x=2, y=1
+    if not separators:
+        parts, separators = split(content, (",", _AND))
+    if not separators:
+        return None
+    items = [read(part) for part in parts if part.strip()]
+    if not items:
+        return text(content)
+    labelled = [item for item in items if isinstance(item, Labelled)]
+    if set(separators) == {_OR} and labelled:
+        if all(isinstance(item.body, Reals) for item in labelled) and (found := _united_items(items)):
+            return found
+        if len({item.label for item in labelled}) > 1:
+            return text(content)
+    return _collected(items) or text(content)
+
+
+def _collected(items: list[Node]) -> Node | None:
+    """A list of items, of which `x=1, 2` is one about x, and `x=1, y=2` one with names."""
+    if len(items) == 1:
+        return items[0]
+    labels = [item.label if isinstance(item, Labelled) else None for item in items]
+    if labels[0] is not None and set(labels[1:]) <= {labels[0], None}:
+        bodies = [item.body if isinstance(item, Labelled) else item for item in items]
+        return Labelled(labels[0], Group("", _flat(bodies)))
+    names = [label for label in labels if label is not None]
+    if len(names) == len(items):
+        bodies = [item.body for item in items if isinstance(item, Labelled)]
+        size = len(set(names))  # x=1, y=2, x=2, y=1: two solutions
+        if names != names[:size] * (len(names) // size):
+            return None
+        solutions = [Named(tuple(names[:size]), tuple(bodies[start : start + size])) for start in range(0, len(bodies), size)]
+        return solutions[0] if len(solutions) == 1 else Group("", tuple(solutions))
+    return Group("", _flat(items))
+
+
+def _flat(items: list[Node]) -> tuple[Node, ...]:
+    r"""The items, with the two values of 1 \pm x as two."""
+    return tuple(part for item in items for part in (item.items if isinstance(item, Group) and item.shape == "" else (item,)))
+
+
+def _united(content: str) -> Node | None:
+    r"""A union, or the reals without some points; None for any other operation on sets."""
+    parts, separators = split(content, (r"\cup", r"\setminus"))
+    if not separators:
+        return None
+    first, *others = (read(re.sub(r"^ ?\{(.*)\} ?$", r"\\{\1\\}", part)) for part in parts)
+    if isinstance(first, Labelled) and not any(isinstance(other, Labelled) for other in others):  # x in (0,1) or (2,3)
+        found = _combined([first.body, *others], separators)
+        return Labelled(first.label, found) if found else None
+    return _combined([first, *others], separators)
+
+
+def _combined(items: list[Node], separators: list[str]) -> Node | None:
+    if separators == [r"\setminus"] and items[0] == ALL and isinstance(items[1], Group) and items[1].shape == "{}":
+        return without(items[1].items)
+    return None if r"\setminus" in separators else _united_items(items)
+
+
+def _united_items(items: list[Node]) -> Node | None:
+    """The union of sets of reals, all about the same label if about any."""
+    labels = {item.label if isinstance(item, Labelled) else None for item in items}
+    sets = [reals(item.body if isinstance(item, Labelled) else item) for item in items]
+    if len(labels) > 1 or None in sets:
+        return None
+    label, whole = labels.pop(), union([part for each in sets if each for part in each.parts])
+    return whole if label is None or whole is None else Labelled(label, whole)
+
+
+def _related(content: str) -> Node | None:
+    return related(content, read)
+
+
+def _bracketed(content: str) -> Node | None:
+    opening = r"\{" if content.startswith(r"\{") else content[:1]
+    if opening not in ("(", "[", r"\{") or closing(content) != len(content):
+        return None
+    end = r"\}" if content.endswith(r"\}") else content[-1]
+    inner = content[len(opening) : -len(end)].strip()
+    shape = opening[-1] + end[-1]
+    if shape == "{}" and (member := _MEMBER.fullmatch(inner)):
+        found = read(member[2])
+        return (
+            found.body
+            if isinstance(found, Labelled) and found.label == member[1] and isinstance(found.body, Reals)
+            else text(content)
+        )
+    parts, separators = split(inner, (",", ";"))
+    if not separators and shape == "()":
+        return read(inner)
+    items = [read(part) for part in parts if part.strip()]
+    if inner and (len(items) < len(parts) or (shape in ("(]", "[)") and len(items) != 2)):
+        return text(content)
+    return Group(shape, _flat(items) if shape == "{}" else tuple(items))
+
+
+def _ratio(content: str) -> Node | None:
+    parts, separators = split(content, (":",))
+    if not separators or r"\text" in content:
+        return None
+    items = [quantity(part.strip()) if part.strip() else Text("") for part in parts]
+    values = [item.value for item in items if isinstance(item, Quantity) and not item.percent and item.unit is None]
+    known = [value for value in values if value is not None and value.top]
+    if len(known) < len(items):
+        return text(content)
+    scaled = [value / known[-1] for value in known]
+    texts = [item.text for item in items if isinstance(item, Quantity)]
+    found = tuple(Quantity(rf"\frac{{{name}}}{{{texts[-1]}}}", value) for name, value in zip(texts, scaled, strict=True))
+    return found[0] if len(found) == 2 else Group(":", found)
+
+
+def _signed(content: str) -> Node | None:
+    r"""Both values of an expression with one \pm."""
+    places = len(re.findall(r"\\(?:pm|mp)(?![a-zA-Z])", content))
+    if not places:
+        return None
+    if places > 1:
+        return text(content)
+    both = [re.sub(r"\\(?:pm|mp)(?![a-zA-Z])", sign, content) for sign in "+-"]
+    return Group("", tuple(read(each.strip()) for each in both))
+
+
+def sequence(node: Named) -> bool:
+    """Whether the names are x_1, x_2, ...: solutions of one equation, of which the order says nothing."""
+    bases = {name.partition("_") for name in node.labels}
+    return len({base for base, *_ in bases}) == 1 and all(index.isdigit() for *_, index in bases)

@@ -1,0 +1,64 @@
+r"""The part of the normaliser that tells words and units from products of variables, and puts them into `\text{}`."""
+
+import re
+from collections.abc import Callable
+
+from pipeline.domain.graders.math.units import LETTERS, UNITS
+from pipeline.domain.graders.math.vocabulary import SHORT_WORDS, alternatives
+
+_NAMES = frozenset(name for name in UNITS if len(name) > 1 and name.isalpha())
+_ANY_NAME = alternatives(_NAMES | {f"{name}s" for name in _NAMES})
+_END = r"(?![a-zA-Z]|-[a-zA-Z])(?: ?\^ ?(?:\{ ?-?[0-9] ?\}|-?[0-9]))?"
+_UNIT = rf"(?:{_ANY_NAME}){_END}"
+_QUOTIENT = rf"(?:/(?:{_ANY_NAME}|[a-zA-Z]){_END})"
+_BARE_UNIT = re.compile(
+    rf"(?<=[0-9}}).]) ?(?:{_UNIT}{_QUOTIENT}*|[mgs]{_QUOTIENT})"
+    rf"|(?<=[0-9]) (?:{'|'.join(LETTERS)})(?: ?\^ ?(?:\{{ ?[0-9] ?\}}|[0-9]))?(?=$|[,;)]|\\text)"
+)
+_ORDINAL = re.compile(r"(?<=[0-9]) ?\^? ?\{? ?(?:\\text\{ ?)?(st|nd|rd|th)(?![a-zA-Z]) ?\}? ?\}?")
+_PERCENT = re.compile(r"(?<!\\)%|(?:\\text\{ ?)?(?<![a-zA-Z])(?:percent|per cent|pct)\.?(?![a-zA-Z])(?: ?\})?")
+_PHRASE = re.compile(r"(?<![\\a-zA-Z])[a-zA-Z][a-zA-Z'-]*(?:\.? [a-zA-Z][a-zA-Z'-]*)*(?:\.[a-zA-Z]\.?)?")
+_PROTECTED = re.compile(r"\\text\{[^{}]*\}|\\(?:begin|end|mathbb|mathcal) ?\{[^{}]*\}|_ ?\{[^{}]*\}")
+
+
+def words(text: str) -> str:
+    r"""Bare units and words are put into `\text{}`: `12 cm`, `5th`, `15 apples`, `12:30 p.m.`; `percent` is `\%`."""
+    text = _ORDINAL.sub(r"\\text{\1}", _PERCENT.sub(r"\\%", text))
+    text = outside_texts(text, lambda part: _BARE_UNIT.sub(lambda match: rf"\text{{{match[0].strip()}}}", part))
+    return outside_texts(text, lambda part: _PHRASE.sub(_phrase, part))
+
+
+def outside_texts(text: str, function: Callable[[str], str]) -> str:
+    r"""The text with `function` applied to whatever is not inside `\text{}` or a subscript."""
+    parts, position = [], 0
+    for match in _PROTECTED.finditer(text):
+        parts += [function(text[position : match.start()]), match[0]]
+        position = match.end()
+    return "".join([*parts, function(text[position:])])
+
+
+def _phrase(match: re.Match[str]) -> str:
+    """Words, as far as they are words and not products of variables."""
+    if match[0].lower().replace(".", "") in ("am", "pm", "bc", "ad", "bce", "ce"):
+        return rf"\text{{{match[0].replace('.', '')}}}"
+    runs = re.split(r"[ .'-]+", match[0])
+    return rf"\text{{{match[0]}}}" if any(len(run) > 3 or run.lower() in SHORT_WORDS for run in runs) else match[0]
+
+
+_POWER = re.compile(r"\\text\{([^{}]*)\} ?\^ ?(?:\{ ?(-?[0-9]) ?\}|(-?[0-9]))")
+_PRODUCT = re.compile(r"(\\text\{[^{}]*)\} ?(/|\\cdot) ?\\text\{")
+_FRACTION = re.compile(r"\\frac ?\{ ?\\text\{([^{}]*)\} ?\} ?\{ ?\\text\{([^{}]*)\} ?\}")
+_NEIGHBOURS = re.compile(r"(\\text\{(?!and\}|or\})[^{}]*)\} ?\\text\{(?!and\}|or\})")
+_SYMBOL = re.compile(r"(?<!(?<!_)[0-9})])(?<![0-9})] )(?<!\\pi)(?<!\\pi )\\text\{([a-zA-Z])\}")
+
+
+def joined_texts(text: str) -> str:
+    r"""Texts side by side, and the powers and quotients of units, are one text: `\text{m}/\text{s}^2` is `\text{m/s^2}`.
+
+    A single letter is a unit after a number, and a symbol everywhere else: `\text{e}` is `e`.
+    """
+    text = _FRACTION.sub(r"\\text{\1/\2}", _POWER.sub(lambda match: rf"\text{{{match[1]}^{match[2] or match[3]}}}", text))
+    for pattern, joined in ((_PRODUCT, r"\1\2"), (_NEIGHBOURS, r"\1 ")):
+        for _ in range(4):
+            text = pattern.sub(joined, text)
+    return _SYMBOL.sub(r"\1", text)

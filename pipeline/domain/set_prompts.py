@@ -1,0 +1,35 @@
+r"""How the problems of a benchmark set are put to a Solver (R-Zero, arXiv 2508.05004, and its public evaluation)."""
+
+from pipeline.domain.problems import LETTERS, Problem
+from pipeline.domain.prompts import Prompts
+from pipeline.domain.sets import BenchmarkSet
+
+BOXED = r"Please reason step by step, and put your final answer within \boxed{}."
+LETTER = (
+    r"Please reason step by step, and put the letter of the right option, and nothing but the letter, within \boxed{}. "
+    "Exactly one option is right."
+)
+
+
+def set_messages(definition: BenchmarkSet, problem: Problem, prompts: Prompts) -> list[dict[str, str]]:
+    r"""The conversation that puts a problem to the Solver.
+
+    `solver`: the run's own Solver prompt. `choice`: the question, a line for each option, and what to box. `boxed`: the question
+    and what to box, without the letter rule, though the question may list options itself. The set's system message goes before
+    them, with `solver` in place of the run's.
+    """
+    match definition.prompt:
+        case "solver":
+            messages = prompts.solver_messages(problem.question)
+        case "choice":
+            lines = (f"({letter}): {option}" for letter, option in zip(LETTERS, problem.options, strict=False))
+            messages = _user("\n".join([problem.question, "Options are:", *lines, LETTER]))
+        case "boxed":
+            messages = _user(f"{problem.question}\n{BOXED}")
+    if definition.system is None:
+        return messages
+    return [{"role": "system", "content": definition.system}, *(each for each in messages if each["role"] != "system")]
+
+
+def _user(content: str) -> list[dict[str, str]]:
+    return [{"role": "user", "content": content}]

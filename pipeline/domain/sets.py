@@ -1,0 +1,201 @@
+"""The definitions of benchmark sets: where a set lies, how its rows are read, how it is asked and graded.
+
+`conf/benchmarks.yaml` holds those of the paper; a user's own YAML file has the same form. Nothing here reads a problem.
+"""
+
+import difflib
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Literal, cast
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from conf.load import ROOT, ConfigError, resolve
+from pipeline.domain.rows import SUFFIXES, read_rows
+
+Grader = Literal["math", "choice", "exact"]
+PromptKind = Literal["solver", "choice", "boxed"]
+Group = Literal["math", "general"]
+
+CATALOGUE = ROOT / "conf" / "benchmarks.yaml"
+_PROMPT_OF: dict[str, PromptKind] = {"math": "solver", "choice": "choice", "exact": "boxed"}
+_INDEXED = re.compile(r"(.+)\[(\d+)\]")
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """Where a value stands in a raw row: in column `name`, there at `index` of a list, there after the last `after`."""
+
+    name: str
+    index: int | None = None
+    after: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """Where a problem's parts stand in a raw row; without `id` the problems are numbered."""
+
+    question: Column = Column("question")
+    answer: Column = Column("answer")
+    id: Column | None = None
+    band: Column | None = None
+    subject: Column | None = None
+    options: Column | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BenchmarkSet:
+    """One set; conf/benchmarks.yaml explains the fields. Exactly one of `hub` and `path` is given."""
+
+    name: str
+    hub: str | None = None
+    path: str | None = None
+    config: str | None = None
+    split: str = "test"
+    revision: str | None = None
+    files: str | None = None
+    problems: int | None = None
+    columns: Columns = Columns()
+    group: Group = "math"
+    grader: Grader = "math"
+    prompt: PromptKind = "solver"
+    system: str | None = None
+    samples: int = 0
+    max_tokens: int | None = None
+
+
+def find_sets(chosen: Sequence[str], setting: str = "SETS") -> list[BenchmarkSet]:
+    """The sets of a selection: names of conf/benchmarks.yaml, YAML files of one's own, data files.
+
+    A data file (Parquet, JSONL, JSON, CSV) is a set of its own name; see `of_file`.
+
+    Raises:
+        ConfigError: there is no such set or file, a definition does not fit, or two sets have one name.
+    """
+    catalogue = {known.name: known for known in read_sets(CATALOGUE)}
+    found: list[BenchmarkSet] = []
+    for name in chosen:
+        path = resolve(name)
+        if path.suffix in (".yaml", ".yml"):
+            found += read_sets(path)
+        elif path.suffix in SUFFIXES:
+            found.append(of_file(path, catalogue, setting))
+        elif name in catalogue:
+            found.append(catalogue[name])
+        else:
+            raise ConfigError(
+                f"{setting}={name}: no such set; valid: {', '.join(catalogue)}, a .yaml file of definitions, or a data file "
+                f"({', '.join(SUFFIXES)})."
+            )
+    names = [each.name for each in found]
+    if twice := {name for name in names if names.count(name) > 1}:
+        raise ConfigError(f"{setting}: {', '.join(sorted(twice))} is named more than once; valid: each set once.")
+    return found
+
+
+def of_file(path: Path, catalogue: Mapping[str, BenchmarkSet], setting: str) -> BenchmarkSet:
+    """The set of a data file in our own form: columns `question` and `answer`, and where there are any `id`, `band`, `subject`
+    and `options`.
+
+    A file that has the name of a set of the catalogue is asked and graded as that set, any other as mathematics, or as a choice
+    where it has options.
+    """
+    if not path.is_file():
+        raise ConfigError(f"{setting}={path}: no such file.")
+    try:
+        present = read_rows(path)[:1]
+    except ValueError as error:
+        raise ConfigError(f"{setting}={path}: {error}.") from error
+    known_columns = [field.name for field in fields(Columns)]
+    names = [name for name in known_columns if name in ("question", "answer") or any(name in row for row in present)]
+    columns = Columns(**{name: Column(name) for name in names})
+    if (known := catalogue.get(path.stem)) is not None:
+        return replace(known, hub=None, revision=None, files=None, problems=None, path=str(path.absolute()), columns=columns)
+    kind = {"grader": "choice", "prompt": "choice"} if columns.options else {}
+    node = {"path": path.name, "columns": {name: name for name in names}, **kind}
+    return parse_set(path.stem, node, path.parent)
+
+
+def read_sets(path: Path) -> list[BenchmarkSet]:
+    """The definitions of a YAML file, in its order.
+
+    Raises:
+        ConfigError: the file cannot be read, or a definition does not fit.
+    """
+    try:
+        document = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
+    except Exception as error:  # PyYAML and OmegaConf raise unrelated types for a file that cannot be read
+        raise ConfigError(f"{path}: not a YAML file that can be read: {error}") from error
+    if not isinstance(document, dict) or not document:
+        raise ConfigError(f"{path}: defines no sets; valid: a set's name, and its definition below it.")
+    return [parse_set(str(name), node, path.parent) for name, node in document.items()]
+
+
+def parse_set(name: str, node: object, folder: Path) -> BenchmarkSet:
+    """One definition; a relative `path` in it starts from `folder`.
+
+    Raises:
+        ConfigError: naming the set, the field and what would be valid.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
+        raise ConfigError(f"set {name!r}: names a file; valid: letters, digits, '.', '_' and '-', not first a sign.")
+    if not isinstance(node, dict):
+        raise ConfigError(f"set {name}: its definition is {node!r}; valid: fields such as hub, path, columns.")
+    known = [field.name for field in fields(BenchmarkSet) if field.name != "name"]
+    for key in node:
+        if key not in known:
+            close = difflib.get_close_matches(str(key), known, n=1) or known
+            raise ConfigError(f"set {name}: no field {key!r}; valid: {', '.join(close)}.")
+    if (node.get("hub") is None) == (node.get("path") is None):
+        raise ConfigError(f"set {name}: hub={node.get('hub')}, path={node.get('path')}; valid: exactly one of the two.")
+    columns = node.get("columns", {})
+    written = node | {
+        "name": name,
+        "prompt": node.get("prompt", _PROMPT_OF.get(str(node.get("grader", "math")))),
+        "columns": {part: _column(value) for part, value in columns.items()} if isinstance(columns, dict) else columns,
+    }
+    if node.get("path") is not None:
+        written["path"] = str((folder / str(node["path"])).absolute())
+    schema = OmegaConf.structured(BenchmarkSet)
+    OmegaConf.set_readonly(schema, False)  # it is a frozen dataclass
+    try:
+        merged = cast(DictConfig, OmegaConf.merge(schema, {key: value for key, value in written.items() if value is not None}))
+        parsed = cast(BenchmarkSet, OmegaConf.to_object(merged))
+    except (OmegaConfBaseException, ValueError) as error:
+        field = getattr(error, "full_key", None) or "columns"
+        raise ConfigError(f"set {name}: {field}: {str(error).splitlines()[0]}.") from error
+    _check(parsed)
+    return parsed
+
+
+def _column(written: object) -> object:
+    """`name[0]` and `name` in full; what is no text stays as it is."""
+    if not isinstance(written, str):
+        return written
+    match = _INDEXED.fullmatch(written)
+    return {"name": match[1], "index": int(match[2])} if match else {"name": written}
+
+
+def _check(parsed: BenchmarkSet) -> None:
+    """Raises ConfigError for values that no type refuses."""
+    bounds: Mapping[str, tuple[int | None, int]] = {
+        "samples": (parsed.samples, 0),
+        "max_tokens": (parsed.max_tokens, 1),
+        "problems": (parsed.problems, 1),
+    }
+    for field, (value, low) in bounds.items():
+        if value is not None and value < low:
+            raise ConfigError(f"set {parsed.name}: {field}={value}; valid: {low} or more.")
+    if parsed.hub is not None and not re.fullmatch(r"[\w.-]+/[\w.-]+", parsed.hub):
+        raise ConfigError(f"set {parsed.name}: hub={parsed.hub}; valid: owner/name, for example openai/gsm8k.")
+    if parsed.revision is not None and not re.fullmatch(r"[0-9a-f]{40}", parsed.revision):
+        raise ConfigError(
+            f"set {parsed.name}: revision={parsed.revision}; valid: a commit of 40 hex digits, or null for the newest at the "
+            "first fetch. A branch would change below a run."
+        )
+    needs_options = "choice" in (parsed.grader, parsed.prompt)
+    if needs_options and parsed.columns.options is None:
+        raise ConfigError(f"set {parsed.name}: a choice needs its options; valid: columns.options, a column that holds a list.")

@@ -1,0 +1,68 @@
+"""What it takes to ask a policy and to judge its answers: rollout workers, the reward actor, and the prompts."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from actors.reward.client import RewardClient
+from actors.rollout.fleet import RolloutFleet
+from conf.schema import Config, SamplingConfig
+from pipeline.algorithm.rewards import needs_of
+from pipeline.domain.codec import PromptCodec
+from pipeline.inputs import Inputs
+from pipeline.observe.clock import Clock
+from pipeline.types import Policy, Request, Role, Sample
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What was used since the last `take_usage`: wall-clock seconds by part, and counts (see `take_counts` of the actors)."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+    rollout: dict[str, float] = field(default_factory=dict)
+    sandbox: dict[str, float] = field(default_factory=dict)
+
+    def counts(self) -> dict[str, float]:
+        return {**self.rollout, **self.sandbox}
+
+
+@dataclass
+class Inference:
+    """`fleets` holds the rollout workers of each role, which may be one and the same."""
+
+    config: Config
+    codec: PromptCodec
+    fleets: dict[Role, RolloutFleet]
+    reward: RewardClient
+    clock: Clock
+
+    def take_usage(self) -> Usage:
+        """What was used since the last call; every stage, and every step of a phase, takes its own."""
+        rollout: Counter[str] = Counter()
+        for fleet in set(self.fleets.values()):
+            rollout.update(fleet.take_counts())
+        sandbox = self.reward.take_counts()
+        return Usage(self.clock.take(), dict(rollout), sandbox)
+
+    def stream(
+        self, role: Role, requests: Sequence[Request], policy: Policy, sampling: SamplingConfig
+    ) -> Iterator[tuple[int, list[Sample]]]:
+        """(index of the request, its samples) from a role's fleet as they are finished, drawn under `policy`."""
+        with self.clock.part("transfer"):
+            self.fleets[role].load(policy)
+        return self.clock.during("sampling", self.fleets[role].stream(requests, policy, sampling))
+
+
+def start_inference(config: Config, inputs: Inputs, fleets: dict[Role, RolloutFleet], clock: Clock) -> Inference:
+    """Starts the reward actor beside engines that are starting already; `RolloutFleet.wait_ready` waits for these.
+
+    Raises:
+        ConfigError: a prompt leaves no room for a response.
+    """
+    from transformers import AutoTokenizer
+
+    reward = RewardClient(config.reward)
+    asks_validity = "verdicts" in needs_of(inputs.scorers)
+    codec = PromptCodec(config, inputs.prompts, AutoTokenizer.from_pretrained(inputs.base_path), asks_validity)
+    codec.check()
+    return Inference(config, codec, fleets, reward, clock)

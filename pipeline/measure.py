@@ -1,0 +1,201 @@
+"""One held-out set under one policy: sampled (mean@k), greedy, and by the majority of the k samples.
+
+A set is answered, graded and written in parts, so that a long one needs no more memory than a short one, and an interruption
+costs one part. Seeds derive from the run's seed, the set and the problem's place in it: every policy draws with the same ones.
+"""
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+from conf.schema import SamplingConfig
+from pipeline.algorithm.seeds import derive_seed, seeded_requests
+from pipeline.domain.benchmarks import by_band
+from pipeline.domain.graders.find import find_grader
+from pipeline.domain.problems import Problem
+from pipeline.domain.sets import BenchmarkSet
+from pipeline.store.manifest import Accuracies, MeasuredSet, write_atomically
+from pipeline.store.state import remove_tree
+from pipeline.store.tables import EvaluationRow, join_tables, read_table, write_table
+from pipeline.types import Policy, Sample, in_groups
+
+if TYPE_CHECKING:
+    from pipeline.inference import Inference
+
+PART = 1000  # problems that are answered, graded and written at a time
+WAYS = ("sampled", "greedy", "majority")  # of answering a held-out problem
+
+
+class Watch(Protocol):
+    """Is told how far a set is."""
+
+    def begin(self, total: int, done: int) -> None:
+        """`total` answers will be drawn, of which an interrupted call has drawn `done`."""
+
+    def arrived(self, answers: int, tokens: int, grades: Callable[[], Sequence[float]]) -> None:
+        """So many more answers were drawn, of so many tokens; `grades` gives those that are known."""
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreRow:
+    """What figures are computed from: some columns of a table of `EvaluationRow`s."""
+
+    band: str | None
+    sampled: float | None
+    greedy: float
+    majority: float | None
+    truncated: int
+    unboxed: int
+    skipped: bool
+
+
+def measure(
+    inference: "Inference", policy: Policy, definition: BenchmarkSet, problems: Sequence[Problem], path: Path, watch: Watch
+) -> tuple[Accuracies, MeasuredSet]:
+    """Writes the set's table to `path`, a row for each problem; returns its accuracies and how it was measured.
+
+    Parts that an interrupted call left beside `path` are kept, if it measured the same.
+    """
+    settings = inference.config.evaluation
+    count = definition.samples if settings.samples is None else settings.samples
+    chosen = choose(problems, settings.limit, inference.config.seed, definition.name)
+    parts = path.with_suffix("")
+    parts_of(
+        parts, repr((policy.version, definition, count, settings, inference.config.seed, inference.config.sampling.max_tokens))
+    )
+    done = sum(PART for number in range(len(chosen) // PART) if (parts / f"part-{number:04d}.parquet").exists())
+    watch.begin(len(chosen) * (1 + count), done * (1 + count))
+    for part, first in enumerate(range(0, len(chosen), PART)):
+        file = parts / f"part-{part:04d}.parquet"
+        if not file.exists():
+            part_of_it = chosen[first : first + PART]
+            rows = measure_part(inference, policy, definition, count, part_of_it, first, watch)
+            write_table(file, EvaluationRow, rows)
+    join_tables(sorted(parts.glob("part-*.parquet")), path, EvaluationRow)
+    remove_tree(parts)
+    return figures(path, definition, count, settings.limit)
+
+
+@dataclass(slots=True)
+class Answered:
+    """A problem with its responses, the greedy one before the k sampled ones; none where its prompt left no room."""
+
+    problem: Problem
+    samples: list[Sample] = field(default_factory=list)
+    answers: list[str | None] = field(default_factory=list)
+    grades: list[float] = field(default_factory=list)
+    majority: float = 0.0
+
+    def row(self, count: int) -> EvaluationRow:
+        problem, truncated = self.problem, sum(sample.truncated for sample in self.samples)
+        return EvaluationRow(
+            id=problem.id,
+            question=problem.question,
+            subject=problem.subject,
+            band=problem.band,
+            answer=problem.answer,
+            responses=tuple(sample.text for sample in self.samples[1:]),
+            answers=tuple(self.answers[1:]),
+            greedy_response=self.samples[0].text if self.samples else "",
+            greedy_answer=self.answers[0] if self.samples else None,
+            sampled=sum(self.grades[1:]) / count if count else None,
+            greedy=self.grades[0] if self.samples else 0.0,
+            majority=self.majority if count else None,
+            truncated=truncated,
+            unboxed=self.answers.count(None) - truncated,
+            skipped=not self.samples,
+        )
+
+
+def measure_part(
+    inference: "Inference",
+    policy: Policy,
+    definition: BenchmarkSet,
+    count: int,
+    problems: Sequence[Problem],
+    first: int,
+    watch: Watch,
+) -> list[EvaluationRow]:
+    """The rows of the problems from number `first` on."""
+    config, grader = inference.config, find_grader(definition.grader)
+    longest = definition.max_tokens or config.sampling.max_tokens
+    prompts = [inference.codec.problem(definition, problem) for problem in problems]
+    # An answer may end where the context does, but has as much room as one in training.
+    needed = min(longest, config.sampling.max_tokens)
+    fitting = [place for place, prompt in enumerate(prompts) if len(prompt) + needed <= config.model.max_length]
+    answered = [Answered(problem) for problem in problems]
+    grades, votes = inference.reward.grading(definition.grader), inference.reward.voting(definition.grader)
+    for temperature, draws, path in ((0.0, 1, ("greedy", "answer")), (config.evaluation.temperature, count, ("answer",))):
+        requests = seeded_requests(config.seed, prompts, draws, "evaluation", definition.name, *path, first=first)
+        sampling = SamplingConfig(temperature, config.evaluation.top_p if temperature else 1.0, longest)
+        chosen = [requests[place] for place in fitting if draws]
+        for index, samples in inference.stream("solver", chosen, policy, sampling):
+            item = answered[fitting[index]]
+            read = [None if sample.truncated else grader.extract(sample.text, item.problem.options) for sample in samples]
+            for number, answer in enumerate(read, start=len(item.samples)):
+                grades.add((fitting[index], number), answer, item.problem.answer)
+            if temperature:
+                votes.add(fitting[index], read)
+            item.samples += samples
+            item.answers += read
+            watch.arrived(len(samples), sum(len(sample.token_ids) for sample in samples), grades.finished)
+    with inference.clock.part("scoring"):
+        for place, graded in zip(fitting, in_groups(grades.results(), 1 + count), strict=True):
+            answered[place].grades = graded
+        labels = [vote.answer for vote in votes.results()]
+        truths = [problems[place].answer for place in fitting][: len(labels)]
+        for place, grade in zip(fitting, inference.reward.grade(labels, truths, definition.grader), strict=False):
+            answered[place].majority = grade
+    return [item.row(count) for item in answered]
+
+
+def parts_of(folder: Path, what: str) -> None:
+    """Makes the folder of a set's parts, without parts of anything else than `what` is measured."""
+    note = folder / "measured.txt"
+    if not note.exists() or note.read_text() != what:
+        remove_tree(folder)
+        write_atomically(note, what)
+
+
+def choose(problems: Sequence[Problem], limit: int | None, seed: int, name: str) -> list[Problem]:
+    """All problems, or `limit` of them, drawn by seed, in their order."""
+    if limit is None or limit >= len(problems):
+        return list(problems)
+    places = random.Random(derive_seed(seed, "evaluation", name, "limit")).sample(range(len(problems)), limit)
+    return [problems[place] for place in sorted(places)]
+
+
+def figures(path: Path, definition: BenchmarkSet, count: int, limit: int | None) -> tuple[Accuracies, MeasuredSet]:
+    """Accuracies and counts of a table that `measure` wrote."""
+    rows = read_table(path, ScoreRow)
+    skipped = sum(row.skipped for row in rows)
+    measured = MeasuredSet(
+        problems=len(rows),
+        samples=count,
+        limit=limit,
+        group=definition.group,
+        grader=definition.grader,
+        responses=(len(rows) - skipped) * (1 + count),
+        unboxed=sum(row.unboxed for row in rows),
+        truncated=sum(row.truncated for row in rows),
+        skipped=skipped,
+    )
+    return accuracy_by_band(definition.name, rows), measured
+
+
+Scored = TypeVar("Scored", ScoreRow, EvaluationRow)
+
+
+def accuracy_by_band(name: str, rows: Sequence[Scored]) -> Accuracies:
+    """Mean accuracies over a set and over each of its bands (`name_band`)."""
+    return {
+        group: {way: sum(values) / len(values) for way in WAYS if (values := scores(members, way))}
+        for group, members in by_band(name, rows).items()
+    }
+
+
+def scores(rows: Sequence[Scored], way: str) -> list[float]:
+    """Each problem's accuracy by one way of answering; empty where that was not measured."""
+    return [value for row in rows if (value := getattr(row, way)) is not None]

@@ -1,0 +1,154 @@
+"""Figures of policies on held-out sets, with the means of the paper's table: as data, and in the terminal."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import yaml
+
+from conf.load import ROOT
+from pipeline.domain.sets import CATALOGUE, read_sets
+from pipeline.observe.report.data import Accuracy, read_accuracy
+from pipeline.observe.terminal import console, printable, table_of
+from pipeline.store.manifest import Accuracies, MeasuredSet
+
+PUBLISHED = ROOT / "conf" / "published.yaml"
+DIFFERENCE = (
+    "The paper's figures: one run each, with GPT-4o as a second judge of answers that did not match, which only raises a score. "
+    "Here no model judges."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """A policy's figures: by set its accuracy in each way of answering, and how the set was measured."""
+
+    policy: str
+    accuracies: Mapping[str, Mapping[str, Accuracy]]
+    sets: Mapping[str, MeasuredSet]
+
+    def means(self) -> Accuracies:
+        return {name: {way: each.mean for way, each in ways.items()} for name, ways in self.accuracies.items()}
+
+    def headline(self, name: str) -> Accuracy:
+        """The accuracy that stands for a set: mean@k where answers were sampled, else greedy."""
+        ways = self.accuracies[name]
+        return ways.get("sampled") or ways["greedy"]
+
+    def mean_of(self, names: Sequence[str]) -> float | None:
+        """The plain mean of sets' headlines; None where one of them was not measured."""
+        return fmean(self.headline(name).mean for name in names) if all(name in self.sets for name in names) else None
+
+    @property
+    def math_avg(self) -> float | None:
+        """MATH AVG: the mean of the paper's seven math sets."""
+        return self.mean_of(paper_sets("math"))
+
+    @property
+    def overall(self) -> float | None:
+        """OVERALL: the mean of MATH AVG, SuperGPQA, MMLU-Pro and BBEH."""
+        general = paper_sets("general")
+        if self.math_avg is None or self.mean_of(general) is None:
+            return None
+        return fmean([self.math_avg, *(self.headline(name).mean for name in general)])
+
+
+def read_scores(policy: str, folder: Path, sets: Mapping[str, MeasuredSet]) -> Scores:
+    """Figures from the tables `<set>.parquet` in a folder."""
+    return Scores(policy, read_accuracy(sets, folder), sets)
+
+
+def paper_sets(group: str) -> list[str]:
+    return [known.name for known in read_sets(CATALOGUE) if known.group == group]
+
+
+def summary(scores: Scores) -> dict[str, Any]:
+    """The figures as JSON: shares from 0 to 1 with their 95 % intervals; MATH AVG and OVERALL are null where a set is missing."""
+    return {
+        "policy": scores.policy,
+        "sets": {name: set_summary(scores, name) for name in scores.sets},
+        "math_avg": scores.math_avg,
+        "overall": scores.overall,
+    }
+
+
+def set_summary(scores: Scores, name: str) -> dict[str, Any]:
+    """One set: `unboxed` and `truncated` are shares of the responses, `undecided` and `skipped` are counts."""
+    measured, headline = scores.sets[name], scores.headline(name)
+    return {
+        "accuracy": headline.mean,
+        "low": headline.low,
+        "high": headline.high,
+        "n": measured.problems,
+        "samples": measured.samples,
+        "limit": measured.limit,
+        "unboxed": measured.unboxed / max(1, measured.responses),
+        "truncated": measured.truncated / max(1, measured.responses),
+        "undecided": measured.undecided,
+        "skipped": measured.skipped,
+        **{way: accuracy.mean for way, accuracy in scores.accuracies[name].items()},
+        "bands": {
+            band.removeprefix(f"{name}_"): {way: accuracy.mean for way, accuracy in ways.items()}
+            for band, ways in scores.accuracies.items()
+            if band.startswith(f"{name}_")
+        },
+    }
+
+
+def show_scores(scores: Scores) -> None:
+    """Prints a policy's table: accuracy with its interval, and what went wrong, by set."""
+    table = table_of("set", "problems", "as", "right, %", "95 % interval", "no box", "cut off")
+    for name, measured in scores.sets.items():
+        headline, drawn = scores.headline(name), max(1, measured.responses)
+        table.add_row(
+            printable(name, 20),
+            f"{measured.problems:,}",
+            f"mean@{measured.samples}" if measured.samples else "greedy",
+            f"{100 * headline.mean:.2f}",
+            f"{100 * headline.low:.1f} to {100 * headline.high:.1f}",
+            f"{measured.unboxed / drawn:.1%}",
+            f"{measured.truncated / drawn:.1%}",
+        )
+    for name, value in (("MATH AVG", scores.math_avg), ("OVERALL", scores.overall)):
+        if value is not None:
+            table.add_row(name, "", "", f"{100 * value:.2f}")
+    console.print(f"{printable(scores.policy, 200)}", soft_wrap=True)
+    console.print(table)
+    for name, measured in scores.sets.items():
+        if measured.skipped:
+            console.print(f"{name}: {measured.skipped} prompts left no room for an answer and count as wrong", soft_wrap=True)
+        if measured.undecided:
+            console.print(f"{name}: {measured.undecided} comparisons could not be decided and count as different", soft_wrap=True)
+
+
+def show_rounds(rounds: Sequence[tuple[str, Scores]], base: str) -> None:
+    """Prints the paper's table: a row for each policy, in percent, with the paper's rows where it has this base model."""
+    names = list(dict.fromkeys(name for _, scores in rounds for name in scores.sets))
+    table = table_of("policy", *(printable(name, 16) for name in names), "MATH AVG", "OVERALL")
+    for label, scores in rounds:
+        cells = [scores.headline(name).mean if name in scores.sets else None for name in names]
+        table.add_row(label, *map(percent, [*cells, scores.math_avg, scores.overall]))
+    published = published_scores(base)
+    for label, row in published.items():
+        cells = [row.get(name) for name in [*names, "math_avg", "overall"]]
+        table.add_row(f"paper, {label}", *("" if cell is None else f"{cell:.2f}" for cell in cells))
+    console.print(table)
+    if published:
+        console.print(DIFFERENCE, soft_wrap=True)
+
+
+def percent(share: float | None) -> str:
+    return "" if share is None else f"{100 * share:.2f}"
+
+
+def published_scores(base: str) -> dict[str, dict[str, float]]:
+    """The paper's scores by policy (base, round 1, ...) where `base` is one of its base models; else nothing.
+
+    >>> published_scores("Qwen/Qwen3-4B-Base")["base"]["math_avg"], published_scores("assets/tiny-base")
+    (42.58, {})
+    """
+    known: dict[str, dict[str, dict[str, float]]] = yaml.safe_load(PUBLISHED.read_text())
+    rows = known.get(base) or next((rows for name, rows in known.items() if Path(base).name == name.partition("/")[2]), {})
+    return {label if label == "base" else f"round {label}": row for label, row in rows.items()}

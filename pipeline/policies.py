@@ -1,0 +1,67 @@
+"""Which policies a user means: a round of a run, all of its rounds, a folder, or a hub id."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from conf.load import ConfigError
+from pipeline.inputs import find_model
+from pipeline.store.manifest import FILE, Manifest, read_manifest
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A policy to be measured: the folder of its weights, and where it is a run's Solver, the run's folder and the round."""
+
+    name: str
+    path: str
+    run: Path | None = None
+    round: int = 0
+
+    @property
+    def label(self) -> str:
+        """What a table calls it."""
+        if self.run is None:
+            return self.name.replace("--", "/")
+        return f"round {self.round}" if self.round else "base"
+
+
+def find_policies(text: str) -> list[Target]:
+    """`runs/tiny` (all rounds), `runs/tiny:3`, `runs/tiny:best`, a model folder, or a hub id; round 0 is the base model.
+
+    Raises:
+        ConfigError: there is no such policy.
+    """
+    folder, colon, which = text.rpartition(":") if (Path(text.rpartition(":")[0]) / FILE).is_file() else (text, "", "")
+    if not (Path(folder) / FILE).is_file():
+        path = find_model(text, "POLICY")
+        name = text if path != str(Path(text).absolute()) else Path(text).name
+        return [Target(name.replace("/", "--"), path)]
+    place, manifest = Path(folder).absolute(), read_manifest(Path(folder))
+    there = [number for number in range(manifest.closed_rounds() + 1) if number == 0 or manifest.round(number).solver.finished]
+    if which == "best":
+        chosen = [best_round(manifest, folder)]
+    elif colon:
+        if not which.isdigit() or int(which) not in there:
+            raise ConfigError(f"POLICY={text}: no such round; valid: {', '.join(map(str, there))}, or best.")
+        chosen = [int(which)]
+    else:
+        chosen = there
+    return [Target(f"{place.name}-{number}", solver_path(place, manifest, number), place, number) for number in chosen]
+
+
+def solver_path(folder: Path, manifest: Manifest, number: int) -> str:
+    """The folder of the Solver's weights at the end of a round."""
+    policy = manifest.round(number).solver.policy
+    return str(folder / policy) if number and policy else find_model(manifest.config["model"]["path"])
+
+
+def best_round(manifest: Manifest, shown: str) -> int:
+    """The round whose Solver is best on the first set: by its sampled answers, or by its greedy ones."""
+    measured = {
+        number: ways.get("sampled", ways["greedy"])
+        for number, accuracies in manifest.measured()
+        if (ways := next(iter(accuracies.values()))) and (number == 0 or manifest.round(number).solver.finished)
+    }
+    if not measured:
+        raise ConfigError(f"POLICY={shown}:best: no round of it was measured; valid: a round by its number.")
+    return max(measured, key=lambda number: measured[number])

@@ -1,0 +1,57 @@
+"""Errors of the Hub's client as one line for people."""
+
+import json
+
+from httpx2 import HTTPError, TransportError
+from huggingface_hub import constants
+from huggingface_hub.errors import (
+    EntryNotFoundError,
+    GatedRepoError,
+    HfHubHTTPError,
+    LocalEntryNotFoundError,
+    OfflineModeIsEnabled,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+
+# What the hub's client raises for a network, a server or a disk; ValueError for replies and arguments that do not fit.
+HUB_ERRORS = (HTTPError, OSError, ValueError, RuntimeError)
+
+
+def explain(error: Exception, repository: str) -> str:
+    """What went wrong with a repository of the Hub, and what to do about it; one line."""
+    endpoint = constants.ENDPOINT
+    causes = _chain(error)
+    error = next((cause for cause in causes if isinstance(cause, HfHubHTTPError)), error)
+    if any(isinstance(cause, OfflineModeIsEnabled) for cause in causes):
+        return f"{repository}: HF_HUB_OFFLINE is set; unset it to reach the Hub."
+    if isinstance(error, GatedRepoError):
+        return f"{repository}: gated; accept its terms at {endpoint}, then set HF_TOKEN or run `hf auth login`."
+    if isinstance(error, RepositoryNotFoundError):
+        return f"{repository}: not on {endpoint}, or private; check the name, or set HF_TOKEN or run `hf auth login`."
+    if isinstance(error, RevisionNotFoundError):
+        return f"{repository}: the pinned revision does not exist; check `revision`."
+    if isinstance(error, HfHubHTTPError) and error.response.status_code in (401, 403):
+        return f"{repository}: the token is not accepted ({_first_line(error)}); check HF_TOKEN or run `hf auth login`."
+    if isinstance(error, json.JSONDecodeError):
+        return f"{repository}: {endpoint} does not answer like a Hub; check HF_ENDPOINT and the proxy."
+    if any(isinstance(cause, TransportError) for cause in causes):
+        reason = next(str(cause) for cause in reversed(causes) if isinstance(cause, TransportError))
+        return f"{repository}: {endpoint} cannot be reached ({reason}); check the network, or set HF_ENDPOINT to a mirror."
+    if isinstance(error, EntryNotFoundError) and not isinstance(error, LocalEntryNotFoundError):
+        return f"{repository}: a file was not found; check `revision` and `files`."
+    return f"{repository}: {_first_line(error)}"
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def _chain(error: BaseException) -> list[BaseException]:
+    """The error and what caused it, the error first."""
+    chain: list[BaseException] = []
+    cause: BaseException | None = error
+    while cause is not None and cause not in chain:
+        chain.append(cause)
+        cause = cause.__cause__ or cause.__context__
+    return chain

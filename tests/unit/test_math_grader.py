@@ -1,0 +1,392 @@
+"""What counts as equal in mathematics: pairs by kind. docs/answers.md has the rules in words."""
+
+import re
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.domain.graders.math.clean import clean
+from pipeline.domain.graders.math.grader import MathGrader
+from pipeline.domain.graders.protocol import Verdict
+
+GRADER = MathGrader()
+
+
+def rule(a: str, b: str) -> Verdict:
+    return GRADER.equivalent(GRADER.canonical(a), GRADER.canonical(b))
+
+
+def read(table: str) -> list[tuple[str, str]]:
+    return [(a, b) for line in table.splitlines() if line.strip() for a, _, b in [line.strip().partition(" ~ ")]]
+
+
+NUMBERS = r"""
+    5 ~ 5.0
+    5 ~  5.
+    5 ~ $5$
+    5 ~ +5
+    05 ~ 5
+    1,000 ~ 1000
+    1{,}000 ~ 1000
+    −5 ~ -5
+    1/2 ~ 0.5
+    1/2 ~ \frac{1}{2}
+    \frac12 ~ \dfrac{2}{4}
+    -\frac{1}{2} ~ \frac{-1}{2}
+    -.5 ~ -1/2
+    1\frac{1}{2} ~ 1.5
+    7 2/5 ~ 7.4
+    2^{10} ~ 1024
+    3 + 4 ~ 7
+    6! ~ 720
+    \binom{7}{3} ~ 35
+    \sum_{k=1}^{5} k^2 ~ 55
+    \sqrt 9 ~ 3
+    2\,345\,678 ~ 2345678
+    4 500 ~ 4500
+    7e3 ~ 7000
+    4.5\times10^{-3} ~ 0.0045
+    -7./2 ~ -3.5
+    0.\overline{27} ~ 3/11
+    \lfloor 5.5\rfloor ~ 5
+    \frac{7^{300}}{7^{299}} ~ 7
+"""
+DECIMALS = r"""
+    1/3 ~ 0.333333
+    \sqrt{2} ~ 1.414214
+    \pi ~ 3.14159265
+    0.0012345678 ~ 0.00123456784
+    \frac{2}{7}\times10^{-20} ~ 2.857143\times10^{-21}
+"""
+PERCENT = r"""
+    50% ~ 50\%
+    50% ~ 50
+    50% ~ 1/2
+    12.5% ~ 1/8
+    12.5% ~ 12.5
+    0.25\% ~ 0.0025
+    200\% ~ 2
+    40 percent ~ 40\%
+    33\frac13\% ~ \frac13
+"""
+UNITS = r"""
+    \$5 ~ 5
+    5\text{ cm} ~ 5
+    5\text{ cm}^2 ~ 5
+    5 cm ~ 5
+    8kg ~ 8
+    90^\circ ~ 90
+    35°C ~ 35
+    7\pi\text{ m}^2 ~ 7\pi
+    48 mph ~ 48\text{ miles per hour}
+    17\text{ square inches} ~ 17\,\text{in}^2
+    6\,\frac{\text{m}}{\text{s}} ~ 6\text{ m/s}
+    19 oranges ~ 19
+    9 dollars ~ \$9
+    £9 ~ 9
+    4\text{ million} ~ 4,000,000
+    2 dozen ~ 24
+    8th ~ 8
+    42^{\text{nd}} ~ 42
+    1\text{ hour }20\text{ minutes} ~ 1 hour 20 minutes
+    9:05 p.m. ~ 9:05\text{ PM}
+"""
+EXPRESSIONS = r"""
+    x+1 ~ 1+x
+    (x-3)(x+3) ~ x^2-9
+    \sqrt{8} ~ 2\sqrt{2}
+    \frac{\pi}{6} ~ \pi/6
+    \frac{\sqrt{12}}{4} ~ \frac{\sqrt{3}}{2}
+    \frac{1}{2-\sqrt3} ~ 2+\sqrt3
+    \sqrt[3]{-27} ~ -3
+    \frac{1}{1-i} ~ \frac{1+i}{2}
+    5\cdot5^{n} ~ 5^{n+1}
+    9^{n} ~ 3^{2n}
+    e^{-3} ~ \frac{1}{e^3}
+    \frac{a}{b}+\frac{b}{a} ~ \frac{a^2+b^2}{ab}
+    3*sqrt(5) ~ 3\sqrt5
+    2*sin(pi*x) ~ 2\sin(\pi x)
+    x² − ½ ~ x^2-0.5
+    v_0^2 ~ v^2_{0}
+"""
+STRUCTURES = r"""
+    \{1,2,3\} ~ \left\{3, 1,2\right\}
+    (1,2) ~ (1, 2.0)
+    [0,1) ~ \left[0,\frac{2}{2}\right)
+    (-\infty,3] ~ (-\infty, 3]
+    1,2 ~ (1,2)
+    \{1,2\} ~ 2, 1
+    4 and 9 ~ 9, 4
+    \langle 2,7\rangle ~ (2,7)
+    \pm4 ~ -4, 4
+    5\pm\sqrt2 ~ 5-\sqrt2, 5+\sqrt2
+    (1,2) or (3,4) ~ (3,4),(1,2)
+    2<x\le 6 ~ (2,6]
+    y\ge7 ~ [7,\infty)
+    x<0 or x>5 ~ (-\infty,0)\cup(5,\infty)
+    \mathbb{R}\setminus\{4\} ~ x\ne 4
+    -2x>8 ~ x<-4
+    \{t \mid t<9\} ~ (-\infty,9)
+    \varnothing ~ \{\}
+    6:10 ~ \frac35
+    2:4:8 ~ 1:2:4
+    \begin{pmatrix}1&2\\3&0.5\end{pmatrix} ~ \begin{bmatrix}1 & 2 \\ 3 & \frac12 \\ \end{bmatrix}
+"""
+EQUATIONS = r"""
+    x=5 ~ 5
+    x = 5 ~ x=5.0
+    f(t)=t^3 ~ t^3
+    |CD|=8 ~ 8
+    \angle Q=35^\circ ~ 35
+    \text{Volume}=9 ~ 9
+    m+n=11 ~ 11
+    4+5=9 ~ 9
+    \sqrt3\approx1.73 ~ \sqrt3
+    r=2, s=9 ~ s=9, r=2
+    (r,s)=(2,9) ~ r=2, s=9
+    z=3 or z=-3 ~ \pm3
+    y = 3x-4 ~ 3x - y - 4 = 0
+    \frac{x}{3}+\frac{y}{5}=1 ~ 5x+3y=15
+"""
+WORDS = r"""
+    yes ~ \text{Yes}
+    \mathbf{NO} ~ no
+    **blue whale** ~ \text{blue whale}
+    (C) ~ C
+    \textbf{(C)}\ 31 ~ C
+    B: the second ~ B
+    D. ~ D
+"""
+
+
+@pytest.mark.parametrize(
+    ("a", "b"),
+    read(NUMBERS + DECIMALS + PERCENT + UNITS + EXPRESSIONS + STRUCTURES + EQUATIONS + WORDS),
+)
+def test_rules_know_these_to_be_the_same(a: str, b: str) -> None:
+    assert rule(a, b) is True
+    assert rule(b, a) is True
+
+
+DIFFERENT = r"""
+    5 ~ 6
+    5 ~ -5
+    1/2 ~ 2
+    1/3 ~ 0.33
+    1/3 ~ 0.333333333334
+    1 ~ 1.0000004
+    0.0000012 ~ 0.0000018
+    4.2\times10^{-31} ~ 1.9\times10^{-31}
+    \frac{1}{3^{80}} ~ \frac{1}{3^{81}}
+    e^{-40} ~ e^{-41}
+    \frac{1}{900!} ~ \frac{1}{901!}
+    50% ~ 5
+    50% ~ 5000
+    8 3/4 ~ 83/4
+    6e2 ~ 2e6
+    1101_2 ~ 1101_3
+    1101_2 ~ 1101
+    2021-03-04 ~ 2021-04-03
+    9\bmod 4 ~ 9
+    3\pmod{7} ~ 3\pmod{8}
+    1/0 ~ 1
+    \frac{4}{0} ~ \frac{5}{0}
+    7\text{ kg} ~ 7\text{ lb}
+    7\text{ cm}^2 ~ 7\text{ cm}^3
+    \$7 ~ €7
+    3\text{ hours }10\text{ minutes} ~ 3\text{ hours }40\text{ minutes}
+    3\text{ hours }10\text{ minutes} ~ 3
+    P=8\text{ m}, Q=2\text{ m} ~ P=8\text{ m}, Q=5\text{ m}
+    9\text{ million} ~ 9
+    8\text{ AM} ~ 8\text{ PM}
+    8\text{ km north} ~ 8\text{ km south}
+    6\text{ less than }y ~ 6
+    \text{at most }4 ~ 4
+    15\text{ remainder }2 ~ 15
+    \text{May }2 ~ \text{June }2
+    30^\circ 10' ~ 30^\circ 20'
+    3 halves ~ 3
+    7m ~ 7
+    yes ~ maybe
+    yes ~ 5
+    listen ~ silent
+    saw ~ was
+    no ~ on
+    PQR ~ QPR
+    \text{rain beats snow} ~ \text{snow beats rain}
+    \text{no root} ~ \text{one root}
+    \sqrt{8} ~ \sqrt{2}
+    -\sqrt{2} ~ \sqrt{2}
+    \pi ~ 3
+    \pi ~ \sqrt{2}
+    3-2i ~ 3+2i
+    \frac{d}{dx}x^3 ~ x^2
+    \frac{dy}{dx} ~ \frac yx
+    \ln 5 ~ \ln 6
+    \{1,2\} ~ \{1,2,3\}
+    \{1,2\} ~ (1,2)
+    1,1,2 ~ 1,2,2
+    (1,2) ~ (2,1)
+    2,1 ~ (1,2)
+    [0,1) ~ [0,1]
+    (1,2) ~ 5
+    1,2 ~ 12
+    \langle 3,4\rangle ~ \langle 3,5\rangle
+    4\pm1 ~ 5
+    x>6 ~ x<6
+    x>6 ~ x\ge6
+    2:3 ~ 3:2
+    \begin{pmatrix}1\\2\end{pmatrix} ~ \begin{pmatrix}2\\1\end{pmatrix}
+    \begin{vmatrix}1&2\\3&4\end{vmatrix} ~ \begin{pmatrix}1&2\\3&4\end{pmatrix}
+    x=5 ~ 6
+    x=5 ~ y=5
+    2x+y=3 ~ 3
+    x+y=3 ~ 3
+    4+5=8 ~ 8
+    f(t)=2t ~ f(t)=3t
+    r=2, s=9 ~ r=9, s=2
+    x=2, y=2 or x=3, y=3 ~ x=2, y=3 or x=3, y=2
+    n=3k ~ n=6k
+    y=2x ~ x=2y
+    F_n=\sum_{k=0}^{n} F_k ~ F_n=\sum_{k=1}^{n} F_k
+    (A) Ann ~ B
+    (A) Ann ~ (A) Bob
+    None ~ 0
+    yes, no, yes ~ yes, yes, no
+    iv ~ vi
+    p\land q ~ p\lor q
+    2.5a3 ~ 25a3
+    4\text{ Mg} ~ 4\text{ mg}
+    \sin 10^{-12} ~ 0
+    nan ~ inf
+"""
+
+
+@pytest.mark.parametrize(
+    ("a", "b"),
+    [
+        *read(DIFFERENT),
+        ("9" * 2000, "5"),
+        ("9" * 2000, "9" * 2001),
+        ("(" * 40 + "1" + ")" * 40, "1"),
+        ("", "5"),
+        (r"\text{}", r"\text{ }"),
+    ],
+)
+def test_rules_know_these_to_be_different(a: str, b: str) -> None:
+    assert rule(a, b) is False
+    assert rule(b, a) is False
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "pairs"),
+    [
+        (r"\ln 8", r"3\ln 2", [(r"\ln8", r"3\ln2")]),
+        (r"\sin^2 x + \cos^2 x", "1", [(r"\sin^2 x+\cos^2 x", "1")]),
+        (r"x=\ln 4\text{ cm}", r"2\ln 2", [(r"\ln4", r"2\ln2")]),
+        (r"(\ln 4,2)", r"(2\ln 2,2)", [(r"\ln4", r"2\ln2")]),
+        (r"\{1,\ln 4,2\}", r"\{2,2\ln 2,1\}", [(r"\ln4", r"2\ln2")]),
+        ("9^{9^{9^9}}", "5", [("9^{9^{9^9}}", "5")]),
+    ],
+)
+def test_what_floats_cannot_tell_apart_is_for_a_judge(a: str, b: str, pairs: list[tuple[str, str]]) -> None:
+    verdict = rule(a, b)
+    assert isinstance(verdict, tuple)
+    assert [set(pair) for pair in verdict] == [set(pair) for pair in pairs]
+
+
+@given(st.text() | st.text("0123456789x^{}()[]\\,.!+-/=<>%|;:_&$ sqrtfacpiendo", max_size=24))
+def test_any_text_is_equal_to_itself_unless_it_says_nothing(text: str) -> None:
+    assert rule(text, text) is (GRADER.canonical(text) != "")
+
+
+@given(*[st.text() | st.text("0123456789x^{}()[]\\,.!+-/=<>%|;:_&$ sqrtfacpiendo", max_size=24)] * 2)
+def test_rules_are_total_and_symmetric_on_any_text(a: str, b: str) -> None:
+    assert rule(a, b) == rule(b, a)
+
+
+UNITS_OF_ATTACK = [
+    *" .,;:!?%$#&~^_|'\"`*+-/=<>()[]{}\\0123456789ax√½²。，（",
+    *(
+        r"\{",
+        r"\}",
+        r"\\",
+        r"\,",
+        r"\!",
+        r"\text{",
+        r"\text{a}",
+        r"\text{ and }",
+        r"\frac",
+        r"\frac{1}{2}",
+        r"\sqrt",
+        r"\sqrt{",
+        r"\pm ",
+    ),
+    *(
+        r"\over",
+        r"\overline{3}",
+        r"0.\overline{3}",
+        r"\left",
+        r"\begin{pmatrix}",
+        r"\cup",
+        r"\mid",
+        "1,000",
+        "1 000",
+        " m/s",
+        " cm",
+        "1:",
+    ),
+    *(
+        "and ",
+        "or ",
+        "word ",
+        "percent ",
+        "a.m. ",
+        "x=",
+        "x=1,",
+        "(1,",
+        "**a",
+        "$a$",
+        "5th",
+        "5 cm^2 ",
+        "12:30 ",
+        "x_{",
+        "^{",
+        "1e9",
+        "!=",
+    ),
+    *(
+        "(x+1)^{40}",
+        "x^{99}+",
+        r"\sum_{k=1}^{9}",
+        r"\prod_{k=1}^{99}",
+        "99!",
+        "2^{9999}",
+        r"\sqrt{999999937}",
+        r"\sin(",
+        r"\log_2",
+        "d/dx",
+    ),
+]
+
+
+@pytest.mark.parametrize("unit", UNITS_OF_ATTACK)
+def test_a_thousand_characters_of_anything_take_no_time(unit: str) -> None:
+    for text in (
+        (unit * 1000)[:1000],
+        "1" + (unit * 1000)[:990] + "}",
+        ("2" + unit) * (990 // (len(unit) + 1)),
+        "x=" + unit * (500 // len(unit)),
+    ):
+        started = time.process_time()
+        rule(text, "7")
+        rule(text, text[:-1])
+        assert time.process_time() - started < 0.5
+
+
+def test_clean_leaves_only_texts_and_symbols_of_one_spelling() -> None:
+    for a, b in read(NUMBERS + UNITS + EXPRESSIONS + STRUCTURES + WORDS):
+        for text in map(clean, (a, b)):
+            assert not re.search(r"\\(?:dfrac|tfrac|left|right|leq|times|mathbf|mathrm|,|!)(?![a-zA-Z])|[$~]|\*\*", text)
