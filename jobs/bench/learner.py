@@ -17,14 +17,15 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch.nn.utils.rnn import pad_sequence
 
-from conf.load import ROOT
 from conf.schema import Config
-from jobs.bench.learner_memory import bench_memory, bench_peak, in_new_process
+from jobs.bench.common import BASE, in_new_process, timed, write_model
+from jobs.bench.learner_memory import bench_memory, bench_peak
 from pipeline.algorithm.grpo import policy_loss, token_weights
 from pipeline.types import Sample, TrainingBatch
 
@@ -33,7 +34,8 @@ GROUP = 5
 # bfloat16 without sparsity, of one H100 or H200.
 PEAK_FLOPS = 989e12
 
-QWEN3: dict[str, dict[str, Any]] = {
+QWEN3_ALL = {"vocab_size": 151_936, "num_key_value_heads": 8, "head_dim": 128, "tie_word_embeddings": True}
+QWEN3 = {
     "Qwen3-0.6B": {"hidden_size": 1024, "intermediate_size": 3072, "num_hidden_layers": 28, "num_attention_heads": 16},
     "Qwen3-4B": {"hidden_size": 2560, "intermediate_size": 9728, "num_hidden_layers": 36, "num_attention_heads": 32},
 }
@@ -52,8 +54,9 @@ def draw_batch(count: int, prompt: int, longest: int, vocabulary: int, seed: int
     return TrainingBatch(tuple(samples), tuple(torch.randn(count, generator=g).tolist()))
 
 
-def tokens_of(batch: TrainingBatch) -> int:
-    return sum(len(sample.prompt_ids) + len(sample.token_ids) for sample in batch.samples)
+def lengths(batch: TrainingBatch) -> list[int]:
+    """Tokens of each sample, its prompt included."""
+    return [len(sample.prompt_ids) + len(sample.token_ids) for sample in batch.samples]
 
 
 class Ours:
@@ -109,18 +112,18 @@ class PlainLoop:
         return torch.cat([row[len(s.prompt_ids) - 1 :][: len(s.token_ids)] for row, s in zip(found, samples, strict=True)])
 
     def update(self, batch: TrainingBatch) -> None:
-        lengths = [len(sample.token_ids) for sample in batch.samples]
-        weights = token_weights(lengths, "token_mean", 0)
-        for start in range(0, len(lengths), self.micro_batch):
-            part = range(start, min(start + self.micro_batch, len(lengths)))
-            samples = [batch.samples[i] for i in part]
-            place = torch.repeat_interleave(torch.tensor([lengths[i] for i in part])).to(self.device)
+        responses = [len(sample.token_ids) for sample in batch.samples]
+        weights = token_weights(responses, "token_mean", 0)
+        for start in range(0, len(responses), self.micro_batch):
+            part = slice(start, start + self.micro_batch)
+            samples = batch.samples[part]
+            place = torch.repeat_interleave(torch.tensor(responses[part])).to(self.device)
             with torch.no_grad():
                 reference = self.logprobs(self.reference, samples)
             logprobs = self.logprobs(self.model, samples)
             rollout = torch.tensor([x for sample in samples for x in sample.logprobs], device=self.device)
-            advantages = torch.tensor([batch.advantages[i] for i in part], device=self.device)[place]
-            share = torch.tensor([weights[i] for i in part], device=self.device)[place]
+            advantages = torch.tensor(batch.advantages[part], device=self.device)[place]
+            share = torch.tensor(weights[part], device=self.device)[place]
             loss, _ = policy_loss(logprobs, logprobs.detach(), rollout, reference, advantages, share, place, self.config.grpo)
             loss.backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.learner.max_grad_norm)
@@ -209,14 +212,12 @@ def now() -> float:
 def seconds_of(action: Callable[[], None]) -> float:
     """Seconds of a second call; the first warms up."""
     action()
-    started = now()
-    action()
-    return now() - started
+    return timed(action, now)[1]
 
 
 def bench_update(name: str, config: Config, model_path: str, batch: TrainingBatch, repeats: int = 3) -> dict[str, float]:
     """Prints a table of tokens/s; returns seconds per update (medians)."""
-    whole = [len(sample.prompt_ids) + len(sample.token_ids) for sample in batch.samples]
+    whole = lengths(batch)
     micro_batch = max(1, config.learner.micro_batch_tokens // max(whole))
     while len(whole) % micro_batch:
         micro_batch -= 1
@@ -248,35 +249,20 @@ def bench_update(name: str, config: Config, model_path: str, batch: TrainingBatc
     return seconds
 
 
-def random_model(folder: str, shape: dict[str, Any], vocabulary: int) -> int:
-    """Writes a Qwen3 with random weights and the embedded tokenizer; returns the number of its parameters."""
-    from transformers import AutoTokenizer, Qwen3Config, Qwen3ForCausalLM
-
-    rest: dict[str, Any] = {"vocab_size": vocabulary, "num_key_value_heads": 8, "head_dim": 128, "tie_word_embeddings": True}
-    config = Qwen3Config(**rest, **shape, dtype=torch.bfloat16)
-    model = Qwen3ForCausalLM._from_config(config, dtype=torch.bfloat16)
-    model.save_pretrained(folder)
-    AutoTokenizer.from_pretrained(ROOT / "assets" / "tiny-base").save_pretrained(folder)
-    return model.num_parameters()
-
-
 def bench_cuda(name: str) -> None:
     """One of Qwen3's shapes in bfloat16, packed sequences of up to 4096 tokens."""
     config = Config()
     config.model.dtype, config.resources.device = "bfloat16", "cuda"
     config.model.max_length, config.sampling.max_tokens = 6144, 4096
     config.learner.micro_batch_tokens, config.learner.gradient_checkpointing = 16384, True
-    batch = draw_batch(40, 256, 4096, 150_000)
+    batch, shape = draw_batch(40, 256, 4096, 150_000), QWEN3[name]
     with tempfile.TemporaryDirectory() as folder:
-        parameters = random_model(folder, QWEN3[name], 151_936)
+        parameters = write_model(folder, "bfloat16", **QWEN3_ALL, **shape).num_parameters()
         seconds = bench_update(f"{name}, bfloat16, {torch.cuda.get_device_name()}", config, folder, batch)
     # 2 FLOPs a parameter and token in each of: reference forward, policy forward; 4 in the backward. Causal attention likewise.
-    shape = QWEN3[name]
-    attention = sum(
-        2 * shape["num_hidden_layers"] * shape["num_attention_heads"] * 128 * (len(s.prompt_ids) + len(s.token_ids)) ** 2
-        for s in batch.samples
-    )
-    flops = 4 * (2 * parameters * tokens_of(batch) + attention)
+    layers, heads = shape["num_hidden_layers"], shape["num_attention_heads"]
+    attention = 2 * layers * heads * QWEN3_ALL["head_dim"] * sum(length**2 for length in lengths(batch))
+    flops = 4 * (2 * parameters * sum(lengths(batch)) + attention)
     print(f"model FLOPs utilisation of the update: {flops / seconds['ours'] / PEAK_FLOPS:.0%} of {PEAK_FLOPS / 1e12:.0f} TFLOP/s")
 
 
@@ -290,10 +276,9 @@ def main() -> None:
         return
     os.environ |= {"DS_ACCELERATOR": "cpu", "TRL_EXPERIMENTAL_SILENCE": "1", "HF_HUB_OFFLINE": "1"}
     torch.set_num_threads(1)
-    path = ROOT / "assets" / "tiny-base"
     config = Config()
-    batch = draw_batch(160, 48, config.sampling.max_tokens, json.loads((path / "config.json").read_text())["vocab_size"])
-    bench_update("embedded tiny base, fp32", config, str(path), batch)
+    batch = draw_batch(160, 48, config.sampling.max_tokens, json.loads(Path(BASE, "config.json").read_text())["vocab_size"])
+    bench_update("embedded tiny base, fp32", config, BASE, batch)
     bench_peak()
     bench_memory()
     print("\nnot measured, for want of a GPU: tokens/s and model FLOPs utilisation of Qwen3-0.6B and 4B (--device cuda)")

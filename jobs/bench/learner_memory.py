@@ -5,8 +5,7 @@ import multiprocessing
 import tempfile
 import warnings
 from collections.abc import Iterable
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing.connection import Connection
+from multiprocessing.queues import SimpleQueue
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ import torch
 from torch import Tensor
 
 from conf.schema import Config
+from jobs.bench.common import in_new_process, write_model
 from pipeline.types import Sample, TrainingBatch
 
 CASES = [(0, "none"), (1, "none"), (1, "all"), (2, "none"), (2, "all"), (3, "none"), (3, "optimizer"), (3, "all")]
@@ -21,10 +21,8 @@ CASES = [(0, "none"), (1, "none"), (1, "all"), (2, "none"), (2, "all"), (3, "non
 
 def process_bytes(field: str) -> int:
     """VmRSS (resident now) or VmHWM (the most since `reset_peak`) of this process."""
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith(f"{field}:"):
-            return int(line.split()[1]) << 10
-    raise RuntimeError(f"/proc/self/status has no {field}")
+    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    return int(status[field].split()[0]) << 10
 
 
 def reset_peak() -> None:
@@ -47,11 +45,6 @@ def logprob_peak(chunked: bool, tokens: int = 1024, vocabulary: int = 150_000, h
         logprobs = (states @ weight.T).log_softmax(-1).gather(-1, targets[:, None])[:, 0]
     logprobs.sum().backward()
     return process_bytes("VmHWM") - before
-
-
-def in_new_process(function: Any, *arguments: Any) -> Any:
-    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-        return pool.submit(function, *arguments).result()
 
 
 def bench_peak(tokens: int = 1024, vocabulary: int = 150_000) -> None:
@@ -81,15 +74,17 @@ def held_on_host(learner: Any, config: Config) -> int:
     return storage_bytes(host)
 
 
-def rank_main(rank: int, pipe: Connection, model_path: str, batch: TrainingBatch) -> None:
-    """One of two ranks: for each case, sends the bytes that it holds between updates, and how many of them are on the host."""
+def rank_main(rank: int, ports: "SimpleQueue[int]", model_path: str, batch: TrainingBatch, size: int) -> None:
+    """One of two ranks: for each case, what the larger one holds between updates, and how much of it on the host."""
     from actors.learner.rank import Learner
 
     warnings.simplefilter("ignore")  # of names that torch will drop, which a walk over all objects touches
     torch.set_num_threads(1)
     learner = Learner(rank, 2, "cpu")
-    pipe.send(learner.listen("127.0.0.1"))
-    learner.join("127.0.0.1", pipe.recv())
+    port = learner.listen("127.0.0.1")
+    if rank == 0:
+        ports.put(port)
+    learner.join("127.0.0.1", port or ports.get())
     for stage, offload in CASES:
         config = Config()
         config.learner.ranks, config.learner.zero_stage, config.learner.offload = 2, stage, offload
@@ -97,49 +92,22 @@ def rank_main(rank: int, pipe: Connection, model_path: str, batch: TrainingBatch
         learner.update(batch)
         gc.collect()
         held = storage_bytes(tensor for tensor in gc.get_objects() if isinstance(tensor, Tensor))
-        pipe.send((held, held_on_host(learner, config)))
-    pipe.send(None)
+        most = torch.tensor([held, held_on_host(learner, config)])
+        torch.distributed.all_reduce(most, torch.distributed.ReduceOp.MAX)
+        if rank == 0:
+            held, host = most.tolist()
+            print(f"{stage:>4} {offload:>10} {(held - host) / size:>10.2f} {host / size:>8.2f}", flush=True)
 
 
 def bench_memory() -> None:
-    from transformers import Qwen3Config, Qwen3ForCausalLM, logging
-
-    logging.disable_progress_bar()
-    shape = Qwen3Config(
-        vocab_size=8192,
-        hidden_size=768,
-        intermediate_size=2304,
-        num_hidden_layers=10,
-        num_attention_heads=12,
-        num_key_value_heads=6,
-        head_dim=64,
-        tie_word_embeddings=True,
-    )
+    shape = {"vocab_size": 8192, "hidden_size": 768, "intermediate_size": 2304, "num_hidden_layers": 10}
+    heads = {"num_attention_heads": 12, "num_key_value_heads": 6, "head_dim": 64, "tie_word_embeddings": True}
     sample = Sample((1, 2, 3), tuple(range(32)), (-9.0,) * 32, "", "stop", "bench", 0)
     batch = TrainingBatch((sample,) * 4, (1.0, -1.0, 0.5, -0.5))
     with tempfile.TemporaryDirectory() as folder:
-        model = Qwen3ForCausalLM(shape)
-        size = sum(parameter.numel() for parameter in model.parameters()) * 4
-        model.save_pretrained(folder)
-        del model
-        spawn = multiprocessing.get_context("spawn")
-        pipes, processes = [], []
-        for rank in range(2):
-            here, there = spawn.Pipe()
-            process = spawn.Process(target=rank_main, args=(rank, there, folder, batch), daemon=True)
-            process.start()
-            there.close()  # so that a rank that fails ends our waiting for it
-            pipes.append(here)
-            processes.append(process)
-        ports = [pipe.recv() for pipe in pipes]
-        for pipe in pipes:
-            pipe.send(ports[0])
+        size = 4 * write_model(folder, **shape, **heads).num_parameters()
         print(f"\nmemory of a rank, 2 ranks, fp32, in sizes of the model ({size / 4e6:.0f} M parameters, {size / 2**20:.0f} MiB)")
         print("between updates, DeepSpeed's buckets of up to 200 MB included, whatever the model's size")
-        print(f"{'ZeRO':>4} {'offload':>10} {'on device':>10} {'on host':>8}")
-        for stage, offload in CASES:
-            found = [pipe.recv() for pipe in pipes]
-            held, host = (max(rank[i] for rank in found) / size for i in range(2))
-            print(f"{stage:>4} {offload:>10} {held - host:>10.2f} {host:>8.2f}", flush=True)
-        for process in processes:
-            process.join()
+        print(f"{'ZeRO':>4} {'offload':>10} {'on device':>10} {'on host':>8}", flush=True)
+        ports = multiprocessing.get_context("spawn").SimpleQueue()
+        torch.multiprocessing.spawn(rank_main, (ports, folder, batch, size), nprocs=2)

@@ -11,48 +11,46 @@ import logging
 import math
 import random
 import resource
-import time
 from collections.abc import Callable, Sequence
 from itertools import combinations
-from typing import TypeVar
 
 import numpy as np
 
 from actors.reward.sandbox import AnswerSandbox
+from jobs.bench.common import timed
 from pipeline.algorithm.bleu import cluster_labels
 
-T = TypeVar("T")
 Answers = list[str | None]
 
-_PHRASES = tuple(
-    phrase.split()
-    for phrase in (
-        "how many different ways are there to",
-        "find the smallest positive integer such that",
-        "what is the value of",
-        "in a right triangle with sides",
-        "the sum of the first",
-        "is divisible by",
-        "when divided by",
-        "a train leaves the station at",
-        "let f be a function such that",
-        "for all real numbers",
-        "the area of a circle with radius",
-        "at the same time as",
-        "the probability that a randomly chosen",
-        "and each of the other",
-        "exactly one of them is",
-        "as a common fraction in lowest terms",
-        "has the same number of",
-        "after the first day",
-        "a rectangle is inscribed in",
-        "no two of them are adjacent",
-        "if the average of these numbers is",
-        "then it is sold for",
-        "more than twice as many as",
-        "the greatest common divisor of",
-    )
-)
+_PHRASES = [
+    line.split()
+    for line in """\
+how many different ways are there to
+find the smallest positive integer such that
+what is the value of
+in a right triangle with sides
+the sum of the first
+is divisible by
+when divided by
+a train leaves the station at
+let f be a function such that
+for all real numbers
+the area of a circle with radius
+at the same time as
+the probability that a randomly chosen
+and each of the other
+exactly one of them is
+as a common fraction in lowest terms
+has the same number of
+after the first day
+a rectangle is inscribed in
+no two of them are adjacent
+if the average of these numbers is
+then it is sold for
+more than twice as many as
+the greatest common divisor of
+""".splitlines()
+]
 
 
 def questions_like_a_challengers(count: int, seed: int = 0) -> list[str]:
@@ -166,17 +164,10 @@ class PublicVote:
     def exhaustive_count(self, answers: Answers) -> int | None:
         """Size of the largest class; None where equality as `verify` has it is not symmetric or not transitive."""
         texts = [answer for answer in answers if answer is not None]
-        distinct = sorted(set(texts))
-        equal = {(a, a) for a in distinct}
-        for a, b in combinations(distinct, 2):
-            one, other = self.same(a, b), self.same(b, a)
-            if one != other:
-                return None
-            if one:
-                equal |= {(a, b), (b, a)}
-        if any((a, c) not in equal for a, b in equal for c in distinct if (b, c) in equal):
+        classes = {a: {b for b in set(texts) if a == b or self.same(a, b)} for a in set(texts)}
+        if any(classes[b] != classes[a] for a in classes for b in classes[a]):
             return None
-        return max(sum((a, b) in equal for b in texts) for a in distinct) if texts else 0
+        return max((sum(b in found for b in texts) for found in classes.values()), default=0)
 
 
 def public_labels(questions: Sequence[str]) -> list[int]:
@@ -189,11 +180,6 @@ def public_labels(questions: Sequence[str]) -> list[int]:
         distances[i, j] = distances[j, i] = 1 - sentence_bleu([words[j]], words[i], smoothing_function=method1)
     clusters = AgglomerativeClustering(n_clusters=None, metric="precomputed", linkage="average", distance_threshold=0.5)
     return clusters.fit(distances).labels_.tolist()
-
-
-def timed(function: Callable[[], T]) -> tuple[T, float]:
-    start = time.perf_counter()
-    return function(), time.perf_counter() - start
 
 
 def same_partition(one: Sequence[int], other: Sequence[int]) -> bool:

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel, Qwen3Config, Qwen3ForCausalLM
 
 import pipeline.algorithm.packing as packing
-from jobs.bench.learner_memory import in_new_process, logprob_peak
+from jobs.bench.common import in_new_process
+from jobs.bench.learner_memory import logprob_peak
 from pipeline.algorithm.packing import ATTENTION, PolicyModel, assign_rows, attention_blocks, pack_row, register_packed_attention
 from pipeline.types import Sample
 
