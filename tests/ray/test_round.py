@@ -145,7 +145,11 @@ def test_a_round_leaves_what_the_next_one_needs(undisturbed: tuple[Path, str]) -
         assert len(round_[role]["metrics"]) == 2
         # vLLM and the learner held the same weights at each step.
         assert all(step.get("mismatch_max", 0.0) < 1e-4 for step in round_[role]["metrics"])
-        AutoModelForCausalLM.from_pretrained(folder / "small" / round_[role]["policy"])
+        policy = folder / "small" / round_[role]["policy"]
+        AutoModelForCausalLM.from_pretrained(policy)
+        card = (policy / "README.md").read_text()
+        assert f"# small, round 1: {role.capitalize()}" in card
+        assert "| heldout | 12 | mean@2 |" in card
     assert not list((folder / "small").rglob("checkpoint-*"))
     questions = pq.read_table(folder / "small" / "round-1" / "challenger" / "questions-0001.parquet")
     assert questions.schema.metadata[b"rzero.table"] == b"questions"
