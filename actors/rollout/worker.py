@@ -137,7 +137,9 @@ class RolloutWorker:
         self.version = version
         return wrong
 
-    async def sample(self, requests: Sequence[Request], sampling: SamplingConfig, version: str) -> AsyncIterator[list[Drawn]]:
+    async def sample(
+        self, requests: Sequence[Request], sampling: SamplingConfig, version: str, for_learning: bool = True
+    ) -> AsyncIterator[list[Drawn]]:
         """Draws a chunk under policy `version` and yields its requests as they are finished, whichever are first.
 
         Temperature 0 is not drawn: it takes the likeliest token. Calls may overlap, and then share the engine's batches. A call
@@ -153,7 +155,7 @@ class RolloutWorker:
             engine = self.llm.llm_engine
             if not engine.has_unfinished_requests():
                 self.llm.reset_prefix_cache()
-            wanted = self._enqueue(requests, sampling)
+            wanted = self._enqueue(requests, sampling, for_learning)
             outputs: list[list[Any]] = [[None] * len(request.seeds) for request in requests]
             while wanted:
                 # A step serves all calls that are under way, and each picks its own of what was finished.
@@ -168,7 +170,7 @@ class RolloutWorker:
                     yield complete
                 await asyncio.sleep(0)  # lets other calls go on
 
-    def _enqueue(self, requests: Sequence[Request], sampling: SamplingConfig) -> dict[int, tuple[int, int]]:
+    def _enqueue(self, requests: Sequence[Request], sampling: SamplingConfig, for_learning: bool) -> dict[int, tuple[int, int]]:
         """Hands all seeds of all requests to vLLM; returns where each belongs, (request, seed), by vLLM's number for it."""
         from vllm import SamplingParams, TokensPrompt
 
@@ -184,8 +186,8 @@ class RolloutWorker:
                     seed=requests[place].seeds[index],
                     stop_token_ids=self.stop_ids,
                     # The drawn token's own log-probability and no other; text is decoded once, below.
-                    logprobs=0,
-                    flat_logprobs=True,
+                    logprobs=0 if for_learning else None,
+                    flat_logprobs=for_learning,
                     detokenize=False,
                 )
                 for place, index in places
@@ -205,7 +207,7 @@ class RolloutWorker:
         return Sample(
             prompt_ids=request.prompt_ids,
             token_ids=token_ids,
-            logprobs=tuple(np.asarray(completion.logprobs.logprobs, dtype=np.float32).tolist()),
+            logprobs=tuple(np.asarray(completion.logprobs.logprobs, dtype=np.float32).tolist()) if completion.logprobs else (),
             text=self.tokenizer.decode(list(text_ids), skip_special_tokens=False),
             finish_reason=completion.finish_reason,
             version=self.version,
