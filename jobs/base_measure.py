@@ -17,6 +17,7 @@ from pipeline.algorithm.rewards import question_clusters
 from pipeline.domain.prompts import extract_boxed, load_prompts, parse_question
 from pipeline.domain.tiny import read as domain
 from pipeline.domain.tiny.words import TRANSFER_FORM
+from pipeline.observe import markdown
 
 PROMPTS = load_prompts(Path(__file__).resolve().parents[1] / "conf/prompts/tiny.yaml")
 
@@ -120,9 +121,9 @@ NEEDS = {  # what a base has to reach before R-Zero can be shown on it
 
 
 def table(figures: Mapping[str, float]) -> str:
-    lines = ["| figure | measured | needed |", "|---|---|---|"]
+    rows = []
     for name, value in figures.items():
         low, high = NEEDS.get(name, (-math.inf, math.inf))
         needed = f"{low} to {high}{'' if low <= value <= high else ': MISSED'}" if name in NEEDS else ""
-        lines.append(f"| {name} | {value:.3f} | {needed} |")
-    return "\n".join(lines)
+        rows.append((name, f"{value:.3f}", needed))
+    return markdown.table(("figure", "measured", "needed"), rows)
