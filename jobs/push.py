@@ -1,7 +1,6 @@
 """Pushes a policy or a curriculum of a run to the Hub, with its card: `make push RUN=tiny ROUND=3 REPO=me/name`."""
 
 import argparse
-import re
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,11 +13,10 @@ from huggingface_hub.utils import disable_progress_bars, validate_repo_id
 from pyarrow import ArrowException
 from rich.filesize import decimal
 
-from conf.load import ConfigError, resolve
+from conf.load import ConfigError
 from conf.schema import Config
 from jobs.cli import command
-from pipeline.observe.cards import curriculum_card, policy_card
-from pipeline.observe.report.data import read_accuracy
+from pipeline.observe.cards import curriculum_card, read_policy_card
 from pipeline.store.hub import HUB_ERRORS, explain
 from pipeline.store.manifest import Manifest, read_manifest
 from pipeline.store.runs import find_run
@@ -61,6 +59,8 @@ def main(arguments: Sequence[str]) -> int:
         if get_token() is None:
             raise ConfigError("no token for the Hub; set HF_TOKEN, or run `hf auth login`.")
         url = push(upload, chosen.repo, chosen.public, f"{chosen.what} of round {chosen.round} of {chosen.run}")
+    except ConfigError:  # a ValueError, as some of the Hub's are
+        raise
     except HUB_ERRORS as error:
         print(f"error: {explain(error, chosen.repo)}", file=sys.stderr)
         return 1
@@ -96,17 +96,7 @@ def pack(folder: Path, what: What, round_: int) -> Upload:
     files = {
         str(path.relative_to(place)): path for path in sorted(place.rglob("*")) if path.is_file() and path.name != "README.md"
     }
-    figures = {
-        number: read_accuracy(manifest.round(number).evaluation.sets, folder / f"round-{number}" / "evaluation")
-        for number in (0, round_)
-        if manifest.round(number).evaluation.finished
-    }
-    return Upload("model", files, policy_card(manifest, what, round_, figures, hub_base(manifest.config["model"]["path"])))
-
-
-def hub_base(path: str) -> str | None:
-    """The hub id that `model.path` is, None for a folder."""
-    return path if re.fullmatch(r"\w[\w.-]*/[\w.-]+", path) and not resolve(path).exists() else None
+    return Upload("model", files, read_policy_card(folder, manifest, what, round_))
 
 
 def finished(folder: Path, manifest: Manifest, what: What, round_: int) -> Path | None:

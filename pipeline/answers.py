@@ -5,19 +5,19 @@ from typing import TYPE_CHECKING
 
 from pipeline.algorithm.rewards import invalid_share
 from pipeline.algorithm.seeds import seeded_requests
-from pipeline.domain.prompts import extract_boxed
+from pipeline.domain.graders.exact import ExactGrader
+from pipeline.domain.graders.protocol import Grader
 from pipeline.types import AnsweredQuestion, Policy, Sample, Vote
 
 if TYPE_CHECKING:
     from pipeline.run import Run
 
-Boxed = str | None
 Path = int | str
 
 
-def boxed(sample: Sample) -> Boxed:
-    """The answer in the box; None where the response has none or was cut off."""
-    return None if sample.truncated else extract_boxed(sample.text)
+def answer_of(sample: Sample, grader: Grader) -> str | None:
+    """The answer that a grader reads from a response; None where it has none or was cut off."""
+    return None if sample.truncated else grader.extract(sample.text)
 
 
 def well_formed(run: "Run", sample: Sample) -> str | None:
@@ -49,29 +49,29 @@ def answer_questions(run: "Run", written: Sequence[Sample], policy: Policy, *pat
 
 def draw_votes(
     run: "Run", questions: Sequence[str], count: int, policy: Policy, *path: Path
-) -> tuple[list[list[Boxed]], list[Vote]]:
-    """For each question `count` boxed answers of `policy` and the vote on them, taken while others are still being answered."""
+) -> tuple[list[list[str | None]], list[Vote]]:
+    """For each question `count` answers of `policy` and the vote on them, taken while others are still being answered."""
     prompts = [run.codec.solver(question) for question in questions]
-    answers: dict[int, list[Boxed]] = {}
+    answers: dict[int, list[str | None]] = {}
     votes = run.reward.voting()
-    for index, boxes in _draw(run, prompts, count, policy, *path, "answer"):
-        answers[index] = boxes
-        votes.add(index, boxes)
+    for index, drawn in _draw(run, prompts, count, policy, run.reward.grader, *path, "answer"):
+        answers[index] = drawn
+        votes.add(index, drawn)
     with run.clock.part("scoring"):
         return [answers[index] for index in range(len(questions))], votes.results()
 
 
-def draw_verdicts(run: "Run", questions: Sequence[str], policy: Policy, *path: Path) -> list[list[Boxed]]:
-    """For each question `reward.samples` boxed verdicts on whether it is well-posed; see `rewards.invalid_share`."""
+def draw_verdicts(run: "Run", questions: Sequence[str], policy: Policy, *path: Path) -> list[list[str | None]]:
+    """For each question `reward.samples` verdicts on whether it is well-posed; see `rewards.invalid_share`."""
     prompts = [run.codec.validity(question) for question in questions]
-    verdicts = dict(_draw(run, prompts, run.config.reward.samples, policy, *path, "verdict"))
+    verdicts = dict(_draw(run, prompts, run.config.reward.samples, policy, ExactGrader(), *path, "verdict"))
     return [verdicts[index] for index in range(len(questions))]
 
 
 def _draw(
-    run: "Run", prompts: Sequence[tuple[int, ...]], count: int, policy: Policy, *path: Path
-) -> Iterator[tuple[int, list[Boxed]]]:
-    """(index of the prompt, its boxed answers) as they are finished."""
+    run: "Run", prompts: Sequence[tuple[int, ...]], count: int, policy: Policy, grader: Grader, *path: Path
+) -> Iterator[tuple[int, list[str | None]]]:
+    """(index of the prompt, the answers that `grader` reads from its responses) as they are finished."""
     requests = seeded_requests(run.config.seed, prompts, count, *path)
     for index, samples in run.stream("solver", requests, policy, run.config.sampling):
-        yield index, [boxed(sample) for sample in samples]
+        yield index, [answer_of(sample, grader) for sample in samples]

@@ -126,7 +126,8 @@ def measure_part(
     needed = min(longest, config.sampling.max_tokens)
     fitting = [place for place, prompt in enumerate(prompts) if len(prompt) + needed <= config.model.max_length]
     answered = [Answered(problem) for problem in problems]
-    grades, votes = inference.reward.grading(definition.grader), inference.reward.voting(definition.grader)
+    grades, votes = inference.reward.grading(grader), inference.reward.voting(grader)
+    watch.arrived((len(problems) - len(fitting)) * (1 + count), 0, grades.finished)  # skipped
     for temperature, draws, path in ((0.0, 1, ("greedy", "answer")), (config.evaluation.temperature, count, ("answer",))):
         requests = seeded_requests(config.seed, prompts, draws, "evaluation", definition.name, *path, first=first)
         sampling = SamplingConfig(temperature, config.evaluation.top_p if temperature else 1.0, longest)
@@ -146,7 +147,7 @@ def measure_part(
             answered[place].grades = graded
         labels = [vote.answer for vote in votes.results()]
         truths = [problems[place].answer for place in fitting][: len(labels)]
-        for place, grade in zip(fitting, inference.reward.grade(labels, truths, definition.grader), strict=False):
+        for place, grade in zip(fitting, inference.reward.grade(labels, truths, grader), strict=False):
             answered[place].majority = grade
     return [item.row(count) for item in answered]
 

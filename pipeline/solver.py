@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from pipeline.algorithm.seeds import derive_seed
-from pipeline.answers import boxed
+from pipeline.answers import answer_of
 from pipeline.curriculum import kept_questions
 from pipeline.types import AnsweredQuestion, Role, Sample, ScoredGroups, in_groups
 
@@ -35,14 +35,16 @@ class SolverTask:
     def score(self, step: int, arriving: Iterator[tuple[int, list[Sample]]]) -> ScoredGroups:
         batch, size = self._batch(step), self.run.config.solver.group
         groups: dict[int, list[Sample]] = {}
-        grades = self.run.reward.grading()
+        grades, grader = self.run.reward.grading(), self.run.reward.grader
+        answered = 0
         for index, group in arriving:
             groups[index] = group
             for place, sample in enumerate(group):
-                grades.add((index, place), boxed(sample), batch[index].vote.answer)
+                answer = answer_of(sample, grader)
+                answered += answer is not None
+                grades.add((index, place), answer, batch[index].vote.answer)
         with self.run.clock.part("scoring"):
             rewards = grades.results()
-        answered = sum(boxed(sample) is not None for group in groups.values() for sample in group)
         return ScoredGroups(
             groups=[groups[index] for index in range(len(batch))],
             rewards=in_groups(rewards, size),

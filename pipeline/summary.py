@@ -1,20 +1,23 @@
 """The end of a round: what changed, in the terminal and in MLflow."""
 
+from pathlib import Path
 from typing import Any
 
 from pipeline.curriculum import kept_questions, true_answers
 from pipeline.evaluate import as_metrics
+from pipeline.observe.cards import read_policy_card
 from pipeline.observe.registry import register_solver
 from pipeline.observe.report.page import REPORT, write_report
 from pipeline.observe.terminal import Example, RoundSummary, round_summary
 from pipeline.run import Run
-from pipeline.store.manifest import Accuracies
+from pipeline.store.manifest import Accuracies, write_atomically
+from pipeline.types import ROLES
 
 EXAMPLES = 5
 
 
 def close_round(run: Run, round_: int, tracked: Any) -> None:
-    """Prints the round's table, logs its metrics, marks the round as finished, and writes the report."""
+    """Prints the round's table, logs its metrics, gives the policies their cards, closes the round, and writes the report."""
     summary = summarise(run, round_)
     tracked.log_step({f"seconds_{part}": spent for part, spent in summary.seconds.items()}, round_)
     curriculum = {"kept_share": summary.questions_kept / max(1, summary.questions_written)}
@@ -26,6 +29,9 @@ def close_round(run: Run, round_: int, tracked: Any) -> None:
     by = next(iter(measured), "")
     register_solver(run.config, tracked, round_, run.policy_path("solver", round_), measured | curriculum, by)
     run.tracker.describe(description(run, round_))
+    for role in ROLES:
+        card = read_policy_card(run.state.folder, run.state.manifest, role, round_)
+        write_atomically(Path(run.policy_path(role, round_)) / "README.md", card)
     run.state.round(round_).closed = True
     run.state.save()
     round_summary(summary)

@@ -10,6 +10,7 @@ from actors.failures import reason
 from actors.reward.actor import RAY_OPTIONS, RewardActor
 from conf.schema import RewardConfig
 from pipeline.domain.graders.find import find_grader
+from pipeline.domain.graders.protocol import Grader
 from pipeline.errors import RewardError
 from pipeline.types import Vote
 
@@ -71,20 +72,20 @@ class RewardClient:
     """A reward actor, started on construction."""
 
     def __init__(self, config: RewardConfig) -> None:
-        self._grader = find_grader(config.grader)  # sent by value: a user's file need not be on the actor's node
+        self.grader = find_grader(config.grader)  # sent by value: a user's file need not be on the actor's node
         self._actor: Any = ray.remote(RewardActor).options(num_cpus=1, **RAY_OPTIONS).remote(config)
 
-    def voting(self, grader: str | None = None) -> Overlapped[Vote]:
+    def voting(self, grader: Grader | None = None) -> Overlapped[Vote]:
         """Votes: add (place, answers to one question). `grader`, here and below: None for the setting `reward.grader`."""
-        return Overlapped(self._actor.vote, grader or self._grader)
+        return Overlapped(self._actor.vote, grader or self.grader)
 
-    def grading(self, grader: str | None = None) -> Overlapped[float]:
+    def grading(self, grader: Grader | None = None) -> Overlapped[float]:
         """Grades: add (place, answer or None, label); see `RewardActor.grade`."""
-        return Overlapped(self._actor.grade, grader or self._grader)
+        return Overlapped(self._actor.grade, grader or self.grader)
 
-    def grade(self, answers: Sequence[str | None], labels: Sequence[str], grader: str | None = None) -> list[float]:
+    def grade(self, answers: Sequence[str | None], labels: Sequence[str], grader: Grader | None = None) -> list[float]:
         """See `RewardActor.grade`."""
-        grades: list[float] = fetched(self._actor.grade.remote(answers, labels, grader or self._grader))
+        grades: list[float] = fetched(self._actor.grade.remote(answers, labels, grader or self.grader))
         return grades
 
     def take_counts(self) -> dict[str, float]:

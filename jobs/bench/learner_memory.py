@@ -100,8 +100,8 @@ def rank_main(rank: int, ports: "SimpleQueue[int]", model_path: str, batch: Trai
 
 
 def bench_memory() -> None:
-    shape = {"vocab_size": 8192, "hidden_size": 768, "intermediate_size": 2304, "num_hidden_layers": 10}
-    heads = {"num_attention_heads": 12, "num_key_value_heads": 6, "head_dim": 64, "tie_word_embeddings": True}
+    shape: dict[str, Any] = {"vocab_size": 8192, "hidden_size": 768, "intermediate_size": 2304, "num_hidden_layers": 10}
+    heads: dict[str, Any] = {"num_attention_heads": 12, "num_key_value_heads": 6, "head_dim": 64, "tie_word_embeddings": True}
     sample = Sample((1, 2, 3), tuple(range(32)), (-9.0,) * 32, "", "stop", "bench", 0)
     batch = TrainingBatch((sample,) * 4, (1.0, -1.0, 0.5, -0.5))
     with tempfile.TemporaryDirectory() as folder:

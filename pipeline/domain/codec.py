@@ -68,5 +68,5 @@ class PromptCodec:
                     f"prompts={self._path}: the model's chat template does not take them: {error}; valid: prompts whose "
                     "`system` is null, where the template knows no system message."
                 ) from error
-            return tuple(self._tokenizer.encode(text, add_special_tokens=False))
-        return tuple(self._tokenizer.encode("\n\n".join(message["content"] for message in messages) + "\n"))
+            return tuple(self._tokenizer.encode(text, add_special_tokens=False, verbose=False))
+        return tuple(self._tokenizer.encode("\n\n".join(message["content"] for message in messages) + "\n", verbose=False))

@@ -14,9 +14,9 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from conf.load import ROOT, ConfigError, resolve
+from pipeline.domain.graders.find import find_grader
 from pipeline.domain.rows import SUFFIXES, read_rows
 
-Grader = Literal["math", "choice", "exact"]
 PromptKind = Literal["solver", "choice", "boxed"]
 Group = Literal["math", "general"]
 
@@ -60,7 +60,7 @@ class BenchmarkSet:
     problems: int | None = None
     columns: Columns = Columns()
     group: Group = "math"
-    grader: Grader = "math"
+    grader: str = "math"  # math, choice, exact, or path/to/file.py:Class
     prompt: PromptKind = "solver"
     system: str | None = None
     samples: int = 0
@@ -154,7 +154,7 @@ def parse_set(name: str, node: object, folder: Path) -> BenchmarkSet:
     columns = node.get("columns", {})
     written = node | {
         "name": name,
-        "prompt": node.get("prompt", _PROMPT_OF.get(str(node.get("grader", "math")))),
+        "prompt": node.get("prompt", _PROMPT_OF.get(str(node.get("grader", "math")), "solver")),
         "columns": {part: _column(value) for part, value in columns.items()} if isinstance(columns, dict) else columns,
     }
     if node.get("path") is not None:
@@ -196,6 +196,10 @@ def _check(parsed: BenchmarkSet) -> None:
             f"set {parsed.name}: revision={parsed.revision}; valid: a commit of 40 hex digits, or null for the newest at the "
             "first fetch. A branch would change below a run."
         )
+    try:
+        find_grader(parsed.grader)
+    except ValueError as error:
+        raise ConfigError(f"set {parsed.name}: grader={error}.") from error
     needs_options = "choice" in (parsed.grader, parsed.prompt)
     if needs_options and parsed.columns.options is None:
         raise ConfigError(f"set {parsed.name}: a choice needs its options; valid: columns.options, a column that holds a list.")

@@ -3,15 +3,17 @@
 Pure functions of what a run's files hold. No path of the machine and no text that a model wrote gets into a card.
 """
 
+import re
 from collections.abc import Mapping
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import Any
 
 from huggingface_hub import DatasetCardData, ModelCardData
 
+from conf.load import resolve
 from conf.settings import flatten
 from pipeline.observe.markdown import bullets, table, text
-from pipeline.observe.report.data import Accuracy
+from pipeline.observe.report.data import Accuracy, read_accuracy
 from pipeline.store.manifest import Manifest, MeasuredSet
 from pipeline.store.state import may_change
 from pipeline.types import Role
@@ -20,6 +22,21 @@ PAPER = "[R-Zero](https://arxiv.org/abs/2508.05004)"
 SECTIONS = ("sampling", "challenger", "solver", "reward", "curriculum", "grpo", "learner", "lora")  # of the settings
 
 Figures = Mapping[int, Mapping[str, Mapping[str, Accuracy]]]
+
+
+def read_policy_card(folder: Path, manifest: Manifest, role: Role, round_: int) -> str:
+    """`policy_card` with the figures that a run's folder holds."""
+    figures = {
+        number: read_accuracy(manifest.round(number).evaluation.sets, folder / f"round-{number}" / "evaluation")
+        for number in (0, round_)
+        if manifest.round(number).evaluation.finished
+    }
+    return policy_card(manifest, role, round_, figures, hub_base(manifest.config["model"]["path"]))
+
+
+def hub_base(path: str) -> str | None:
+    """The hub id that `model.path` is, None for a folder."""
+    return path if re.fullmatch(r"\w[\w.-]*/[\w.-]+", path) and not resolve(path).exists() else None
 
 
 def policy_card(manifest: Manifest, role: Role, round_: int, figures: Figures, hub_base: str | None) -> str:

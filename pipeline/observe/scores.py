@@ -124,19 +124,23 @@ def show_scores(scores: Scores) -> None:
 
 
 def show_rounds(rounds: Sequence[tuple[str, Scores]], base: str) -> None:
-    """Prints the paper's table: a row for each policy, in percent, with the paper's rows where it has this base model."""
-    names = list(dict.fromkeys(name for _, scores in rounds for name in scores.sets))
-    table = table_of("policy", *(printable(name, 16) for name in names), "MATH AVG", "OVERALL")
-    for label, scores in rounds:
-        cells = [scores.headline(name).mean if name in scores.sets else None for name in names]
-        table.add_row(label, *map(percent, [*cells, scores.math_avg, scores.overall]))
+    """Prints the paper's table: a column for each policy, in percent, with the paper's where it has this base model."""
     published = published_scores(base)
-    for label, row in published.items():
-        cells = [row.get(name) for name in [*names, "math_avg", "overall"]]
-        table.add_row(f"paper, {label}", *("" if cell is None else f"{cell:.2f}" for cell in cells))
+    names = list(dict.fromkeys(name for _, scores in rounds for name in scores.sets))
+    table = table_of("right, %", *(printable(label, 20) for label, _ in rounds), *(f"paper, {label}" for label in published))
+    for name in names:
+        cells = [scores.headline(name).mean if name in scores.sets else None for _, scores in rounds]
+        table.add_row(printable(name, 20), *map(percent, cells), *(paper_cell(row, name) for row in published.values()))
+    for name, means in (("MATH AVG", [s.math_avg for _, s in rounds]), ("OVERALL", [s.overall for _, s in rounds])):
+        key = name.lower().replace(" ", "_")
+        table.add_row(name, *map(percent, means), *(paper_cell(row, key) for row in published.values()))
     console.print(table)
     if published:
         console.print(DIFFERENCE, soft_wrap=True)
+
+
+def paper_cell(row: Mapping[str, float], name: str) -> str:
+    return f"{row[name]:.2f}" if name in row else ""
 
 
 def percent(share: float | None) -> str:

@@ -8,6 +8,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from subprocess import PIPE
 
 import psutil
 import pyarrow.parquet as pq
@@ -144,7 +145,11 @@ def test_a_round_leaves_what_the_next_one_needs(undisturbed: tuple[Path, str]) -
         assert len(round_[role]["metrics"]) == 2
         # vLLM and the learner held the same weights at each step.
         assert all(step.get("mismatch_max", 0.0) < 1e-4 for step in round_[role]["metrics"])
-        AutoModelForCausalLM.from_pretrained(folder / "small" / round_[role]["policy"])
+        policy = folder / "small" / round_[role]["policy"]
+        AutoModelForCausalLM.from_pretrained(policy)
+        card = (policy / "README.md").read_text()
+        assert f"# small, round 1: {role.capitalize()}" in card
+        assert "| heldout | 12 | mean@2 |" in card
     assert not list((folder / "small").rglob("checkpoint-*"))
     questions = pq.read_table(folder / "small" / "round-1" / "challenger" / "questions-0001.parquet")
     assert questions.schema.metadata[b"rzero.table"] == b"questions"
@@ -175,6 +180,52 @@ def test_a_round_ends_with_a_report_and_a_registered_solver(undisturbed: tuple[P
     with sqlite3.connect(folder / "mlflow.db") as store:
         versions = store.execute("SELECT name, version, source FROM model_versions").fetchall()
     assert versions == [("small-solver", 1, str(folder / "small" / manifest(folder)["rounds"]["1"]["solver"]["policy"]))]
+
+
+def test_a_finished_run_gets_another_set_for_all_its_rounds(undisturbed: tuple[Path, str]) -> None:
+    folder, _ = undisturbed
+    problems = [{"question": f"Start with {10 + k}. Add {k}. What number is it now?", "answer": 10 + 2 * k} for k in range(8)]
+    problems.append({"question": "How many words? " + "word " * 400, "answer": "400"})  # does not fit
+    extra = folder / "extra.jsonl"
+    extra.write_text("".join(json.dumps(problem) + "\n" for problem in problems))
+    run, output = folder / "small", folder / "evaluations"
+
+    def evaluate(*more: str) -> str:
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+        command = [
+            sys.executable,
+            "-m",
+            "jobs.evaluate",
+            "--policy",
+            str(run),
+            "--sets",
+            str(extra),
+            "--output",
+            str(output),
+            *more,
+        ]
+        return finish(subprocess.Popen(command, cwd=ROOT, env=environment, text=True, stdout=PIPE, stderr=subprocess.STDOUT))
+
+    before = results(folder)
+    first = evaluate()
+    assert "extra: 1 prompts left no room for an answer" in first
+    summaries = [json.loads((output / f"small-{number}" / "summary.json").read_text()) for number in (0, 1)]
+    assert [each["sets"]["extra"]["n"] for each in summaries] == [9, 9]
+    assert [each["sets"]["extra"]["samples"] for each in summaries] == [2, 2]  # as the run's settings say
+    assert [each["sets"]["extra"]["skipped"] for each in summaries] == [1, 1]
+    for number, each in enumerate(summaries):
+        stage = manifest(folder)["rounds"][str(number)]["evaluation"]
+        assert set(stage["sets"]) == {"heldout", "extra"}
+        assert stage["accuracies"]["extra"]["greedy"] == each["sets"]["extra"]["greedy"]
+        table = pq.read_table(run / f"round-{number}" / "evaluation" / "extra.parquet").to_pylist()
+        assert [row["answer"] for row in table] == [str(10 + 2 * k) for k in range(8)] + ["400"]
+        assert [len(row["responses"]) for row in table] == [2] * 8 + [0]
+    assert results(folder) == before
+    assert "Accuracy on extra by round" in (run / "report.html").read_text()
+    with sqlite3.connect(folder / "mlflow.db") as store:
+        logged = store.execute("SELECT COUNT(DISTINCT run_uuid) FROM metrics WHERE key = 'extra_greedy'").fetchone()
+    assert logged == (3,)  # the run and both of its rounds
+    assert "starting Ray" not in evaluate()  # measured already
 
 
 def test_a_finished_round_is_not_run_again(undisturbed: tuple[Path, str]) -> None:

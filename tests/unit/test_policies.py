@@ -1,17 +1,23 @@
 """Which weights a phase starts from, and who answers the curriculum."""
 
+import re
+from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
+from actors.cluster import ROOT
+from conf.load import ConfigError
+from pipeline.policies import find_policies
 from pipeline.run import Run
+from pipeline.store.manifest import read_manifest, write_manifest
+from tests.made_runs import made_config, write_run
 
 
 def make_run(policies: str) -> Run:
-    unused: Any = None
     config: Any = SimpleNamespace(policies=policies)
-    return Run(config, unused, unused, unused, unused, unused, unused, unused, unused)
+    return Run(config, *[cast(Any, None)] * 9)
 
 
 @pytest.mark.parametrize(
@@ -26,5 +32,39 @@ def test_a_phase_starts_from_the_roles_own_last_weights_or_from_the_one_models(
     policies: str, challenger: tuple[str, int], solver: tuple[str, int]
 ) -> None:
     run = make_run(policies)
-    assert run.start_of("challenger", 3) == challenger
-    assert run.start_of("solver", 3) == solver
+    assert run.phase_start("challenger", 3) == challenger
+    assert run.phase_start("solver", 3) == solver
+
+
+def test_policies_of_a_run_are_found_by_round_and_all_together(tmp_path: Path) -> None:
+    run = write_run(made_config(tmp_path), 2)
+    manifest = read_manifest(run)
+    manifest.config["model"]["path"] = "assets/tiny-base"
+    write_manifest(run, manifest)
+    assert [(target.name, target.round, target.label) for target in find_policies(str(run))] == [
+        ("made-0", 0, "base"),
+        ("made-1", 1, "round 1"),
+        ("made-2", 2, "round 2"),
+    ]
+    (second,) = find_policies(f"{run}:2")
+    assert second.path == str(run / "round-2" / "solver" / "policy")
+    assert find_policies(f"{run}:best") == [second]  # each round of a made run gets one more question right
+    (base,) = find_policies(f"{run}:0")
+    assert base.path == str(ROOT / "assets" / "tiny-base")
+    (folder,) = find_policies(str(ROOT / "assets" / "tiny-base"))
+    assert (folder.name, folder.run) == ("tiny-base", None)
+
+
+@pytest.mark.parametrize(
+    ("policy", "said"),
+    [
+        ("{run}:7", "no such round; valid: 0, 1, 2, or best"),
+        ("{run}:x", "no such round; valid: 0, 1, 2, or best"),
+        ("nowhere/at/all", "no such folder; valid: a model folder in HF format, or a hub id"),
+        ("{run}/round-1", "has no config.json"),
+    ],
+)
+def test_a_policy_that_is_not_there_is_told(tmp_path: Path, policy: str, said: str) -> None:
+    run = write_run(made_config(tmp_path), 2)
+    with pytest.raises(ConfigError, match=rf"POLICY=.*{re.escape(said)}"):
+        find_policies(policy.format(run=run))

@@ -7,8 +7,8 @@ import pyarrow.parquet as pq
 import pytest
 from huggingface_hub import ModelCard, constants
 
-from jobs.push import hub_base, main
-from pipeline.observe.cards import curriculum_card, policy_card
+from jobs.push import main
+from pipeline.observe.cards import curriculum_card, hub_base, policy_card
 from pipeline.observe.report.data import read_accuracy
 from pipeline.observe.report.intervals import wilson
 from pipeline.store.manifest import Manifest, read_manifest

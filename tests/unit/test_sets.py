@@ -106,7 +106,7 @@ def test_a_selection_that_does_not_fit_is_told(chosen: list[str], message: str) 
         ({"path": None, "hub": "mine"}, "set mine: hub=mine; valid: owner/name"),
         ({"path": None, "hub": "me/mine", "revision": "main"}, "set mine: revision=main; valid: a commit of 40 hex digits"),
         ({"gradr": "exact"}, "set mine: no field 'gradr'; valid: grader"),
-        ({"grader": "regex"}, "set mine: grader: Invalid value 'regex', expected one of"),
+        ({"grader": "regex"}, "set mine: grader=regex: no such grader; valid: math, choice, exact, or path/to"),
         ({"samples": "many"}, "set mine: samples: Value 'many'"),
         ({"samples": -1}, "set mine: samples=-1; valid: 0 or more"),
         ({"max_tokens": 0}, "set mine: max_tokens=0; valid: 1 or more"),

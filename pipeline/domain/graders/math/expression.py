@@ -6,7 +6,7 @@ What the grammar does not cover it refuses, instead of reading a part of it: an 
 import re
 from fractions import Fraction
 
-from pipeline.domain.graders.math.cursor import Cursor
+from pipeline.domain.graders.math.cursor import MAX_REPEATED, Cursor
 from pipeline.domain.graders.math.functions import UnreadableError, absolute, binomial, factorial, of_list, rounded, whole
 from pipeline.domain.graders.math.value import TooLargeError, Value, function, number, power, symbol
 from pipeline.domain.graders.math.vocabulary import FUNCTIONS, GREEK, OF_LISTS
@@ -277,6 +277,8 @@ class _Parser(Cursor):
         last = whole(self._argument())
         if not index.isalpha() or index in self._bound:
             raise UnreadableError("a sum without an index of its own")
+        if last - first > MAX_REPEATED:
+            raise TooLargeError("a sum of too many terms")
         start, total = self.position, number(0 if name == "sum" else 1)
         for value in range(first, last + 1):
             self.position, self._bound[index] = start, number(value)

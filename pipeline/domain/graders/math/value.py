@@ -10,8 +10,8 @@ from fractions import Fraction
 from functools import cached_property
 
 MAX_BITS = 1 << 15  # of a coefficient
-MAX_TERMS = 300
-MAX_DEGREE = 30  # of a power of a sum
+MAX_TERMS = 150
+MAX_DEGREE = 12  # of a power of a sum
 MAX_RADICAND = 10**8
 _ONE = Fraction(1)
 
