@@ -198,9 +198,8 @@ def train(model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFast, steps: in
 
     schedules = [torch.optim.lr_scheduler.LambdaLR(optimizer, share) for optimizer in optimizers]
     mean = 0.0
-    for step, (ids, labels) in enumerate(
-        progress := tqdm(islice(batches(tokenizer, seed, tokens), steps), total=steps, mininterval=2)
-    ):
+    progress = tqdm(islice(batches(tokenizer, seed, tokens), steps), total=steps, mininterval=2)
+    for step, (ids, labels) in enumerate(progress):
         # Rows are padded on the right and attention is causal: no real token sees a pad, so no mask is needed.
         with torch.autocast("cpu", torch.bfloat16):
             hidden = model.model(input_ids=ids, use_cache=False).last_hidden_state[:, :-1]
