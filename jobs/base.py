@@ -13,8 +13,8 @@ import argparse
 import math
 import os
 import tempfile
-import time
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -23,6 +23,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+from torch.nn.utils.rnn import pad_sequence
+from tqdm import tqdm
 from transformers import GenerationConfig, PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
@@ -134,8 +136,8 @@ def batches(tokenizer: PreTrainedTokenizerFast, seed: int, tokens: int) -> Itera
     rng = Random(f"text {seed}")
     while True:
         chunk = examples(rng, 8192)
-        chats = [tokenizer.apply_chat_template(chat, add_generation_prompt=True, tokenize=False) for chat, _ in chunk]
-        prompts, replies = tokenizer(chats).input_ids, tokenizer([reply + END for _, reply in chunk]).input_ids
+        prompts = tokenizer.apply_chat_template([chat for chat, _ in chunk], add_generation_prompt=True).input_ids
+        replies = tokenizer([reply + END for _, reply in chunk]).input_ids
         rows = sorted(zip(prompts, replies, strict=True), key=lambda row: len(row[0]) + len(row[1]))
         cut: list[list[tuple[list[int], list[int]]]] = [[]]
         for row in rows:
@@ -144,12 +146,8 @@ def batches(tokenizer: PreTrainedTokenizerFast, seed: int, tokens: int) -> Itera
             cut[-1].append(row)
         rng.shuffle(cut)
         for group in cut:
-            ids = torch.full((len(group), max(len(p) + len(r) for p, r in group)), tokenizer.pad_token_id)
-            labels = torch.full_like(ids, -100)
-            for i, (p, r) in enumerate(group):
-                ids[i, : len(p) + len(r)] = torch.tensor(p + r)
-                labels[i, len(p) : len(p) + len(r)] = torch.tensor(r)
-            yield ids, labels
+            ids, labels = [torch.tensor(p + r) for p, r in group], [torch.tensor([-100] * len(p) + r) for p, r in group]
+            yield pad_sequence(ids, True, tokenizer.pad_token_id), pad_sequence(labels, True, -100)
 
 
 # --- training -------------------------------------------------------------------------------------------------------------------
@@ -199,8 +197,9 @@ def train(model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFast, steps: in
         return min(1.0, (step + 1) / warmup) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * step / steps)))
 
     schedules = [torch.optim.lr_scheduler.LambdaLR(optimizer, share) for optimizer in optimizers]
-    begin, seen, mean = time.monotonic(), 0, 0.0
-    for step, (ids, labels) in zip(range(1, steps + 1), batches(tokenizer, seed, tokens), strict=False):
+    mean = 0.0
+    progress = tqdm(islice(batches(tokenizer, seed, tokens), steps), total=steps, mininterval=2)
+    for step, (ids, labels) in enumerate(progress):
         # Rows are padded on the right and attention is causal: no real token sees a pad, so no mask is needed.
         with torch.autocast("cpu", torch.bfloat16):
             hidden = model.model(input_ids=ids, use_cache=False).last_hidden_state[:, :-1]
@@ -214,15 +213,8 @@ def train(model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFast, steps: in
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
             schedule.step()
-        seen += ids.numel()
-        mean = loss.item() if step == 1 else 0.98 * mean + 0.02 * loss.item()
-        if step % 25 == 0 or step == steps:
-            took = time.monotonic() - begin
-            end = "\n" if step % 500 == 0 or step == steps else ""
-            left = took / step * (steps - step) / 60
-            print(
-                f"\rstep {step}/{steps}  loss {mean:.4f}  {seen / took:,.0f} tokens/s  {left:.1f} min left ", end=end, flush=True
-            )
+        mean = 0.98 * mean + 0.02 * loss.item() if step else loss.item()
+        progress.set_postfix(loss=f"{mean:.4f}", refresh=False)
 
 
 # --- the job --------------------------------------------------------------------------------------------------------------------

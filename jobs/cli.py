@@ -1,6 +1,7 @@
 """What the commands have in common: how they end, and the options that choose a run."""
 
 import argparse
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from functools import wraps
@@ -13,11 +14,14 @@ Main = Callable[[Sequence[str]], int]
 
 
 def command(main: Main) -> Main:
-    """Turns errors that are for people into a line on stderr and an exit status: 1 the run failed, 2 a mistake of the user's,
-    130 interrupted. Others keep their traceback."""
+    """Gives errors for people a line on stderr and an exit status: 1 the run failed, 2 a mistake of the user's, 130 interrupted.
+
+    SIGTERM ends the command by way of every context's end, with status 143. Other errors keep their traceback.
+    """
 
     @wraps(main)
     def ended(arguments: Sequence[str]) -> int:
+        signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
         try:
             return main(arguments)
         except (ConfigError, RunError) as error:

@@ -6,7 +6,6 @@ in MLflow and in its report, unless LIMIT or SAMPLES make them others than the r
 
 import argparse
 import json
-import signal
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -44,7 +43,6 @@ def main(arguments: Sequence[str]) -> int:
     )
     parser.add_argument("--set", nargs="*", default=[], metavar="SETTING=VALUE", help="e.g. rollout.engines=2")
     options = parser.parse_args(arguments)
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # leave through every context's end
     prepare_environment()
     from pipeline.policies import find_policies
 

@@ -173,7 +173,6 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--collect", action="store_true", help="run nothing: write the results of the runs there are")
     parser.add_argument("--lane", type=int, help=argparse.SUPPRESS)
     chosen = parser.parse_args(arguments)
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     todo = jobs(OPTIONS if chosen.options else VARIANTS, chosen.seeds)
     if chosen.lane is not None:
         return work(todo)

@@ -4,13 +4,15 @@ Pure functions of what a run's files hold. No path of the machine and no text th
 """
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path, PurePath
 from typing import Any
 
 from huggingface_hub import DatasetCardData, ModelCardData
 
 from conf.load import resolve
+from conf.settings import flatten
+from pipeline.observe.markdown import bullets, table, text
 from pipeline.observe.report.data import Accuracy, read_accuracy
 from pipeline.store.manifest import Manifest, MeasuredSet
 from pipeline.store.state import may_change
@@ -163,9 +165,8 @@ def way_name(way: str, name: str, sets: Mapping[str, MeasuredSet]) -> str:
 
 def settings_part(config: Mapping[str, Any]) -> str:
     """The settings that the results depend on; `pipeline.store.state.may_change` says which those are not."""
-    leaves = [(f"{section}.{key}", value) for section in SECTIONS for key, value in config.get(section, {}).items()]
-    rows = [(name.replace("lambda_", "lambda"), shown(value)) for name, value in leaves if not may_change(name)]
-    return table(("setting", "value"), rows)
+    leaves = flatten({section: config.get(section, {}) for section in SECTIONS})
+    return table(("setting", "value"), [(name, shown(value)) for name, value in leaves if not may_change(name)])
 
 
 def shown(value: object) -> str:
@@ -193,23 +194,3 @@ def interval(accuracy: Accuracy | None) -> str:
 
 def front_matter(data: ModelCardData | DatasetCardData) -> str:
     return f"---\n{data.to_yaml()}\n---"
-
-
-def bullets(*lines: str) -> str:
-    return "\n".join(f"- {line}" for line in lines)
-
-
-def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """
-    >>> print(table(("a", "b"), [(1, "x|y")]))
-    | a | b |
-    |---|---|
-    | 1 | x\\|y |
-    """
-    lines = [header, ["---"] * len(header), *([text(cell) for cell in row] for row in rows)]
-    return "\n".join("|---" * len(line) + "|" if line[0] == "---" else f"| {' | '.join(line)} |" for line in lines)
-
-
-def text(value: object) -> str:
-    """A value as one line of Markdown that cannot leave its cell."""
-    return " ".join(str(value).split()).replace("|", "\\|").replace("<", "&lt;")
