@@ -309,7 +309,7 @@ def test_a_reward_actor_that_dies_again_and_again_ends_the_run_and_leaves_its_la
     output = ended(process)
     assert process.returncode == 1
     last = output.splitlines()[-1]
-    assert last.startswith("error: the reward actor died, and Ray starts it again 3 times at most: The actor is dead")
+    assert last.startswith("error: the reward actor died, and Ray restarts it at most 3 times: The actor is dead")
     (kept,) = (tmp_path / "small" / "logs").iterdir()
     assert len(list(kept.glob("RewardActor-*.out"))) == 4
     assert list(kept.glob("RolloutWorker-*.err"))
