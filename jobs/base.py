@@ -219,27 +219,6 @@ def train(model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFast, steps: in
 
 # --- the job --------------------------------------------------------------------------------------------------------------------
 
-CARD = """\
----
-license: apache-2.0
----
-# tiny-base
-
-A Qwen3-architecture model of {parameters:.2f} M parameters that can pose arithmetic problems in words and solve them step by
-step, with slips: the base that both roles of the tiny R-Zero profile start from. Made by `python -m jobs.base --seed {seed}` in
-{steps} steps from text written by rule (`pipeline/domain/tiny/write.py`); it has seen no other text and is good for nothing else.
-
-- Prompts: `conf/prompts/tiny.yaml`. A Challenger writes `<question>...</question>` and a box, a Solver worked lines and a box.
-- Five forms of problem are posed and solved; a sixth, `reverse`, is solved alone and kept for a transfer check.
-- It also says of a question whether it is well-posed.
-- The n-th worked step in the training text is wrong with a chance of {slip} n², twice that for a product or large numbers, at
-  most {most}, and carried on from there.
-- Questions of the held-out set (`../heldout.parquet`) come from an eighth of all texts that training never touches.
-- Sampled at temperature 1 and top-p 1; ten samples a question; 500 written questions:
-
-{table}
-"""
-
 
 def write_assets(out: Path, model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFast, rows: Sequence[Row], card: str) -> None:
     """The model's folder and, beside it, heldout.parquet. The folder appears whole or not at all."""
@@ -282,7 +261,8 @@ def main() -> None:
         write_assets(args.out, model, tokenizer, rows, "Not measured yet.\n")
     results = table(measure(model, tokenizer, rows, args.seed))
     print(results)
-    card = CARD.format(parameters=parameters, steps=args.steps, seed=args.seed, slip=SLIP, most=domain.MOST_SLIPS, table=results)
+    told = vars(args) | {"parameters": parameters, "slip": SLIP, "most": domain.MOST_SLIPS, "table": results}
+    card = Path(__file__).with_name("base_card.md").read_text().format(**told)
     write_assets(args.out, model, tokenizer, rows, card)
 
 

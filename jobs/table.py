@@ -24,7 +24,7 @@ from pipeline.store.runs import in_use
 from pipeline.store.state import RunState
 
 LANES = 2  # processes side by side, about one a core
-LOOK_EVERY_S = 30
+LOOK_EVERY_S, TELL_EVERY_S = 30, 600
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +131,7 @@ def finished(folder: Path, round_: int) -> bool:
 
 def run_all(arguments: Sequence[str], todo: Sequence[tuple[Variant, int]]) -> int:
     """Starts the lanes and tells how far they are until they end; the number of lanes in which something failed."""
-    from pipeline.observe.terminal import duration, say
+    from pipeline.observe.terminal import PhaseProgress, say
 
     before, total = finished_rounds(todo), sum(variant.rounds for variant, _ in todo)
     say(f"{len(todo)} runs, {total - before} of {total} rounds to go; make watch RUNS=runs/table shows the one written to last")
@@ -143,14 +143,10 @@ def run_all(arguments: Sequence[str], todo: Sequence[tuple[Variant, int]]) -> in
             command = [sys.executable, "-m", "jobs.table", *arguments, "--lane", str(lane)]
             lanes.append(subprocess.Popen(command, cwd=ROOT, stdout=stack.enter_context(log.open("a")), stderr=subprocess.STDOUT))
             stack.callback(end, lanes[-1])
-        started, told = time.monotonic(), before
+        progress = stack.enter_context(PhaseProgress("table, rounds", total=total, done=before, every_s=TELL_EVERY_S))
         while any(lane.poll() is None for lane in lanes):
             time.sleep(LOOK_EVERY_S)
-            done = finished_rounds(todo)
-            if done > told:
-                left = (time.monotonic() - started) / (done - before) * (total - done)
-                say(f"{done} of {total} rounds, about {duration(left)} left")
-                told = done
+            progress.update(finished_rounds(todo))
     failed = [number for number, process in enumerate(lanes) if process.returncode]
     for number in failed:
         say(f"lane {number} ended with status {lanes[number].returncode}; see runs/table/lane-{number}.log")

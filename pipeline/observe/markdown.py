@@ -1,4 +1,4 @@
-"""Markdown made of values: tables and lists that no value can break out of."""
+"""Tables in Markdown whose cells no value can break out of."""
 
 from collections.abc import Iterable, Sequence
 
@@ -13,10 +13,6 @@ def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     lines = [header, *([text(cell) for cell in row] for row in rows)]
     head, *body = (f"| {' | '.join(line)} |" for line in lines)
     return "\n".join([head, "|---" * len(header) + "|", *body])
-
-
-def bullets(*lines: str) -> str:
-    return "\n".join(f"- {line}" for line in lines)
 
 
 def text(value: object) -> str:
