@@ -18,36 +18,36 @@ from conf.schema import Config
 
 FOLDER_PREFIX = "rzero-"
 FAILURES_KEPT = 5  # of a run
-LOGS_OF = "logs-of"  # file in a cluster's folder that says where the run it belongs to keeps its logs
+LOGS_OF = "logs-of"  # file in a cluster's folder that holds the path of its run's logs
 
 
 def loopback_environment(token_path: Path) -> dict[str, str]:
-    """Settings under which every process of Ray listens on loopback alone and asks for a token, which `token_path` holds."""
+    """Settings under which every Ray process listens on loopback alone and requires the token in the file `token_path`."""
     return {
         # Ray binds its services to the address it believes the node has; without cluster support that is 127.0.0.1.
         "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN_PATH": str(token_path),
         "RAY_USAGE_STATS_ENABLED": "0",
-        # Workers would run at nice 15 and starve beside anything else.
+        # By default workers run at nice 15 and starve beside any other process.
         "RAY_worker_niceness": "0",
-        # Workers started in advance would not have an actor's environment: four seconds of work for nothing.
+        # Workers started in advance lack the actors' environment: four seconds wasted.
         "RAY_prestart_worker_first_driver": "false",
     }
 
 
 def prepare_environment() -> None:
-    """Call before anything imports `ray`, which reads these settings while it is imported; every entry point does.
+    """Sets the environment that `ray` reads when it is imported; every entry point calls this first.
 
-    Where RAY_ADDRESS names a cluster, that cluster's settings hold and nothing is set.
+    Does nothing if RAY_ADDRESS names a cluster, which has settings of its own.
 
     Raises:
-        RuntimeError: ray has been imported already.
+        RuntimeError: ray is imported already.
     """
     if os.environ.get("RAY_ADDRESS"):
         return
     if "ray" in sys.modules:
-        raise RuntimeError("prepare_environment() was called after ray had been imported, which is too late for its settings")
+        raise RuntimeError("prepare_environment() has to be called before ray is imported")
     remove_orphans()
     folder = Path(tempfile.mkdtemp(prefix=f"{FOLDER_PREFIX}{os.getpid()}-"))  # short: a Unix socket's path ends at 107 characters
     atexit.register(remove_cluster_folder, folder)
@@ -58,12 +58,12 @@ def prepare_environment() -> None:
 
 
 def private_folder() -> Path | None:
-    """Where a private cluster keeps all it writes; None where a cluster was joined."""
+    """Folder of a private cluster's files; None when connected to an existing cluster."""
     return None if os.environ.get("RAY_ADDRESS") else Path(os.environ["RAY_AUTH_TOKEN_PATH"]).parent
 
 
 def remove_cluster_folder(folder: Path) -> None:
-    """Removes the folder, into which Ray's last processes may still be writing as they end."""
+    """Removes the folder, retrying because Ray's last processes may still write to it as they exit."""
     for _ in range(50):
         shutil.rmtree(folder, ignore_errors=True)
         if not folder.exists():
@@ -72,17 +72,17 @@ def remove_cluster_folder(folder: Path) -> None:
 
 
 def remove_orphans() -> None:
-    """Removes what runs that were killed left in the temporary folder: each folder is named after the process it belongs to."""
+    """Removes the temporary folders of killed runs; each folder is named after its driver's process."""
     for folder in Path(tempfile.gettempdir()).glob(f"{FOLDER_PREFIX}*-*"):
         owner = folder.name.removeprefix(FOLDER_PREFIX).partition("-")[0]
         if owner.isdigit() and not Path(f"/proc/{owner}").exists():
-            with suppress(OSError):  # another user's, or no room
+            with suppress(OSError):  # another user's, or the disk is full
                 keep_orphaned_logs(folder)
             shutil.rmtree(folder, ignore_errors=True)
 
 
 def keep_orphaned_logs(folder: Path) -> None:
-    """Moves the logs of a driver that was killed, and could keep nothing (`actors/evidence.py`), to its run, if that is left."""
+    """Moves the actors' logs of a killed driver, which could not copy them itself (`actors/evidence.py`), to its run's folder."""
     if (folder / LOGS_OF).is_file() and (logs := Path((folder / LOGS_OF).read_text())).parent.is_dir():
         kept = failure_folder(logs, (folder / LOGS_OF).stat().st_mtime)
         for log in [*folder.glob("session_latest/logs/*.out"), *folder.glob("session_latest/logs/*.err")]:
@@ -90,7 +90,7 @@ def keep_orphaned_logs(folder: Path) -> None:
 
 
 def failure_folder(logs: Path, when: float) -> Path:
-    """A new folder in `logs` for a failure at `when` (seconds since the epoch); of those beside it the oldest are removed."""
+    """A new folder in `logs` for a failure at `when` (seconds since the epoch); keeps the latest `FAILURES_KEPT`."""
     folder = logs / time.strftime("%Y%m%d-%H%M%S", time.localtime(when))
     folder.mkdir(parents=True)
     for oldest in sorted(logs.glob("[0-9]*-[0-9]*"))[:-FAILURES_KEPT]:
@@ -99,21 +99,21 @@ def failure_folder(logs: Path, when: float) -> Path:
 
 
 def worker_environment() -> dict[str, str]:
-    """Environment of every actor. A model is read from disk; nothing asks a hub whether there is a newer one."""
+    """Environment of every actor. Models are read from disk; no hub is queried for a newer revision."""
     return {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", "TRANSFORMERS_VERBOSITY": "error"}
 
 
 @contextmanager
 def ray_cluster(config: Config, say: Callable[[str], None]) -> Iterator[None]:
-    """Joins the cluster named by RAY_ADDRESS, which Ray sets inside a job, or starts a private one that ends with this context.
+    """Connects to the cluster of RAY_ADDRESS, which Ray sets inside a job, or starts a private one for this context.
 
     Args:
-        say: called with a line for the user where the run has to wait for more GPUs.
+        say: called with a status line if the run has to wait for more GPUs.
 
     Raises:
-        ConfigError: this machine has not the GPUs that the settings ask for.
+        ConfigError: this machine has fewer GPUs than the settings require.
 
-    A private cluster also ends when this process is killed; Ray's agents, which hold nothing of the run, a minute later.
+    A private cluster also ends if this process is killed; Ray's agents, which hold no data of the run, exit a minute later.
     """
     import ray
 
@@ -126,18 +126,18 @@ def ray_cluster(config: Config, say: Callable[[str], None]) -> Iterator[None]:
         try:
             present = ray.cluster_resources().get("GPU", 0)
             if (wanted := gpus(config)) > present:  # a cluster may grow
-                say(f"learner and engines reserve {wanted:g} GPUs; the cluster has {present:g} now, and the run waits for more")
+                say(f"learner and engines reserve {wanted:g} GPUs; the cluster has {present:g}; waiting for more")
             yield
         finally:
             ray.shutdown()
         return
     ray.init(
         address="local",
-        # Logical slots, not cores: the actors of one run take turns rather than compete.
+        # Logical slots, not cores: the actors of one run alternate rather than compete.
         num_cpus=max(os.cpu_count() or 1, 2 * config.rollout.engines + config.learner.ranks + 2),
         include_dashboard=False,
         object_store_memory=(1 << 30) if config.resources.device == "cpu" else None,
-        # What the actors leave in their temporary folder goes with this one.
+        # The actors' temporary files are removed with this folder.
         runtime_env={"env_vars": worker_environment() | {"PYTHONPATH": str(ROOT), "TMPDIR": str(folder)}, **hook},
         _temp_dir=str(folder),
         **quiet,
@@ -155,7 +155,7 @@ def ray_cluster(config: Config, say: Callable[[str], None]) -> Iterator[None]:
 
 
 def gpus(config: Config) -> float:
-    """GPUs that a run reserves in all."""
+    """Total number of GPUs that a run reserves."""
     if config.resources.device == "cpu":
         return 0
     engines = config.rollout.engines * (2 if config.rollout.fleets == "per_role" else 1)

@@ -1,4 +1,4 @@
-"""What is kept of a run that failed: the logs of its actors, which a private cluster deletes and others hold on many machines."""
+"""The actors' logs of a failed run, copied before a private cluster deletes them, or collected from a cluster's nodes."""
 
 import re
 import time
@@ -17,12 +17,12 @@ from actors.failures import chain, pids, reason
 from conf.load import ConfigError
 from pipeline.observe.terminal import console, printable, say
 
-LINES = 20_000  # of each log, its last
-SHOWN = 20
-# worker-<Ray's id of it>-<job>-<process>.out or .err
+LINES = 20_000  # last lines kept of each log
+SHOWN = 20  # lines printed
+# worker-<worker id>-<job>-<pid>.out or .err
 WORKER_LOG = re.compile(r"worker-\w+-\w+-(?P<pid>\d+)(?P<stream>\.(?:out|err))$")
 ACTOR_NAME = re.compile(r"^:actor_name:(\w+)")
-# What Ray writes into an actor's log beside what the actor does.
+# Lines that Ray itself writes into an actor's log.
 BOILERPLATE = re.compile(r"^(:(job_id|actor_name|task_name):|\[[\d\-:, ]+ [IW] \d+ \d+\] |\s*[\^~]*$)")
 LOOKS_LIKE_AN_ERROR = re.compile(
     r"Traceback|Error\b|Exception\b|\bCUDA\b|\bNCCL\b|\b[Kk]illed\b|Fatal|SIG[A-Z]{3}|[Oo]ut of memory"
@@ -31,10 +31,10 @@ LOOKS_LIKE_AN_ERROR = re.compile(
 
 @contextmanager
 def evidence_kept(folder: Path) -> Iterator[None]:
-    """Where its context ends with an error, copies the actors' logs to a subfolder of `folder` and prints the lines that matter.
+    """If its context raises, copies the actors' logs to a subfolder of `folder` and prints the relevant lines.
 
-    Nothing is copied where a setting cannot be used (ConfigError) or the run is interrupted. The cluster has to be there still. A
-    driver that is killed copies nothing; its private cluster's logs are kept when the next run starts.
+    Nothing is copied for a ConfigError or an interruption. The cluster must still be running. A killed driver copies nothing; the
+    next run recovers its private cluster's logs.
     """
     if private := private_folder():
         (private / LOGS_OF).write_text(str(folder.absolute()))
@@ -45,13 +45,13 @@ def evidence_kept(folder: Path) -> Iterator[None]:
     except Exception as error:
         try:
             keep(error, failure_folder(folder, time.time()))
-        except Exception as problem:  # of any kind: it must not take the place of the error that it is about
+        except Exception as problem:  # of any kind: it must not mask the original error
             say(f"the actors' logs could not be copied to {folder}: {type(problem).__name__}: {problem}")
         raise
 
 
 def keep(error: Exception, folder: Path) -> None:
-    """Writes the logs and the driver's traceback, and prints the lines that matter."""
+    """Writes the logs and the driver's traceback, and prints the relevant lines."""
     (folder / "traceback.txt").write_text("".join(traceback.format_exception(error)))
     logs = {}
     for name, lines in cluster_logs() if (private := private_folder()) is None else private_logs(private):
@@ -66,14 +66,14 @@ def keep(error: Exception, folder: Path) -> None:
 
 
 def private_logs(folder: Path) -> Iterator[tuple[str, list[str]]]:
-    """(name, last lines) of each log that the workers of a private cluster have written."""
+    """(name, last lines) of each worker log of a private cluster."""
     for path in sorted(folder.glob("session_latest/logs/worker-*")):
         with path.open(errors="replace") as file:
             yield named(path.name, list(deque((line.rstrip("\n") for line in file), LINES)))
 
 
 def cluster_logs() -> Iterator[tuple[str, list[str]]]:
-    """The same for this job's workers, on whichever nodes of a cluster; of a node that does not reply, one line says so."""
+    """The same for this job's workers on all nodes of a cluster; prints a line for each node that does not reply."""
     import ray
     import requests
     from ray.util.state import get_log, list_logs
@@ -87,25 +87,25 @@ def cluster_logs() -> Iterator[tuple[str, list[str]]]:
                 content = "".join(get_log(node_id=id_, filename=path, tail=LINES, errors="replace"))
                 yield named(path, content.splitlines(), f"{address}-")
         except (RayStateApiException, requests.RequestException) as problem:
-            say(f"no logs from node {address} ({reason(problem)}); they are there, in the folder logs of Ray's session")
+            say(f"no logs from node {address} ({reason(problem)}); they remain on that node, in the logs folder of Ray's session")
 
 
 def named(file: str, lines: list[str], node: str = "") -> tuple[str, list[str]]:
-    """A worker's log under the name of its actor.
+    """A worker's log, named after its actor.
 
     >>> named("worker-0c49-01000000-13284.err", [":job_id:01000000", ":actor_name:Learner", "step 1"])[0]
     'Learner-13284.err'
     """
     parts = WORKER_LOG.search(file)
-    actors = [found[1] for line in lines[:9] if (found := ACTOR_NAME.match(line))]
+    actors = [match[1] for line in lines[:9] if (match := ACTOR_NAME.match(line))]
     return (f"{actors[0] if actors else 'worker'}-{node}{parts['pid']}{parts['stream']}" if parts else file), lines
 
 
 def last_lines(error: Exception, logs: Mapping[str, Sequence[str]]) -> list[tuple[str, str]]:
-    """(file, line) of what tells most about an error.
+    """(file, line) of the most informative log lines.
 
-    That is the traceback of the actor in which it was raised; else what the actors that it names wrote last; else the lines of
-    all actors that look like errors.
+    These are the traceback of the actor that raised the error; else the last lines of the actors it names; else lines of any
+    actor that look like errors.
     """
     for each in chain(error):
         if isinstance(each, RayTaskError):

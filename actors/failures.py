@@ -1,36 +1,36 @@
-"""What Ray says of an actor that failed, cut down to what people need."""
+"""Ray's errors about failed actors, reduced to the reason."""
 
 import re
 from collections.abc import Iterator
 from itertools import dropwhile
 
-LONGEST = 600  # characters of a reason
-COMMON_CAUSES = " Some common causes include"  # Ray lists them after what it knows of a death
+MAX_CHARS = 600  # of a reason
+COMMON_CAUSES = " Some common causes include"  # Ray appends this generic list to the cause of a death
 PID = re.compile(r"\bpid[:=]\s*(\d+)")
 
 
 def reason(error: BaseException) -> str:
-    """One line: the exception that ended a call or the start of an actor, without its traceback, or what Ray knows of a death.
+    """One line: the exception of an actor's call or constructor, without its traceback, or the cause of an actor's death.
 
     >>> reason(ValueError('ray::Engine.draw() (pid=7, ip=::1)\\n  File "a.py", line 2, in draw\\n    add()\\nMemoryError: 3 GiB'))
     'MemoryError: 3 GiB'
     """
     lines = str(error).strip().splitlines()
-    # A traceback's exception follows its last frame; a death is explained below what identifies the actor, indented by tabs.
+    # A traceback's exception follows its last frame; a death's cause follows the tab-indented lines that identify the actor.
     place = max((place for place, line in enumerate(lines) if line.startswith(("  File ", "\t"))), default=0)
     explained = list(dropwhile(lambda line: line.startswith((" ", "\t")), lines[place + 1 :]))
     text = " ".join(" ".join(explained or lines).split()).partition(COMMON_CAUSES)[0]
-    return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
+    return text if len(text) <= MAX_CHARS else f"{text[:MAX_CHARS]}..."
 
 
 def chain(error: BaseException) -> Iterator[BaseException]:
-    """The error, then what caused it, and so on."""
-    found: BaseException | None = error
-    while found is not None:
-        yield found
-        found = found.__cause__ or found.__context__
+    """The error, its cause, the cause's cause, and so on."""
+    current: BaseException | None = error
+    while current is not None:
+        yield current
+        current = current.__cause__ or current.__context__
 
 
 def pids(error: BaseException) -> set[int]:
-    """Processes of the actors that an error and its causes name."""
+    """Process ids of the actors named by an error and its causes."""
     return {int(pid) for each in chain(error) for pid in PID.findall(str(each))}

@@ -1,4 +1,4 @@
-"""The processes of a run on this machine, and how each can be asked where it stands."""
+"""The processes of a run on this machine, and how to get their stack traces."""
 
 import faulthandler
 import signal
@@ -17,29 +17,29 @@ class RunProcess:
 
     role: str
     process: psutil.Process
-    of_ray: bool = False  # one of Ray's services, which every private cluster has
+    of_ray: bool = False  # one of Ray's services
 
 
 def run_processes(folder: Path) -> list[RunProcess]:
-    """The driver that works on the run in `folder`, first, and all that it has started here; empty where none works on it.
+    """The driver of the run in `folder`, then all its descendants on this machine; empty if no driver is running.
 
-    In a cluster that was joined, actors are not the driver's own processes, and are not found.
+    On an existing cluster the actors are not descendants of the driver and are not listed.
     """
     driver = driver_of(folder)
     if driver is None:
         return []
-    found = {driver.pid: RunProcess("driver", driver)}
+    processes = {driver.pid: RunProcess("driver", driver)}
     for process in driver.children(recursive=True):  # parents before their children
         try:
-            parent = found.get(process.ppid(), found[driver.pid])
-            found[process.pid] = described(process, parent)
+            parent = processes.get(process.ppid(), processes[driver.pid])
+            processes[process.pid] = described(process, parent)
         except psutil.Error:
-            continue  # it ended meanwhile
-    return list(found.values())
+            continue  # it has exited
+    return list(processes.values())
 
 
 def described(process: psutil.Process, parent: RunProcess) -> RunProcess:
-    """A process by what it is called: `ray::Class.method` where it is an actor, and vLLM's `VLLM::Worker_TP0`."""
+    """A process with the role that its title gives: `ray::Class.method` for an actor, `VLLM::Worker_TP0` for a vLLM worker."""
     title, *arguments = process.cmdline() or [process.name()]
     if title.startswith("ray::") and "RAY_JOB_ID" in process.environ():
         return RunProcess(title.removeprefix("ray::").partition(".")[0], process)
@@ -52,14 +52,14 @@ def described(process: psutil.Process, parent: RunProcess) -> RunProcess:
 
 
 def driver_of(folder: Path) -> psutil.Process | None:
-    """The process that holds the run's lock; whoever has only tried to take it came later."""
+    """The process that holds the run's lock: the oldest that has it open, since others only try to take it."""
     lock = str((folder / ".lock").resolve())
     writers = [process for process in psutil.process_iter() if ("w", lock) in open_files(process)]
     return min(writers, key=lambda process: process.create_time(), default=None)
 
 
 def open_files(process: psutil.Process) -> Iterator[tuple[str, str]]:
-    """(mode, path) of the files a process has open; none of one that has ended or is another user's."""
+    """(mode, path) of a process's open files; none if it has exited or belongs to another user."""
     try:
         yield from ((file.mode, file.path) for file in process.open_files())
     except (psutil.NoSuchProcess, psutil.AccessDenied):
@@ -67,15 +67,15 @@ def open_files(process: psutil.Process) -> Iterator[tuple[str, str]]:
 
 
 def write_stacks_on_signal() -> None:
-    """From here on this process answers STACK_SIGNAL with the stacks of its threads, on its standard error.
+    """Makes this process write its threads' stacks to standard error on STACK_SIGNAL.
 
-    For where the kernel lets no other process look into it, which is so in many containers.
+    Needed where the kernel forbids inspecting other processes, as in many containers.
     """
     faulthandler.register(STACK_SIGNAL)
 
 
 def answers_signal(process: psutil.Process) -> bool:
-    """Whether it is safe to send STACK_SIGNAL: a process that does not handle it would die of it."""
+    """Whether the process handles STACK_SIGNAL, which would otherwise kill it."""
     status = Path(f"/proc/{process.pid}/status").read_text()
     caught = next(line.split()[1] for line in status.splitlines() if line.startswith("SigCgt:"))
     return bool(int(caught, 16) >> (STACK_SIGNAL - 1) & 1)

@@ -136,9 +136,10 @@ def batches(tokenizer: PreTrainedTokenizerFast, seed: int, tokens: int) -> Itera
     rng = Random(f"text {seed}")
     while True:
         chunk = examples(rng, 8192)
-        prompts: Any = tokenizer.apply_chat_template([chat for chat, _ in chunk], add_generation_prompt=True)
+        asked: Any = tokenizer.apply_chat_template([chat for chat, _ in chunk], add_generation_prompt=True)
+        prompts = asked.input_ids
         replies = tokenizer([reply + END for _, reply in chunk]).input_ids
-        rows = sorted(zip(prompts.input_ids, replies, strict=True), key=lambda row: len(row[0]) + len(row[1]))
+        rows = sorted(zip(prompts, replies, strict=True), key=lambda row: len(row[0]) + len(row[1]))
         cut: list[list[tuple[list[int], list[int]]]] = [[]]
         for row in rows:
             if (len(cut[-1]) + 1) * (len(row[0]) + len(row[1])) > tokens:

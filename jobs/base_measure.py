@@ -32,8 +32,8 @@ def sample(
     model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFast, chats: list[list[dict[str, str]]], greedy: bool = False
 ) -> list[list[int]]:
     """Response ids, the end token included where it was reached, at temperature 1 and top-p 1, or greedy."""
-    encoded: Any = tokenizer.apply_chat_template(chats, add_generation_prompt=True)
-    prompts = encoded.input_ids
+    asked: Any = tokenizer.apply_chat_template(chats, add_generation_prompt=True)
+    prompts = asked.input_ids
     out: list[list[int]] = [[] for _ in prompts]
     order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))  # like lengths share a batch: less waiting
     for at in range(0, len(order), 512):

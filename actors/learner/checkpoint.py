@@ -1,4 +1,4 @@
-"""What a learner leaves on disk: its own checkpoint, to go on from, and the policy in HF format, both whole or not at all."""
+"""A learner's files: the checkpoint that it resumes from and the policy in HF format, both written atomically."""
 
 import json
 import shutil
@@ -11,12 +11,12 @@ from torch import Tensor
 
 from conf.schema import Config
 
-# What a checkpoint of the base model holds beside weights and config: the tokenizer and generation settings.
+# Files copied from the base model's folder: the tokenizer and the generation settings.
 COMPANION_SUFFIXES = {".json", ".txt", ".jinja", ".model"}
 
 
 def write_folder(path: Path, rank: int, write: Callable[[Path], None]) -> None:
-    """Runs `write` on a folder beside `path` on all ranks, then renames it to `path`, in place of what was there."""
+    """Runs `write` on a temporary folder on all ranks, then renames it to `path`, replacing what was there."""
     partial = path.with_name(f"{path.name}.partial")
     if rank == 0:
         shutil.rmtree(partial, ignore_errors=True)
@@ -32,7 +32,7 @@ def write_folder(path: Path, rank: int, write: Callable[[Path], None]) -> None:
 
 
 def layout(config: Config) -> dict[str, Any]:
-    """The settings that decide how a checkpoint is cut into files, by the name a user knows them by."""
+    """The settings that determine how a checkpoint is sharded, by name."""
     learner = config.learner
     return {
         "learner.ranks": learner.ranks,
@@ -44,7 +44,7 @@ def layout(config: Config) -> dict[str, Any]:
 
 
 def save_engine(engine: Any, config: Config, rank: int, folder: Path) -> None:
-    """Engine, optimizer and random state. What LoRA freezes is in the model already and is left out."""
+    """Saves engine, optimizer and random state. With LoRA the frozen parameters are left out: they are the base model's."""
     engine.save_checkpoint(str(folder), tag="engine", exclude_frozen_parameters=config.lora.rank > 0)
     torch.save(torch.get_rng_state(), folder / f"rng-{rank}.pt")
     if rank == 0:
@@ -54,14 +54,14 @@ def save_engine(engine: Any, config: Config, rank: int, folder: Path) -> None:
 def load_engine(engine: Any, config: Config, rank: int, folder: Path) -> None:
     """Raises:
     FileNotFoundError: the folder holds no checkpoint.
-    ValueError: it was written under settings that cut it otherwise; DeepSpeed cannot put it together for this run's.
+    ValueError: it was written with another `layout`, to which DeepSpeed cannot convert it.
     """
     path = folder / "layout.json"
     if not path.is_file():
         raise FileNotFoundError(f"no checkpoint of the learner in {folder}")
     written, now = json.loads(path.read_text()), layout(config)
-    if other := [f"{name}={written[name]} (now {now[name]})" for name in now if written[name] != now[name]]:
-        raise ValueError(f"the checkpoint {folder} can be gone on from only as it was written, with {', '.join(other)}")
+    if changed := [f"{name}={written[name]} (now {now[name]})" for name in now if written[name] != now[name]]:
+        raise ValueError(f"cannot resume from checkpoint {folder}: written with {', '.join(changed)}; valid: the same settings")
     engine.load_checkpoint(str(folder), load_module_strict=not config.lora.rank)
     torch.set_rng_state(torch.load(folder / f"rng-{rank}.pt"))
 

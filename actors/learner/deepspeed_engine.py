@@ -1,4 +1,4 @@
-"""From settings to DeepSpeed: the engine that trains the policy, and the frozen reference that it is kept near."""
+"""From settings to DeepSpeed: the engine that trains the policy, and the frozen KL reference."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -14,18 +14,18 @@ from pipeline.algorithm.packing import ATTENTION, PackedRow, PolicyModel, regist
 def engine_config(config: Config) -> dict[str, Any]:
     """DeepSpeed's configuration: fp32, or bf16 with master weights and gradient sums in fp32.
 
-    In bf16 stage 0 runs as stage 1, which gives the same weights: below it DeepSpeed sums gradients in bf16.
+    In bf16 stage 0 runs as stage 1, which is equivalent: at stage 0 DeepSpeed would sum gradients in bf16.
     """
     learner = config.learner
     bfloat16 = config.model.dtype == "bfloat16"
     host = {"device": "cpu", "pin_memory": config.resources.device == "cuda"}
     return {
-        # Micro-batches differ in number from batch to batch: `Learner.update` sets the boundaries itself.
+        # The number of micro-batches varies: `Learner.update` sets the accumulation boundaries itself.
         "train_micro_batch_size_per_gpu": 1,
         "gradient_accumulation_steps": 1,
         "gradient_clipping": learner.max_grad_norm,
         "zero_allow_untested_optimizer": True,
-        # DeepSpeed's own AdamW for the host would be compiled for minutes; torch's serves.
+        # DeepSpeed's CPU AdamW takes minutes to compile; torch's is used instead.
         "zero_force_ds_cpu_optimizer": False,
         "bf16": {"enabled": bfloat16, "check_grad_overflow": True},
         "data_types": {"grad_accum_dtype": "fp32"},
@@ -35,7 +35,7 @@ def engine_config(config: Config) -> dict[str, Any]:
             # Buckets are allocated whole; the default of 5e8 elements takes 2 GB in fp32.
             "reduce_bucket_size": 50_000_000,
             "allgather_bucket_size": 50_000_000,
-            # Norm weights stay whole on every rank, matrices do not.
+            # Norm weights stay replicated on every rank, matrices are sharded.
             "stage3_param_persistence_threshold": 10_000,
             **({"offload_optimizer": host} if learner.offload != "none" else {}),
             **({"offload_param": host} if learner.offload == "all" and learner.zero_stage == 3 else {}),
@@ -44,7 +44,7 @@ def engine_config(config: Config) -> dict[str, Any]:
 
 
 def load_policy(config: Config, model_path: str) -> PolicyModel:
-    """The model of the HF folder `model_path`, whole, in host memory."""
+    """The model of the HF folder `model_path`, unsharded, in host memory."""
     from transformers import AutoModelForCausalLM, logging
 
     logging.disable_progress_bar()
@@ -58,7 +58,7 @@ def load_policy(config: Config, model_path: str) -> PolicyModel:
 
 
 def place(policy: PolicyModel, config: Config, device: torch.device) -> PolicyModel:
-    """Takes a policy to its device: whole, or under ZeRO-3 parameter by parameter, of which each rank keeps its shard."""
+    """Moves a policy to its device: whole, or under ZeRO-3 one parameter at a time, of which each rank keeps its shard."""
     if config.learner.zero_stage < 3:
         return policy.to(device)
     import deepspeed
@@ -68,7 +68,7 @@ def place(policy: PolicyModel, config: Config, device: torch.device) -> PolicyMo
 
 
 def training_engine(config: Config, model_path: str, lr: float, device: torch.device) -> Any:
-    """The DeepSpeed engine of a policy that starts from `model_path`; with LoRA its adapter alone is trained."""
+    """The DeepSpeed engine of a policy initialised from `model_path`; with LoRA only the adapter is trained."""
     import deepspeed
 
     policy = load_policy(config, model_path).train()
@@ -81,10 +81,10 @@ def training_engine(config: Config, model_path: str, lr: float, device: torch.de
 
 
 class Reference:
-    """The policy as it was at the phase's start. Log-probabilities are all that is asked of it.
+    """The policy at the start of the phase, of which only log-probabilities are needed.
 
-    With LoRA it is the policy itself without its adapter and takes no memory. Otherwise it is a frozen copy without an optimizer:
-    sharded under ZeRO-3, where a copy a rank may not fit, and with `learner.offload: all` in host memory between batches.
+    With LoRA it is the policy with its adapter disabled and takes no memory. Otherwise it is a frozen copy without an optimizer:
+    sharded under ZeRO-3, where a full copy per rank may not fit, and with `learner.offload: all` in host memory between batches.
     """
 
     def __init__(self, config: Config, model_path: str, device: torch.device, policy: nn.Module) -> None:
@@ -113,10 +113,10 @@ class Reference:
                 return [self._policy(row)[0] for row in rows]
         if self._to_host:
             self._policy.to(self._device)
-        found = [self._policy(row)[0] for row in rows]
+        logprobs = [self._policy(row)[0] for row in rows]
         if self._to_host:
             self._policy.to("cpu")
-        return found
+        return logprobs
 
     def destroy(self) -> None:
         if self._engine is not None:

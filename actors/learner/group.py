@@ -1,4 +1,4 @@
-"""The learner as the driver sees it: N Ray actors that form one DeepSpeed world."""
+"""The driver's handle of the learner: N Ray actors that form one DeepSpeed world."""
 
 import math
 import os
@@ -18,13 +18,13 @@ from conf.schema import Config
 from pipeline.errors import LearnerError
 from pipeline.types import Checksums, Sample, TrainingBatch, Weights
 
-# Consecutive updates with a loss or gradient that is not finite after which the run stops.
+# Consecutive updates with a non-finite loss or gradient after which the run stops.
 MAX_SKIPPED = 3
 
-# Seconds that all ranks have to start, which includes waiting for their GPUs and importing torch and DeepSpeed.
+# Seconds for all ranks to start, including the wait for GPUs and the import of torch and DeepSpeed.
 START_TIMEOUT = 300
 
-# When a rank fails, the others' collectives fail too: seconds to wait for the cause among the consequences.
+# When a rank fails, the others' collectives fail too: seconds to wait for the original failure.
 CAUSE_WAIT = 10
 
 # Metrics that the ranks report as sums over tokens and the driver as means.
@@ -32,13 +32,13 @@ TOKEN_MEANS = ("kl", "clip_fraction", "entropy", "mismatch_kl", "mismatch_mean",
 
 
 def is_death(failure: RayError) -> bool:
-    """Whether a rank is dead, and has not only met with another actor's death, which Ray hands on as both kinds of error."""
+    """Whether the rank itself died. Ray reports another actor's death, met inside a task, as both kinds of error."""
     return isinstance(failure, RayActorError) and not isinstance(failure, RayTaskError)
 
 
 @dataclass(frozen=True, slots=True)
 class DeviceWeights:
-    """The weights that a learner has between two of its updates, sent from its own memory without Ray's store."""
+    """The learner's weights after update `updates`, sent from its own memory without Ray's object store."""
 
     group: "LearnerGroup"
     updates: int
@@ -47,16 +47,16 @@ class DeviceWeights:
         """See `pipeline.types.Weights`.
 
         Raises:
-            LearnerError: the learner has been updated since, or the transfer failed or took three times
+            LearnerError: the learner has been updated since, or the transfer failed or exceeded three times
                 `rollout.transfer_timeout_s`.
         """
         self.group._refuse_if_updated(self.updates)
-        # So that the learner outlives a worker that hangs as the two connect, and one that hangs after that.
+        # Longer than the time-outs of a worker that hangs while connecting and of one that hangs while loading.
         return self.group._call("send", list(engines), timeout=3 * self.group.config.rollout.transfer_timeout_s)[0]
 
 
 class LearnerGroup:
-    """Handle of the learner's ranks. After a `LearnerError` its actors are gone; `begin_phase` starts new ones."""
+    """Handle of the learner's ranks. A `LearnerError` ends its actors; `begin_phase` starts new ones."""
 
     def __init__(self, config: Config) -> None:
         self.config = config
@@ -70,7 +70,7 @@ class LearnerGroup:
 
         Args:
             lr: AdamW's learning rate, constant over the phase.
-            resume_from: a folder written by `save` in this phase: weights, optimizer and random state are taken from there.
+            resume_from: a folder written by `save` in this phase, from which weights, optimizer and random state are loaded.
         """
         self.launch()
         if not self._joined:
@@ -88,10 +88,10 @@ class LearnerGroup:
             importance_mean (the correction as applied), mismatch_mean (|learner's less rollout worker's log-probability|),
             mismatch_kl (k3 of KL(rollout || learner)), ratio_outside (share of learner to rollout ratios outside [0.9, 1.1]);
             tokens (of responses), learner_tokens_per_s (prompts included), seconds,
-            skipped_updates (1 where loss or gradient was not finite and the weights stayed as they were, else 0).
+            skipped_updates (1 if loss or gradient was not finite, so that the weights were left unchanged, else 0).
 
         Raises:
-            LearnerError: a rank died, or `MAX_SKIPPED` updates in a row were skipped.
+            LearnerError: a rank failed, or `MAX_SKIPPED` updates in a row were skipped.
         """
         started = time.perf_counter()
         names = ("loss", "grad_norm", "mismatch_max", *TOKEN_MEANS)
@@ -112,13 +112,13 @@ class LearnerGroup:
         self._skipped_in_a_row = self._skipped_in_a_row + 1 if metrics["skipped_updates"] else 0
         if self._skipped_in_a_row == MAX_SKIPPED:
             raise LearnerError(
-                f"{MAX_SKIPPED} updates in a row had a loss or gradient that is not finite (last loss {metrics['loss']}). They "
-                "were skipped and the weights are those before them; the learning rate may be too high."
+                f"{MAX_SKIPPED} updates in a row had a non-finite loss or gradient (last loss {metrics['loss']}) and "
+                "were skipped; the learning rate may be too high."
             )
         return metrics
 
     def weights(self) -> Weights:
-        """The policy's present weights; by `rollout.transfer: host` those that were sent once outlive the next update."""
+        """The policy's current weights. With `rollout.transfer: host`, once sent they stay available after the next update."""
         if self.config.rollout.transfer == "host":
             updates = self._updates
             return HostWeights(lambda: self._publish(updates), self.config.rollout.transfer_timeout_s)
@@ -131,17 +131,17 @@ class LearnerGroup:
 
     def _refuse_if_updated(self, updates: int) -> None:
         if updates != self._updates:
-            raise LearnerError("the learner has been updated since these weights were requested, and has them no longer")
+            raise LearnerError("the learner no longer holds the requested weights: it has been updated since")
 
     def logprobs(self, samples: Sequence[Sample]) -> list[list[float]]:
         """The policy's log-probabilities of each sample's response tokens, at the sampling temperature."""
-        found: dict[int, list[float]] = {}
+        by_sample: dict[int, list[float]] = {}
         for part in self._call("logprobs", ray.put(tuple(samples))):
-            found |= part
-        return [found[i] for i in range(len(samples))]
+            by_sample |= part
+        return [by_sample[i] for i in range(len(samples))]
 
     def save(self, path: str) -> None:
-        """Writes what `begin_phase(resume_from=path)` needs. With several nodes the folder has to be one that all share."""
+        """Writes a checkpoint for `begin_phase(resume_from=path)`. With several nodes the folder must be shared by all."""
         self._call("save", os.path.abspath(path))
 
     def export(self, path: str) -> None:
@@ -149,13 +149,13 @@ class LearnerGroup:
         self._call("export", os.path.abspath(path))
 
     def shutdown(self) -> None:
-        """Ends the ranks; what was not saved is gone."""
+        """Ends the ranks; unsaved state is lost."""
         for actor in self._ranks:
             ray.kill(actor)
         self._ranks = []
 
     def launch(self) -> None:
-        """Starts the ranks' processes in the background, unless there are any; `begin_phase` waits for them."""
+        """Starts the ranks' processes in the background, unless they run already; `begin_phase` waits for them."""
         if self._ranks:
             return
         resources, world_size = self.config.resources, self.config.learner.ranks
@@ -169,7 +169,7 @@ class LearnerGroup:
         self._ranks = [actor.remote(rank, world_size, resources.device) for rank in range(world_size)]
 
     def _join(self) -> None:
-        """Makes one world of the ranks."""
+        """Joins the ranks into one world."""
         nodes = self._call("node_ip", timeout=START_TIMEOUT)
         host = "127.0.0.1" if len(set(nodes)) == 1 else nodes[0]
         port = self._call("listen", host)[0]
@@ -177,16 +177,16 @@ class LearnerGroup:
         self._joined = True
 
     def _call(self, method: str, *arguments: Any, timeout: float = math.inf) -> list[Any]:
-        """Calls all ranks and returns their answers; where one fails, the group ends and the error names it.
+        """Calls all ranks and returns their results; if one fails, the group ends and the error names it.
 
-        A rank that dies leaves the others in a collective that fails later or never, so they are killed rather than waited for,
-        and a death counts as the cause of the errors that reach us first.
+        A rank's death leaves the others in a collective that fails later or never, so they are killed rather than awaited, and a
+        death is reported as the cause even if other errors arrive first.
         """
         if not self._ranks:
-            raise LearnerError(f"{method}: the learner has no ranks, because begin_phase was not called or a rank failed since")
+            raise LearnerError(f"{method}: the learner has no ranks: begin_phase was not called, or a rank has failed")
         pending = {getattr(actor, method).remote(*arguments): rank for rank, actor in enumerate(self._ranks)}
         deadline = time.monotonic() + timeout
-        answers: dict[int, Any] = {}
+        results: dict[int, Any] = {}
         failures: dict[int, RayError] = {}
         while pending and not any(map(is_death, failures.values())):
             left = deadline - time.monotonic()
@@ -195,12 +195,12 @@ class LearnerGroup:
                 break
             rank = pending.pop(done[0])
             try:
-                answers[rank] = ray.get(done[0])
+                results[rank] = ray.get(done[0])
             except RayError as failure:
                 failures[rank] = failure
                 deadline = min(deadline, time.monotonic() + CAUSE_WAIT)
-        if len(answers) == len(self._ranks):
-            return [answers[rank] for rank in range(len(answers))]
+        if len(results) == len(self._ranks):
+            return [results[rank] for rank in range(len(results))]
         world = len(self._ranks)
         self.shutdown()
         if not failures:

@@ -1,7 +1,7 @@
 """Low-rank adapters (LoRA, arXiv 2106.09685) through peft: W + (alpha / rank) B A, of which A and B are trained.
 
-Whoever takes weights from the learner gets them merged, under the names of the HF checkpoint: rollout workers, the exported
-policy, and so the next phase, whose reference is the merged policy. Only the learner's checkpoints hold the adapter by itself.
+Weights leave the learner merged, under the names of the HF checkpoint: to rollout workers, to the exported policy and so to the
+next phase, whose reference is the merged policy. Only the learner's checkpoints hold the adapter separately.
 """
 
 from collections.abc import Iterable, Iterator
@@ -16,10 +16,10 @@ ADAPTER = "default"
 
 
 def add_adapter(policy: nn.Module, config: LoraConfig) -> None:
-    """Puts a fresh adapter, which changes nothing yet (B = 0), on the linear layers named in `config.targets`; freezes the rest.
+    """Adds a new adapter, a no-op as B = 0, to the linear layers named in `config.targets`; freezes all other parameters.
 
     Raises:
-        ValueError: the model has no layer of one of these names.
+        ValueError: the model lacks a layer of one of these names.
     """
     import peft
 
@@ -31,12 +31,12 @@ def add_adapter(policy: nn.Module, config: LoraConfig) -> None:
 
 
 def adapted_layers(policy: nn.Module) -> dict[str, Any]:
-    """The layers with an adapter (peft's `LoraLayer`) by the name of the HF parameter adapted; none where LoRA is off."""
-    found = {}
+    """The layers with an adapter (peft's `LoraLayer`) by the name of the adapted HF parameter; none without LoRA."""
+    layers = {}
     for name, module in policy.named_modules():
         if hasattr(module, "base_layer") and hasattr(module, "lora_A"):
-            found[f"{name}.weight"] = module
-    return found
+            layers[f"{name}.weight"] = module
+    return layers
 
 
 def adapter_parameters(policy: nn.Module) -> list[nn.Parameter]:
@@ -44,12 +44,12 @@ def adapter_parameters(policy: nn.Module) -> list[nn.Parameter]:
 
 
 def base_parameters(policy: nn.Module) -> list[tuple[str, Any]]:
-    """The parameters that the HF checkpoint knows, by its names."""
+    """The parameters of the HF checkpoint, under its names."""
     return [(name.replace(".base_layer.", "."), p) for name, p in policy.named_parameters() if ".lora_" not in name]
 
 
 def merged(named: Iterable[tuple[str, Tensor]], layers: dict[str, Any]) -> Iterator[tuple[str, Tensor]]:
-    """Base parameters with their layers' adapters added, in fp32 before they are rounded to the parameter's own precision."""
+    """Base parameters with their layers' adapters added in fp32, then rounded to the parameter's dtype."""
     for name, tensor in named:
         layer = layers.get(name)
         if layer is None:
@@ -61,7 +61,7 @@ def merged(named: Iterable[tuple[str, Tensor]], layers: dict[str, Any]) -> Itera
 
 @contextmanager
 def adapter_off(policy: nn.Module) -> Iterator[None]:
-    """The policy as it was before it had an adapter."""
+    """Disables the adapter: the policy as it was at the start of the phase."""
     layers = adapted_layers(policy).values()
     for layer in layers:
         layer.enable_adapters(False)

@@ -1,7 +1,7 @@
 """One rank of the learner: a policy in a DeepSpeed engine that takes GRPO updates, in a Ray actor.
 
-`actors/learner/group.py` starts the ranks, joins them into one world and talks to all of them at once; every method below that
-is not about starting is collective, called on all ranks with the same arguments.
+`actors/learner/group.py` starts the ranks, joins them into one world and calls them all at once: every method from `begin_phase`
+on is collective, called on all ranks with the same arguments.
 """
 
 import gc
@@ -33,14 +33,14 @@ from pipeline.types import Checksums, Sample, TrainingBatch
 
 @dataclass(slots=True)
 class MicroBatch:
-    """A packed row and what the loss is told of each of its R response tokens: tensors [R] without gradient."""
+    """A packed row and the loss's inputs for each of its R response tokens: tensors [R] without gradient."""
 
     row: PackedRow
     rollout: Tensor  # log-probabilities as drawn by the rollout worker
     reference: Tensor | None  # log-probabilities under the KL reference
     advantages: Tensor
     weights: Tensor
-    old: Tensor | None = None  # log-probabilities under the policy at the batch's start, known from the first step on
+    old: Tensor | None = None  # log-probabilities under the policy at the batch's start, set in the first step
 
 
 class Learner:
@@ -56,13 +56,13 @@ class Learner:
         self.reference: Reference | None = None
         self.model_path = ""
         self._transfers = 0
-        self._sender: Any = None  # a connection to engines, where weights do not go through host memory
+        self._sender: Any = None  # connection to the engines, unless weights go through host memory
 
     def node_ip(self) -> str:
         return ray.util.get_node_ip_address()
 
     def listen(self, host: str) -> int:
-        """On rank 0 opens the rendezvous on this address alone and returns its port, a free one that the system chooses."""
+        """On rank 0 opens the rendezvous socket on this address and returns its port, chosen by the system."""
         if self.rank > 0:
             return 0
         self._listener = socket.create_server((host, 0))
@@ -71,14 +71,14 @@ class Learner:
     def join(self, host: str, port: int) -> None:
         """Joins the world whose rank 0 listens on host:port."""
         os.environ |= {"RANK": str(self.rank), "WORLD_SIZE": str(self.world_size), "MASTER_ADDR": host, "MASTER_PORT": str(port)}
-        os.environ |= {"LOCAL_RANK": "0", "LOCAL_SIZE": "1"}  # Ray shows each rank its own GPU alone
+        os.environ |= {"LOCAL_RANK": "0", "LOCAL_SIZE": "1"}  # Ray makes only its own GPU visible to each rank
         if host == "127.0.0.1":
             os.environ["GLOO_SOCKET_IFNAME"] = os.environ["NCCL_SOCKET_IFNAME"] = "lo"
 
         import deepspeed
 
         logging.getLogger("DeepSpeed").setLevel(logging.WARNING)
-        # Its C++ all-reduce would be compiled for two minutes at start; gloo's and NCCL's own serve.
+        # DeepSpeed's C++ all-reduce takes two minutes to compile; gloo's and NCCL's are used instead.
         deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
         listener = self._listener.detach() if self.rank == 0 else None
         store = torch.distributed.TCPStore(
@@ -94,7 +94,7 @@ class Learner:
         deepspeed.init_distributed(backend, dist_init_required=False)
 
     def begin_phase(self, config: Config, model_path: str, lr: float, resume_from: str | None) -> None:
-        """Builds policy, optimizer and KL reference from `model_path`; the last phase's are let go first."""
+        """Builds policy, optimizer and KL reference from `model_path`; frees the previous phase's first."""
         self._release()
         self.config, self.model_path = config, model_path
         torch.manual_seed(config.seed)
@@ -105,30 +105,30 @@ class Learner:
             load_engine(self.engine, config, self.rank, Path(resume_from))
 
     def _release(self) -> None:
-        """Frees the last phase's engines, which refer to themselves in cycles."""
+        """Frees the previous phase's engines, which hold reference cycles."""
         from deepspeed.runtime.zero import parameter_offload
 
         for part in (self.reference, self.engine):
             if part is not None:
                 part.destroy()
-        # ZeRO-3 enters each model into this list of its own and never takes it out.
+        # ZeRO-3 appends each model to this global list and never removes it.
         parameter_offload.FWD_MODULE_STACK.clear()
         self.engine = self.reference = None
         gc.collect()
 
     def _rows(self, samples: Sequence[Sample]) -> Iterator[PackedRow]:
-        """This rank's micro-batches of a batch, equally many on every rank."""
+        """This rank's micro-batches of a batch, the same number on every rank."""
         lengths = [len(sample.prompt_ids) + len(sample.token_ids) - 1 for sample in samples]
         plan = assign_rows(lengths, self.config.learner.micro_batch_tokens, self.world_size)
         for members in plan[self.rank]:
             yield pack_row(samples, members, self.device)
 
     def update(self, batch: TrainingBatch) -> dict[str, float]:
-        """`grpo.updates_per_batch` optimizer steps on the whole batch; a step whose loss or gradient is not finite is skipped.
+        """`grpo.updates_per_batch` optimizer steps on the whole batch; a step with a non-finite loss or gradient is skipped.
 
         Returns:
-            This rank's metric sums (see `grpo.policy_loss`), and of the whole world "grad_norm"; each the mean over the
-            steps. "skipped" is 1 where a step was skipped, which ends the batch, else 0.
+            This rank's metric sums (see `grpo.policy_loss`) and the global "grad_norm", each the mean over the steps.
+            "skipped" is 1 if a step was skipped, which ends the batch, else 0.
         """
         parts = self._micro_batches(batch)
         steps: list[dict[str, float]] = []
@@ -138,7 +138,7 @@ class Learner:
         return means | {"skipped": steps[-1]["skipped"]}
 
     def _micro_batches(self, batch: TrainingBatch) -> list[MicroBatch]:
-        """This rank's share of a batch. The reference is asked once, before anything is trained."""
+        """This rank's share of a batch. The reference's log-probabilities are computed once, before any update."""
         lengths = [len(sample.token_ids) for sample in batch.samples]
         weights = token_weights(lengths, self.config.grpo.aggregation, self.config.sampling.max_tokens)
 
@@ -160,8 +160,8 @@ class Learner:
         for i, part in enumerate(parts):
             self.engine.set_gradient_accumulation_boundary(i == len(parts) - 1)
             loss, of_part = self._loss(part)
-            # DeepSpeed averages over ranks, but the weights already make the ranks' losses add up to the batch's. A loss that is
-            # not finite makes every gradient NaN, so that the check of the gradient finds it on all ranks.
+            # DeepSpeed averages over ranks, but the token weights already make the ranks' losses sum to the batch's. A non-finite
+            # loss makes every gradient NaN, so that the gradient check detects it on all ranks.
             poison = torch.where(loss.detach().isfinite(), 1.0, math.nan)
             self.engine.backward(loss * self.world_size * poison)
             for name, value in of_part.items():
@@ -187,7 +187,7 @@ class Learner:
         return loss, sums | {"entropy": entropy.sum()}
 
     def _step(self) -> dict[str, float]:
-        """Takes the optimizer step unless the gradient is not finite; ZeRO's optimizers make that check themselves."""
+        """Takes the optimizer step if the gradient is finite; ZeRO's optimizers check that themselves."""
         if self.engine.zero_optimization():
             self.engine.step()
             norm, skipped = float(self.engine.get_global_grad_norm()), not self.engine.was_step_applied()
@@ -203,15 +203,15 @@ class Learner:
 
     def logprobs(self, samples: Sequence[Sample]) -> dict[int, list[float]]:
         """Log-probabilities of response tokens by index of the sample, for the samples that this rank computed."""
-        found: dict[int, list[float]] = {}
+        by_sample: dict[int, list[float]] = {}
         with torch.no_grad():
             for row in self._rows(samples):
                 values = self.engine(row)[0].split([len(samples[i].token_ids) for i in row.members])
-                found |= {i: value.tolist() for i, value in zip(row.members, values, strict=True)}
-        return found
+                by_sample |= {i: value.tolist() for i, value in zip(row.members, values, strict=True)}
+        return by_sample
 
     def _buckets(self) -> Iterator[list[Named]]:
-        """Whole parameters by HF name, LoRA merged, some at a time; under ZeRO-3 gathered until the next are asked for."""
+        """Whole parameters by HF name, LoRA merged, in buckets; under ZeRO-3 gathered until the next bucket is requested."""
         from deepspeed.runtime.zero import GatheredParameters
 
         policy = self.engine.module
@@ -223,7 +223,7 @@ class Learner:
                     yield list(merged(bucket, layers))
 
     def publish(self) -> Published | None:
-        """The weights in Ray's object store; None but on rank 0, which owns them."""
+        """The weights in Ray's object store, on rank 0; None on other ranks."""
         if self.rank == 0:
             return publish(self._buckets(), self._checksum_offset())
         for _ in self._buckets():  # a gather needs every rank
@@ -231,7 +231,7 @@ class Learner:
         return None
 
     def _checksum_offset(self) -> int | None:
-        """Which rows the checksums of this transfer cover: others at each transfer, all where strided sums do not add up."""
+        """Which rows this transfer's checksums cover: other rows at each transfer, all (None) if strided sums do not add up."""
         self._transfers += 1
         policy, ranks = self.engine.module, self.config.rollout.tensor_parallel
         parameters = (parameter for _, parameter in base_parameters(policy))
@@ -240,12 +240,12 @@ class Learner:
 
     def send(self, engines: Sequence[Any]) -> Checksums:
         """Sends the weights to rollout workers by `rollout.transfer`; returns the checksums of what rank 0 sent."""
-        from actors.weights.device import LearnerSource, Sender  # imports vLLM, which only this needs
+        from actors.weights.device import LearnerSource, Sender  # imports vLLM, needed only here
 
         if self._sender is None or self._sender.engines != engines:
             if self._sender is not None:
                 self._sender.close()
-            # ZeRO's optimizers, one of which bfloat16 has at any stage, write to memory that parameters must not leave.
+            # ZeRO's optimizers (in bfloat16 at any stage) write to the parameters' memory, so it must not be replaced.
             movable = not self.engine.zero_optimization()
             source = LearnerSource(lambda: base_parameters(self.engine.module), self._buckets, movable)
             self._sender = Sender(self.config.rollout, self.rank, engines, source)
@@ -260,11 +260,11 @@ class Learner:
         return weights
 
     def save(self, path: str) -> None:
-        """Writes engine, optimizer and random state to the folder `path`, which appears complete or not at all."""
+        """Writes engine, optimizer and random state to the folder `path`, atomically."""
         write_folder(Path(path), self.rank, lambda folder: save_engine(self.engine, self.config, self.rank, folder))
 
     def export(self, path: str) -> None:
-        """Writes the policy in HF format, with the base model's tokenizer, to `path`, complete or not at all."""
+        """Writes the policy in HF format, with the base model's tokenizer, to `path`, atomically."""
 
         def write(folder: Path) -> None:
             weights = self._host_weights()

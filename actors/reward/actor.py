@@ -1,4 +1,4 @@
-"""The reward actor: everything in R-Zero's rewards that reads answers, which takes the sandbox (arXiv 2508.05004)."""
+"""The reward actor: the part of R-Zero's rewards (arXiv 2508.05004) that compares answers, in the sandbox."""
 
 from collections.abc import Sequence
 
@@ -7,14 +7,14 @@ from conf.schema import RewardConfig
 from pipeline.domain.graders.protocol import Grader
 from pipeline.types import Vote
 
-# The actor holds no state between calls but counts, so Ray may start it again and run a lost call again: same answer.
+# Counts are the actor's only state between calls, so Ray may restart it and retry a lost call: the result is the same.
 RAY_OPTIONS = {"max_restarts": 3, "max_task_retries": 3}
 
 
 class RewardActor:
     """Votes on answers and grades them; model output reaches math-verify only in the sandbox's processes.
 
-    `pipeline.algorithm.rewards` scores questions by these votes, in the driver. The driver's end is `client.RewardClient`.
+    `pipeline.algorithm.rewards` scores questions by these votes, in the driver, which calls this through `client.RewardClient`.
     """
 
     def __init__(self, config: RewardConfig) -> None:

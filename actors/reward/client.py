@@ -1,4 +1,4 @@
-"""The driver's end of the reward actor: calls that return values, and streams that are judged while more is arriving."""
+"""The driver's client of the reward actor: blocking calls, and streams that are judged while samples still arrive."""
 
 from collections.abc import Sequence
 from typing import Any, Generic, TypeVar
@@ -19,20 +19,20 @@ Place = int | tuple[int, ...]
 
 
 def fetched(call: ray.ObjectRef[Any]) -> Any:
-    """What a call of the reward actor returned.
+    """The result of a call of the reward actor.
 
     Raises:
-        RewardError: the actor died more often than Ray starts it again.
+        RewardError: the actor died more often than Ray restarts it.
     """
     try:
         return ray.get(call)
     except RayActorError as error:
         most = RAY_OPTIONS["max_restarts"]
-        raise RewardError(f"the reward actor died, and Ray starts it again {most} times at most: {reason(error)}") from error
+        raise RewardError(f"the reward actor died, and Ray restarts it at most {most} times: {reason(error)}") from error
 
 
 class Overlapped(Generic[Result]):
-    """Hands items to a method of an actor while more are arriving: those that arrive during one call go into the next.
+    """Passes items to a method of an actor as they arrive: those that arrive during one call go into the next.
 
     The method takes lists, one for each argument of an item, then `more`, and returns a list, one result for each item.
     """
@@ -55,7 +55,7 @@ class Overlapped(Generic[Result]):
             self._waiting = {}
 
     def finished(self) -> list[Result]:
-        """What is known already, in no particular order."""
+        """The results so far, in no particular order."""
         done = ray.wait([call for _, call in self._calls], num_returns=len(self._calls), timeout=0)[0] if self._calls else []
         return [result for call in done for result in fetched(call)]
 
@@ -72,7 +72,7 @@ class RewardClient:
     """A reward actor, started on construction."""
 
     def __init__(self, config: RewardConfig) -> None:
-        self.grader = find_grader(config.grader)  # sent by value: a user's file need not be on the actor's node
+        self.grader = find_grader(config.grader)  # sent by value: a user's file may be missing on the actor's node
         self._actor: Any = ray.remote(RewardActor).options(num_cpus=1, **RAY_OPTIONS).remote(config)
 
     def voting(self, grader: Grader | None = None) -> Overlapped[Vote]:

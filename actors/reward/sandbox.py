@@ -1,10 +1,10 @@
 r"""Equivalence of answers by math-verify, in processes that can be killed.
 
 An answer is model output, and some of it hangs or blows up any symbolic parser (`9^{9^{9^9}}`). So math-verify runs in
-children, one comparison at a time. A child may use so much CPU time for it, which does not depend on what else the machine
-is doing, as time on a clock would; then the kernel ends it, and it is replaced while its neighbours go on. Each child is
-forked from a warm process of its own, so that a replacement takes milliseconds, not the seconds that importing SymPy takes.
-No signal handlers, no threads. What a child may do, and what is not covered, `actors/reward/sandbox_child.py` tells.
+child processes, one comparison at a time. The limit is CPU time, which unlike wall-clock time does not depend on the machine's
+load; at the limit the kernel kills the child, and it is replaced while the others continue. Each child is forked from its own
+fork server, so that a replacement takes milliseconds, not the seconds that importing SymPy takes. No signal handlers, no threads.
+`actors/reward/sandbox_child.py` says what a child may do and what is not covered.
 """
 
 import json
@@ -32,11 +32,11 @@ T = TypeVar("T")
 _Outcome = Literal["equal", "different", "died", "killed"]
 
 _START_S = 120.0  # importing SymPy takes 2 s; a machine sixty times slower than that is broken
-_CLOCK_TO_CPU = 20  # a child that takes so many times its CPU time on the clock is waiting for something, and gets SIGKILL
+_CLOCK_TO_CPU = 20  # a child that takes this many times its CPU limit in wall-clock time is blocked, and gets SIGKILL
 _ROOT = str(Path(__file__).resolve().parents[2])
 
 
-# What makes an answer worth a look before it is compared: things that can grow out of all proportion when evaluated.
+# Answers that are probed before they are compared: evaluating them may blow up.
 _HEAVY = re.compile(
     r"!|\^.*\^|\*\*|\^ ?\{? ?[-(]? ?[0-9]{3}|[0-9]{20}|[0-9]E|\\(sum|prod|int|lim|binom|Gamma|zeta|bmod|mod|gcd|frac\{d)|.{150}"
 )
@@ -44,7 +44,7 @@ _HEAVY = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class _Request:
-    """Two answers to compare within `share` of the limit."""
+    """Two answers to compare within the fraction `share` of the CPU limit."""
 
     a: str
     b: str
@@ -81,13 +81,13 @@ class AnswerSandbox:
             worker.close()
 
     def equivalent(self, a: str, b: str, grader: str | Grader = "math") -> bool | None:
-        """Whether two answers are equivalent; None where that could not be decided in time."""
+        """Whether two answers are equivalent; None if undecided in time."""
         return self.equivalents([(a, b)], grader)[0]
 
     def equivalents(self, pairs: Sequence[tuple[str, str]], grader: str | Grader = "math") -> list[bool | None]:
-        """`equivalent` of each pair. `grader` is one, or the name of one, as in `find_grader`; so in all methods."""
-        found = find_grader(grader)
-        verdicts = self._run([compare(a, b, found, self._judge) for a, b in pairs])
+        """`equivalent` of each pair. Here and below `grader` is a grader, or a name for `find_grader`."""
+        resolved = find_grader(grader)
+        verdicts = self._run([compare(a, b, resolved, self._judge) for a, b in pairs])
         self._counts["undecided"] += verdicts.count(None)
         return verdicts
 
@@ -97,29 +97,29 @@ class AnswerSandbox:
 
     def votes(self, questions: Sequence[Sequence[str | None]], grader: str | Grader = "math") -> list[Vote]:
         """One vote for the answers to each question."""
-        found = find_grader(grader)
-        votes = self._run([majority(answers, found, self._judge) for answers in questions])
+        resolved = find_grader(grader)
+        votes = self._run([majority(answers, resolved, self._judge) for answers in questions])
         self._counts["undecided"] += sum(vote.undecided for vote in votes)
         return votes
 
     def take_counts(self) -> dict[str, float]:
-        """Counts since the last call: undecided pairs, pairs put to `verify` (both ways round is one), answers probed,
-        children killed at the limit, and children that died (out of memory, a crash). What was found out is forgotten."""
+        """Counts since the last call: undecided pairs, pairs compared by `verify` (both orders count once), answers probed,
+        children killed at the limit, and children that died (out of memory, a crash). Also clears the cached verdicts."""
         counts = {name: float(self._counts[name]) for name in ("undecided", "verify_calls", "probes", "killed", "died")}
         self._counts.clear()
         self._judge = _Judge(self._counts)
         return counts
 
     def _run(self, tasks: list[_Task[T]]) -> list[T]:
-        """Drive the tasks to their results: each on the first free worker, and there to its end."""
+        """Runs the tasks to their results, each on the first free worker until it is done."""
         results: dict[int, T] = {}
         waiting = deque(enumerate(tasks))
         running: dict[_Worker, tuple[int, _Task[T]]] = {}
 
         def advance(worker: _Worker, index: int, task: _Task[T], reply: bool | None) -> None:
-            """Send `task` a reply (None starts it); what it asks next goes to `worker`."""
+            """Sends `task` a reply (None starts it) and submits its next request to `worker`."""
             try:
-                worker.ask(task.send(reply))
+                worker.submit(task.send(reply))
                 running[worker] = index, task
             except StopIteration as stop:
                 results[index] = stop.value
@@ -134,7 +134,7 @@ class AnswerSandbox:
                 if not running:
                     continue
                 nearest = min(worker.deadline for worker in running) - time.monotonic()
-                # Woken at least this often to see whether a nursery is gone, of which no pipe tells.
+                # Wakes at least this often to check for a dead fork server, which no pipe signals.
                 ready = {key.data for key, _ in selector.select(min(max(0.0, nearest), 0.25))}
                 for worker in self._workers:
                     outcome = worker.step(worker in ready)
@@ -145,10 +145,10 @@ class AnswerSandbox:
 
 
 class _Judge:
-    """Asks the pool whether two answers are equivalent, and remembers what it said, from one `take_counts` to the next.
+    """Requests verdicts on pairs of answers from the pool, cached until the next `take_counts`.
 
-    An answer that cannot be worked with by itself is found out once, by comparing it with a number, not once beside every
-    other answer: beforehand where it looks heavy, else after its first comparison that came to nothing.
+    An intractable answer is detected once, by comparing it with a number, not again beside every other answer: beforehand if it
+    looks heavy, else after its first undecided comparison.
     """
 
     def __init__(self, counts: Counter[str]) -> None:
@@ -177,10 +177,10 @@ class _Judge:
 
 
 class _Worker:
-    """The parent's side of one child: at most one request at a time, and never a wait beyond its deadline.
+    """The parent's side of one child: at most one request at a time, and no wait beyond its deadline.
 
-    Both pipes outlive any child. Generations tell a new child's greeting from that of one that is being killed, sequence
-    numbers the reply to this request from one to a request that was given up.
+    Both pipes outlive any child. Generations distinguish a new child's READY from that of one being killed, sequence numbers the
+    reply to this request from a late one to an abandoned request.
     """
 
     def __init__(self, timeout_s: float, memory_mb: int) -> None:
@@ -193,11 +193,10 @@ class _Worker:
         self._start()
 
     def _start(self) -> None:
-        code = (
-            "import sys; sys.path.insert(0, sys.argv[1]); from actors.reward.sandbox_child import nursery; nursery(*sys.argv[2:])"
-        )
+        imports = "import sys; sys.path.insert(0, sys.argv[1]); from actors.reward.sandbox_child import fork_server"
+        code = f"{imports}; fork_server(*sys.argv[2:])"
         settings = (self._request_in, self._reply_out, self._memory_mb, self._generation)
-        # Hash randomisation would let the order of a set, and with it a verdict, differ from run to run.
+        # With hash randomisation the order of a set, and so a verdict, could differ between runs.
         environment = {"PYTHONHASHSEED": "0", "LD_LIBRARY_PATH": os.environ.get("LD_LIBRARY_PATH", "")}
         self._process = subprocess.Popen(
             [sys.executable, "-sPB", "-c", code, _ROOT, *map(str, settings)],
@@ -212,50 +211,50 @@ class _Worker:
     def close(self) -> None:
         if self.replies < 0:
             return
-        self._process.kill()  # the child follows: it asked for that at its birth
+        self._process.kill()  # the child dies with it (PR_SET_PDEATHSIG)
         self._process.communicate()
         for fd in (self._request_in, self._request_out, self.replies, self._reply_out):
             os.close(fd)
         self.replies = -1
 
-    def ask(self, request: _Request) -> None:
-        """Hand over a request; one that no child is ready for waits until one is."""
+    def submit(self, request: _Request) -> None:
+        """Sends a request to the child, once it is ready."""
         self._request = request
         if self._ready:
             while select.select([self.replies], [], [], 0)[0]:
-                os.read(self.replies, 2)  # the greeting of a child that replaced one that died idle: not about this request
+                os.read(self.replies, 2)  # READY of the replacement of a child that died idle: unrelated to this request
             self._send(request)
 
     def _send(self, request: _Request) -> None:
-        # At most 2 x 1000 characters of 12 bytes: less than a pipe holds, so this never blocks.
+        # At most 2 x 1000 characters of 12 bytes: fits a pipe's buffer, so this never blocks.
         self._sequence = (self._sequence + 1) % 256
         cpu_s = self._timeout_s * request.share
         os.write(self._request_out, json.dumps([self._sequence, cpu_s, request.a, request.b]).encode() + b"\n")
         self.deadline = time.monotonic() + _CLOCK_TO_CPU * cpu_s
 
     def step(self, readable: bool) -> _Outcome | None:
-        """Take what has happened since the last step; the outcome of the request, once there is one."""
+        """Handles events since the last step; returns the request's outcome once there is one."""
         if readable:
             kind, number = os.read(self.replies, 2)
             if kind == READY and number == self._generation % 256:
-                return self._greeted()
+                return self._on_ready()
             if kind == LATE and number == self._generation % 256 and self._ready and self._request is not None:
                 self._await_child()
                 return self._finish("killed")
             if kind in (EQUAL, DIFFERENT) and number == self._sequence and self._ready and self._request is not None:
                 return self._finish("equal" if kind == EQUAL else "different")
         if self._process.poll() is not None:
-            return self._replace_nursery()
+            return self._replace_fork_server()
         if self._request is not None and time.monotonic() >= self.deadline:
             if not self._ready:
                 raise RuntimeError(f"a sandbox process was not ready after {_START_S:.0f} s")
             return self._kill()
         return None
 
-    def _greeted(self) -> _Outcome | None:
+    def _on_ready(self) -> _Outcome | None:
         self._failed_starts = 0
         if self._ready and self._request is not None:
-            return self._finish("died")  # the greeting of the child that replaces the one we had asked
+            return self._finish("died")  # READY of the replacement: the child with the request died
         self._ready = True
         if self._request is not None:
             self._send(self._request)
@@ -269,14 +268,14 @@ class _Worker:
         self._generation += 1
         self._await_child()
         assert self._process.stdin is not None
-        with suppress(BrokenPipeError):  # the nursery is gone as well: the next step sees that, and starts another
+        with suppress(BrokenPipeError):  # the fork server died too: the next step restarts it
             self._process.stdin.write(b"k")
         return self._finish("killed")
 
-    def _replace_nursery(self) -> _Outcome | None:
+    def _replace_fork_server(self) -> _Outcome | None:
         self._failed_starts += not self._ready
         if self._failed_starts >= 3:
-            raise RuntimeError(f"a sandbox process cannot start: it exits with code {self._process.returncode}, see its output")
+            raise RuntimeError(f"a sandbox process cannot start: exit code {self._process.returncode}, see its output")
         outcome = self._finish("died") if self._ready and self._request is not None else None
         self._process.communicate()
         self._generation += 1

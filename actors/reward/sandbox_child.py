@@ -1,11 +1,10 @@
-"""The process that runs math-verify on model output: started, asked and killed by `actors/reward/sandbox.py`.
+"""The process that runs math-verify on model output: started, used and killed by `actors/reward/sandbox.py`.
 
-What a child may do is cut down before it reads anything: address space and open files by rlimit, CPU time by a timer, no file
-written, no core dumped, no environment handed down, an empty network namespace where the kernel lets it have one, and an
-audit hook that refuses sockets, processes and every file outside Python's own folders. It dies with its parent.
-Not covered: system calls are not filtered (no seccomp), the audit hook binds Python code and not a bug in native code, and
-the file system stays mounted. A single allocation beyond the memory limit, if math-verify's own handlers swallow the
-error, reads as "different".
+A child is restricted before it reads any input: address space and open files by rlimit, CPU time by a timer, no file writes, no
+core dumps, no inherited environment, an empty network namespace where the kernel allows one, and an audit hook that refuses
+sockets, processes and files outside Python's own folders. It dies with its parent.
+Not covered: system calls are not filtered (no seccomp), the audit hook does not constrain native code, and the file system stays
+mounted. A single allocation beyond the memory limit reads as "different" if math-verify's handlers swallow the error.
 """
 
 import ctypes
@@ -22,22 +21,22 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, NoReturn
 
-# Every message of a child is two bytes, so that a pipe delivers it whole: one of these, and a number modulo 256, which is the
-# request's for a verdict, and for READY and LATE the generation of the child that is, or was ended at its limit of CPU time.
+# A child's message is two bytes, which a pipe writes atomically: one of these and a number modulo 256, the request's for a
+# verdict, the child's generation for READY and LATE (killed at its CPU limit).
 EQUAL, DIFFERENT, READY, LATE = 0, 1, 2, 3
 
 _CLONE_NEWUSER, _CLONE_NEWNET, _PR_SET_PDEATHSIG, _PR_SET_NO_NEW_PRIVS = 0x10000000, 0x40000000, 1, 38
-# Compared once before any answer is: imports and parser tables that every child then has from its birth.
+# Compared once at start, so that every child inherits the loaded imports and parser tables.
 _WARM_UP = (
     r"\frac{1}{2}+\sqrt{3}", r"\{1,2\}", r"[0,1)\cup(2,\infty)", r"x^2-2x+1=0", r"(x-1)^2", r"\text{yes}", r"x\le 3", r"(1,2,3)",
     r"\begin{pmatrix}1&2\\3&4\end{pmatrix}", r"2\pi", r"\sin(x)", r"3+4i", r"12\text{ cm}", r"25\%", r"\log_2 8", r"|x|", "5!",
 )  # fmt: skip
 
 
-def nursery(request_fd: str, reply_fd: str, memory_mb: str, generation: str) -> NoReturn:
-    """Import math-verify once, then keep one child of this process alive: killed when the parent says so, then replaced.
+def fork_server(request_fd: str, reply_fd: str, memory_mb: str, generation: str) -> NoReturn:
+    """Imports math-verify once, then keeps one child running, killed on the parent's command and replaced.
 
-    Reads no answer itself. Ends, with its child, when the parent does.
+    Reads no answer itself. Exits, with its child, when the parent does.
     """
     logging.disable(logging.CRITICAL)
     warnings.simplefilter("ignore")
@@ -46,7 +45,7 @@ def nursery(request_fd: str, reply_fd: str, memory_mb: str, generation: str) -> 
         same(text, "1")
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.unshare(_CLONE_NEWNET) != 0:
-        libc.unshare(_CLONE_NEWUSER | _CLONE_NEWNET)  # where that is not allowed either, the audit hook is what is left
+        libc.unshare(_CLONE_NEWUSER | _CLONE_NEWNET)  # if that is not allowed either, only the audit hook blocks the network
     born, own_pid = int(generation), os.getpid()
     while True:
         alive, held_by_child = os.pipe()
@@ -61,7 +60,7 @@ def nursery(request_fd: str, reply_fd: str, memory_mb: str, generation: str) -> 
         os.close(held_by_child)
         readable, _, _ = select.select([0, alive], [], [])
         command = os.read(0, 1) if 0 in readable else b"-"
-        os.kill(pid, signal.SIGKILL)  # not reaped yet, so this is our child and no other
+        os.kill(pid, signal.SIGKILL)  # not reaped yet, so the pid is still our child's
         _, status = os.waitpid(pid, 0)
         os.close(alive)
         if os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGPROF:
@@ -72,7 +71,7 @@ def nursery(request_fd: str, reply_fd: str, memory_mb: str, generation: str) -> 
 
 
 def _load_math_verify() -> Callable[[str, str], bool]:
-    """Whether two answers are equivalent: `verify` both ways round, for it treats its arguments differently."""
+    """A function that says whether two answers are equivalent: `verify` in both orders, as it is not symmetric."""
     from math_verify import parse, verify
     from sympy import Expr
 
@@ -84,7 +83,7 @@ def _load_math_verify() -> Callable[[str, str], bool]:
         first, second = parsed(a), parsed(b)
         if verify(first, second, timeout_seconds=None):
             return True
-        # Of its two arguments verify unwraps relations and orders sets differently, plain expressions it treats alike.
+        # verify treats relations and sets differently as first and second argument, but plain expressions alike.
         plain = all(isinstance(value, Expr | str) for value in (*first, *second))
         return not plain and verify(second, first, timeout_seconds=None)
 
@@ -92,7 +91,7 @@ def _load_math_verify() -> Callable[[str, str], bool]:
 
 
 def _serve(same: Callable[[str, str], bool], request_fd: int, reply_fd: int, memory_mb: int, generation: int) -> NoReturn:
-    """A child's life: give up every right, greet, then one reply for one request until killed."""
+    """The child: drops its privileges, sends READY, then answers one request after another until killed."""
     memory = memory_mb << 20
     null = os.open(os.devnull, os.O_RDWR)
     for stream in (0, 1, 2):
@@ -103,7 +102,7 @@ def _serve(same: Callable[[str, str], bool], request_fd: int, reply_fd: int, mem
     os.set_blocking(request_fd, False)
     try:
         while os.read(request_fd, 1 << 16):
-            pass  # what the child before this one was killed over
+            pass  # leftovers of the request over which the previous child was killed
     except BlockingIOError:
         os.set_blocking(request_fd, True)
     requests = os.fdopen(request_fd, "rb")
@@ -111,10 +110,10 @@ def _serve(same: Callable[[str, str], bool], request_fd: int, reply_fd: int, mem
     os.write(reply_fd, bytes([READY, generation % 256]))
     for line in requests:
         number, cpu_s, a, b = json.loads(line)
-        signal.setitimer(signal.ITIMER_PROF, cpu_s)  # at whose end SIGPROF, which has no handler, ends the process
-        equal = same(a, b)  # whatever it raises ends the child, which the parent counts
+        signal.setitimer(signal.ITIMER_PROF, cpu_s)  # then SIGPROF, which has no handler, kills the process
+        equal = same(a, b)  # an exception ends the child, which the parent counts
         signal.setitimer(signal.ITIMER_PROF, 0)
-        # math-verify swallows errors, MemoryError among them: near the limit its verdict means nothing.
+        # math-verify swallows MemoryError too: near the limit its verdict is unreliable.
         if _peak_memory(status) > 0.8 * memory:
             os._exit(1)
         os.write(reply_fd, bytes([EQUAL if equal else DIFFERENT, number]))
@@ -138,4 +137,4 @@ def _refuse(event: str, args: tuple[Any, ...]) -> None:
             return
     elif event in ("os.listdir", "os.scandir") or not event.startswith(("socket.", "subprocess.", "os.", "shutil.", "ctypes.")):
         return
-    raise PermissionError(f"a sandboxed process has no business with {event}")
+    raise PermissionError(f"not allowed in a sandboxed process: {event}")

@@ -1,4 +1,4 @@
-"""The rollout fleet: several engines behind one `sample`, with work spread by queue and dead engines replaced."""
+"""The rollout fleet: several engines behind one `sample`, fed from one queue, with dead engines replaced."""
 
 import time
 from collections import defaultdict, deque
@@ -16,15 +16,16 @@ from pipeline.errors import MismatchError, RolloutError
 from pipeline.types import Policy, Request, Role, Sample
 
 MOST_DEATHS_IN_A_ROW = 3
-LOST = (RayActorError, RayTaskError)  # an engine that is dead, and one in which a call failed, which is of no more use
-STALLED_S = 1800  # a response of a large model takes minutes; engines that finish none in this time hang
-START_TIMEOUT_S = 1800  # reading a large model and capturing its graphs takes minutes; longer than this is a hang
+LOST = (RayActorError, RayTaskError)  # a dead engine, and one in which a call failed and whose state is therefore unknown
+LARGE_CHUNK = 4  # chunks that are drained as one where nothing is learned from their samples
+STALLED_S = 1800  # a response of a large model takes minutes; engines that finish none in this time are hung
+START_TIMEOUT_S = 1800  # reading a large model and capturing its graphs takes minutes
 
 
 class RolloutFleet:
     """Engines that hold one policy at a time. They start in the background: `wait_ready` waits for them.
 
-    Several roles may share a fleet: whichever policy is asked for is swapped in.
+    Roles may share a fleet: the requested policy is swapped in.
     """
 
     def __init__(self, config: Config, model_path: str) -> None:
@@ -43,13 +44,13 @@ class RolloutFleet:
         """Waits until all engines have started.
 
         Raises:
-            RolloutError: one did not; with the reason.
+            RolloutError: one did not start, with the reason.
         """
         for failure in self._failed(self._workers).values():
             raise RolloutError(f"a rollout worker could not start: {reason(failure)}") from failure
 
     def _failed(self, workers: Sequence[Any]) -> dict[Any, Exception]:
-        """Of these workers those that are dead, do not start in `START_TIMEOUT_S`, or do not reply, and why."""
+        """Those of `workers` that are dead, do not start within `START_TIMEOUT_S` or do not reply, with the error."""
         calls = {worker.ready.remote(): worker for worker in workers}
         if starting := [call for call, worker in calls.items() if worker not in self._ready]:
             ray.wait(starting, num_returns=len(starting), timeout=START_TIMEOUT_S)
@@ -66,9 +67,9 @@ class RolloutFleet:
         return failed
 
     def load(self, policy: Policy) -> None:
-        """Gives every engine the weights of `policy`; those that hold them already are left alone.
+        """Gives the weights of `policy` to every engine that does not hold them yet.
 
-        An engine that fails over it, or has not got them within `rollout.transfer_timeout_s`, is killed and replaced.
+        An engine that fails, or has not received them within `rollout.transfer_timeout_s`, is killed and replaced.
 
         Raises:
             MismatchError: an engine does not hold what was sent.
@@ -79,7 +80,7 @@ class RolloutFleet:
             stale = [worker for worker in self._workers if self._versions.get(worker) != policy.version]
             if not stale:
                 return
-            # Looked for before any weights move: a collective with a dead engine in it fails for the learner as well.
+            # Checked before the transfer: a collective with a dead engine fails in the learner too.
             if failed := self._failed(stale):
                 failure = next(iter(failed.values()))
                 for worker in failed:
@@ -100,42 +101,46 @@ class RolloutFleet:
             self._counts["swaps"] += 1
             self._counts["swap_seconds"] += time.monotonic() - started
             for transfer in late:
-                failure = TimeoutError(f"an engine did not have them within rollout.transfer_timeout_s={limit:g}")
+                failure = TimeoutError(f"an engine did not receive the weights within rollout.transfer_timeout_s={limit:g}")
                 self._replace(loading[transfer])
         if failure and any(self._versions.get(worker) != policy.version for worker in self._workers):
             raise RolloutError(
-                f"rollout workers had to be replaced {MOST_DEATHS_IN_A_ROW} times taking on {policy.version}: {reason(failure)}"
+                f"loading {policy.version}: rollout workers replaced {MOST_DEATHS_IN_A_ROW} times in a row: {reason(failure)}"
             ) from failure
 
     def forget_policy(self) -> None:
-        """Takes no engine to hold what is asked for next, whatever its name: policies of different runs share names."""
+        """Makes the next `load` send weights even if the version is unchanged: policies of different runs share names."""
         self._versions.clear()
 
     def _check(self, wrong: list[str], policy: Policy) -> None:
         if wrong:
             raise MismatchError(
-                f"a rollout worker does not hold the weights of {policy.version} that it was sent: the checksums of {len(wrong)} "
-                f"parameters differ, e.g. {wrong[0]}"
+                f"a rollout worker does not hold the weights of {policy.version} that were sent to it: the checksums of "
+                f"{len(wrong)} parameters differ, e.g. {wrong[0]}"
             )
 
     def sample(self, requests: Sequence[Request], policy: Policy, sampling: SamplingConfig) -> list[list[Sample]]:
-        """For each request its samples, in order, drawn under `policy`; see `stream`."""
+        """The samples of each request, in order, drawn under `policy`; see `stream`."""
         drawn = dict(self.stream(requests, policy, sampling))
         return [drawn[place] for place in range(len(requests))]
 
-    def stream(self, requests: Sequence[Request], policy: Policy, sampling: SamplingConfig) -> Iterator[tuple[int, list[Sample]]]:
-        """The same as they are finished: (index of the request, its samples), in any order.
+    def stream(
+        self, requests: Sequence[Request], policy: Policy, sampling: SamplingConfig, for_learning: bool = True
+    ) -> Iterator[tuple[int, list[Sample]]]:
+        """The same as they finish: (index of the request, its samples), in any order.
 
-        Chunks of requests wait in one queue, from which each engine takes the next when it has room. An engine that dies or fails
-        is replaced, gets the policy's weights, and its chunks are drawn again with the same seeds. Where nothing is finished in
-        `STALLED_S`, the engines that are at work are killed.
+        Samples that are not `for_learning` have no log-probabilities, which cost time, and are drawn in larger chunks.
+
+        Chunks of requests wait in one queue, from which each engine with room takes the next. An engine that dies or fails is
+        replaced, gets the policy's weights, and its chunks are drawn again with the same seeds. If no chunk finishes within
+        `STALLED_S`, the busy engines are killed.
 
         Raises:
-            RolloutError: engines died or failed several times in a row with nothing finished in between; with the last reason.
+            RolloutError: engines died or failed several times in a row without a finished request in between.
         """
         self.load(policy)
         clock = time.monotonic()
-        waiting = deque(self._chunks(requests))
+        waiting = deque(self._chunks(requests, 1 if for_learning else self._chunk_factor()))
         running: dict[Any, tuple[Any, list[int]]] = {}
         left = set(range(len(requests)))
         deaths = 0
@@ -143,12 +148,13 @@ class RolloutFleet:
             while waiting and (worker := self._free([busy for busy, _ in running.values()])):
                 chunk = waiting.popleft()
                 call = worker.sample.options(num_returns="streaming")
-                running[call.remote([requests[place] for place in chunk], sampling, policy.version)] = worker, chunk
+                started = call.remote([requests[place] for place in chunk], sampling, policy.version, for_learning)
+                running[started] = worker, chunk
             done, _ = ray.wait(list(running), num_returns=1, timeout=STALLED_S)
             if not done:
                 for worker, _ in running.values():
                     ray.kill(worker)
-                continue  # to find them dead
+                continue  # the next wait reports them dead
             result: Any = done[0]
             worker, chunk = running[result]
             try:
@@ -159,7 +165,7 @@ class RolloutFleet:
                 deaths += 1
                 if deaths >= MOST_DEATHS_IN_A_ROW:
                     raise RolloutError(f"rollout workers died {deaths} times in a row, the last of: {reason(error)}") from error
-                for dead in {worker, *self._failed(self._workers)}:  # a node takes all of its engines with it
+                for dead in {worker, *self._failed(self._workers)}:  # a failed node loses all its engines
                     lost = [call for call, (busy, _) in running.items() if busy == dead]
                     waiting.extendleft(running.pop(call)[1] for call in lost)
                     self._replace(dead)
@@ -168,22 +174,26 @@ class RolloutFleet:
                 deaths = 0
                 for drawn in finished:
                     place = chunk[drawn.place]
-                    if place in left:  # not drawn before its engine died
+                    if place in left:  # else drawn already, before its engine died
                         left.remove(place)
                         self._count(drawn)
                         self._counts["sampling_seconds"] += time.monotonic() - clock
                         yield place, drawn.samples
                         clock = time.monotonic()
 
-    def _chunks(self, requests: Sequence[Request]) -> Iterator[list[int]]:
-        """Indices of requests that together ask for about `rollout.chunk` samples.
+    def _chunk_factor(self) -> int:
+        """How much larger a chunk may be where an engine drains one before it takes the next, as on CPU."""
+        return LARGE_CHUNK if self._config.resources.device == "cpu" else 1
 
-        They do not depend on the number of engines, so that the shape of each computation does not either.
+    def _chunks(self, requests: Sequence[Request], factor: int) -> Iterator[list[int]]:
+        """Indices of requests that together have about `factor * rollout.chunk` samples.
+
+        Independent of the number of engines, so that the shape of each computation is too.
         """
         chunk: list[int] = []
         size = 0
         for place, request in enumerate(requests):
-            if chunk and size + len(request.seeds) > self._config.rollout.chunk:
+            if chunk and size + len(request.seeds) > factor * self._config.rollout.chunk:
                 yield chunk
                 chunk, size = [], 0
             chunk.append(place)
@@ -192,10 +202,10 @@ class RolloutFleet:
             yield chunk
 
     def _free(self, busy: Sequence[Any]) -> Any:
-        """The engine with the most room for another chunk, None where all are full; `busy` names an engine for each chunk.
+        """The engine with the fewest running chunks, None if all are full; `busy` lists the engine of each running chunk.
 
-        An engine takes as many chunks at a time as it has sequences for, so that a long answer holds up none. On CPU it takes
-        one, which makes a chunk's log-probabilities independent of its company, to the last bit.
+        An engine runs as many chunks as `rollout.max_num_seqs` allows, so that a long response delays no other chunk. On CPU it
+        runs one, which makes a chunk's log-probabilities independent of other chunks, to the last bit.
         """
         rollout = self._config.rollout
         most = 1 if self._config.resources.device == "cpu" else max(1, rollout.max_num_seqs // rollout.chunk)
@@ -208,7 +218,7 @@ class RolloutFleet:
         self._counts["cached_tokens"] += drawn.cached_tokens
 
     def _replace(self, worker: Any) -> None:
-        """Ends an engine that is dead, failed or hangs, and starts another in its place."""
+        """Kills a dead, failed or hung engine and starts a new one."""
         ray.kill(worker)
         self._versions.pop(worker, None)
         self._ready.discard(worker)
@@ -216,8 +226,8 @@ class RolloutFleet:
         self._counts["replaced"] += 1
 
     def take_counts(self) -> dict[str, float]:
-        """Since the last call: "tokens" drawn in "sampling_seconds", "prompt_tokens" they were drawn for, "cached_tokens" of
-        these that came out of the prefix cache; "swaps" of weights and "swap_seconds" in all; engines "replaced"."""
+        """Since the last call: "tokens" drawn in "sampling_seconds", their "prompt_tokens", "cached_tokens" of these from the
+        prefix cache, "swaps" of weights and their total "swap_seconds", engines "replaced"."""
         taken, self._counts = self._counts, defaultdict(float)
         return dict(taken)
 
@@ -228,7 +238,7 @@ class RolloutFleet:
 
 @contextmanager
 def rollout_fleets(config: Config, model_path: str) -> Iterator[dict[Role, RolloutFleet]]:
-    """The fleet of each role, by `rollout.fleets` one and the same or two; they start in the background."""
+    """The fleet of each role, shared or not by `rollout.fleets`; the engines start in the background."""
     fleet = RolloutFleet(config, model_path)
     other = RolloutFleet(config, model_path) if config.rollout.fleets == "per_role" else fleet
     try:

@@ -1,4 +1,4 @@
-"""Rollout worker: one vLLM engine in a Ray actor, which draws responses under whichever policy it was given last."""
+"""Rollout worker: one vLLM engine in a Ray actor, which draws responses under the policy loaded last."""
 
 import asyncio
 import traceback
@@ -16,7 +16,7 @@ from pipeline.types import Checksums, Request, Sample
 
 @dataclass(frozen=True, slots=True)
 class Drawn:
-    """The finished samples of a chunk's request number `place`; `cached_tokens` of their prompts were in the prefix cache."""
+    """The samples of a chunk's request number `place`; `cached_tokens` of their prompts came from the prefix cache."""
 
     place: int
     samples: list[Sample]
@@ -31,7 +31,7 @@ def engine_environment(config: Config) -> dict[str, str]:
         "VLLM_NO_USAGE_STATS": "1",
         "DO_NOT_TRACK": "1",
         "VLLM_LOGGING_LEVEL": "WARNING",
-        # Lets functions and arrays of ours reach the processes of an engine that is split over several GPUs.
+        # Allows our functions and arrays to be sent to the processes of a tensor-parallel engine.
         "VLLM_ALLOW_INSECURE_SERIALIZATION": "1",
     }
     if config.resources.device == "cpu":
@@ -39,9 +39,9 @@ def engine_environment(config: Config) -> dict[str, str]:
             "VLLM_CPU_OMP_THREADS_BIND": "nobind",
             "VLLM_CPU_KVCACHE_SPACE": "1",
             "OMP_NUM_THREADS": "1",
-            # Eager mode leaves one compiled function in the sampler, which would ask for a C++ compiler.
+            # Even in eager mode the sampler has one compiled function, which needs a C++ compiler.
             "TORCHDYNAMO_DISABLE": "1",
-            # Threads that spin while they wait take the core from the neighbour.
+            # Spinning threads would take the core from other processes.
             "OMP_WAIT_POLICY": "passive",
             "GOMP_SPINCOUNT": "0",
         }
@@ -62,15 +62,15 @@ class RolloutWorker:
         if config.resources.device == "cpu":
             preregister(model_path)
             keep_cpu_weights_loadable()
-            # A seeded request whose prefill is cut in chunks would rewind its generator, which CPU generators cannot do.
+            # Chunked prefill of a seeded request rewinds its generator, which CPU generators do not support.
             engine: dict[str, Any] = {"kv_cache_memory_bytes": config.rollout.kv_cache_mb << 20, "enable_chunked_prefill": False}
         else:
             engine = {"gpu_memory_utilization": config.rollout.gpu_memory_utilization}
             if config.rollout.tensor_parallel > 1:
-                # One process a GPU, children of this one: they see the GPUs that Ray gave this actor, all of one node.
+                # One child process per GPU: they see the GPUs that Ray assigned to this actor, all on one node.
                 engine |= {"tensor_parallel_size": config.rollout.tensor_parallel, "distributed_executor_backend": "mp"}
         if config.rollout.transfer == "shared":
-            import actors.weights.shared  # noqa: F401  (makes it known to vLLM)
+            import actors.weights.shared  # noqa: F401  (registers it with vLLM)
         if config.rollout.transfer != "host":
             engine["weight_transfer_config"] = WeightTransferConfig(backend=config.rollout.transfer)
         dtype: Any = config.model.dtype
@@ -81,7 +81,7 @@ class RolloutWorker:
             max_num_seqs=config.rollout.max_num_seqs,
             enforce_eager=config.resources.device == "cpu",
             enable_prefix_caching=True,
-            # The log-probabilities of the distribution that is drawn from: temperature and top-p applied.
+            # Log-probabilities of the sampling distribution: temperature and top-p applied.
             logprobs_mode="processed_logprobs",
             seed=0,
             **engine,
@@ -89,14 +89,14 @@ class RolloutWorker:
         self.tokenizer: Any = AutoTokenizer.from_pretrained(model_path)
         self.stop_ids = end_of_sequence_ids(self.llm, self.tokenizer)
         self.version = "none"
-        self._finished: dict[int, Any] = {}  # outputs by vLLM's number, until the call they belong to picks them up
+        self._finished: dict[int, Any] = {}  # outputs by vLLM's request number, until their call picks them up
         self._failure: Exception | None = None
 
     @contextmanager
     def _final_failure(self) -> Iterator[None]:
-        """An engine in which something failed (CUDA out of memory, say) is in an unknown state, so each later call fails as well.
+        """After a failure (e.g. CUDA out of memory) the engine's state is unknown, so every later call raises the same error.
 
-        The traceback goes to the actor's log, the error to the fleet, which ends this process and starts another.
+        The traceback goes to the actor's log, the error to the fleet, which replaces this process.
         """
         if self._failure:
             raise self._failure
@@ -108,9 +108,9 @@ class RolloutWorker:
             raise
 
     def load(self, buckets: Sequence[ray.ObjectRef[Any]]) -> None:
-        """Takes on weights, which Ray maps as read-only shared memory, a bucket at a time.
+        """Loads weights, which Ray maps as read-only shared memory, one bucket at a time.
 
-        `accept`, which the fleet calls next, gives them their version, or raises what failed here.
+        `accept`, which the fleet calls next, sets their version, or raises the error of this call.
         """
         from actors.weights.vllm_load import load_into_engine
 
@@ -119,9 +119,9 @@ class RolloutWorker:
             load_into_engine(self.llm, map(ray.get, buckets))
 
     def weight_transfer(self, *calls: tuple[Any, ...]) -> None:
-        """Calls of vLLM's weight-transfer API, in every process of the engine; each is a name and arguments.
+        """Runs calls of vLLM's weight-transfer API, each a name and arguments, in every process of the engine.
 
-        The learner makes them, and an engine's failure is not its concern: `accept` raises it.
+        The learner calls this and does not handle an engine's failure: `accept` raises it.
         """
         self.version = "none"
         with suppress(Exception), self._final_failure():
@@ -129,7 +129,7 @@ class RolloutWorker:
                 self.llm.collective_rpc(name, args=tuple(arguments))
 
     def accept(self, version: str, checksums: Checksums) -> list[str]:
-        """Names what `load` or `weight_transfer` brought; returns the parameters that do not hold it, see `vllm_load.confirm`."""
+        """Sets the version of the received weights; returns the parameters that do not match them, see `vllm_load.confirm`."""
         from actors.weights.vllm_load import confirm
 
         with self._final_failure():
@@ -137,39 +137,41 @@ class RolloutWorker:
         self.version = version
         return wrong
 
-    async def sample(self, requests: Sequence[Request], sampling: SamplingConfig, version: str) -> AsyncIterator[list[Drawn]]:
-        """Draws a chunk under policy `version` and yields its requests as they are finished, whichever are first.
+    async def sample(
+        self, requests: Sequence[Request], sampling: SamplingConfig, version: str, for_learning: bool = True
+    ) -> AsyncIterator[list[Drawn]]:
+        """Draws a chunk under policy `version` and yields its requests as they finish.
 
-        Temperature 0 is not drawn: it takes the likeliest token. Calls may overlap, and then share the engine's batches. A call
-        that is alone gives what follows from its requests and the weights alone: what an earlier one left in the prefix cache
-        would change the shape of the computation, and with it the last bit of a probability.
+        Temperature 0 is greedy. Concurrent calls share the engine's batches. A call that runs alone depends on its requests and
+        the weights only: the prefix cache is dropped first, as its hits change the shape of the computation and so the last bit
+        of a probability.
 
         Raises:
             RuntimeError: the engine holds another policy's weights.
         """
         with self._final_failure():
             if version != self.version:
-                raise RuntimeError(f"asked for samples of {version}, but this engine holds {self.version}")
+                raise RuntimeError(f"samples of {version} were requested, but this engine holds {self.version}")
             engine = self.llm.llm_engine
             if not engine.has_unfinished_requests():
                 self.llm.reset_prefix_cache()
-            wanted = self._enqueue(requests, sampling)
+            pending = self._enqueue(requests, sampling, for_learning)
             outputs: list[list[Any]] = [[None] * len(request.seeds) for request in requests]
-            while wanted:
-                # A step serves all calls that are under way, and each picks its own of what was finished.
+            while pending:
+                # A step serves all running calls; each picks its own finished outputs.
                 self._finished |= {int(output.request_id): output for output in engine.step() if output.finished}
                 complete = []
-                for number in sorted(wanted.keys() & self._finished.keys()):
-                    place, index = wanted.pop(number)
+                for number in sorted(pending.keys() & self._finished.keys()):
+                    place, index = pending.pop(number)
                     outputs[place][index] = self._finished.pop(number)
                     if all(outputs[place]):
                         complete.append(self._drawn(place, requests[place], outputs[place]))
                 if complete:
                     yield complete
-                await asyncio.sleep(0)  # lets other calls go on
+                await asyncio.sleep(0)  # lets other calls run
 
-    def _enqueue(self, requests: Sequence[Request], sampling: SamplingConfig) -> dict[int, tuple[int, int]]:
-        """Hands all seeds of all requests to vLLM; returns where each belongs, (request, seed), by vLLM's number for it."""
+    def _enqueue(self, requests: Sequence[Request], sampling: SamplingConfig, for_learning: bool) -> dict[int, tuple[int, int]]:
+        """Submits every seed of every request to vLLM; returns (request index, seed index) by vLLM's request number."""
         from vllm import SamplingParams, TokensPrompt
 
         places = [(place, index) for place, request in enumerate(requests) for index in range(len(request.seeds))]
@@ -183,16 +185,16 @@ class RolloutWorker:
                     max_tokens=sampling.max_tokens,
                     seed=requests[place].seeds[index],
                     stop_token_ids=self.stop_ids,
-                    # The drawn token's own log-probability and no other; text is decoded once, below.
-                    logprobs=0,
-                    flat_logprobs=True,
+                    # Only the drawn token's log-probability; the text is decoded once, below.
+                    logprobs=0 if for_learning else None,
+                    flat_logprobs=for_learning,
                     detokenize=False,
                 )
                 for place, index in places
             ],
             use_tqdm=False,
         )
-        # An id is the number under which the output comes back, and a random suffix.
+        # An id is the output's request number and a random suffix.
         return {int(name.partition("-")[0]): place for name, place in zip(ids, places, strict=True)}
 
     def _drawn(self, place: int, request: Request, outputs: list[Any]) -> Drawn:
@@ -205,7 +207,7 @@ class RolloutWorker:
         return Sample(
             prompt_ids=request.prompt_ids,
             token_ids=token_ids,
-            logprobs=tuple(np.asarray(completion.logprobs.logprobs, dtype=np.float32).tolist()),
+            logprobs=tuple(np.asarray(completion.logprobs.logprobs, dtype=np.float32).tolist()) if completion.logprobs else (),
             text=self.tokenizer.decode(list(text_ids), skip_special_tokens=False),
             finish_reason=completion.finish_reason,
             version=self.version,
@@ -218,9 +220,9 @@ class RolloutWorker:
 
 
 def preregister(model_path: str) -> None:
-    """Call before an engine starts on CPU: the first time, vLLM would look at a model's class in a process of its own.
+    """Registers the model's class before an engine starts on CPU, or vLLM would inspect it in a subprocess.
 
-    That keeps CUDA out of its parent, but it imports all of vLLM once more, ten seconds for a class that is needed here anyway.
+    The subprocess keeps CUDA out of its parent, but imports all of vLLM again: ten seconds for a class needed here anyway.
     """
     from transformers import AutoConfig
     from vllm import ModelRegistry

@@ -1,8 +1,7 @@
-"""Policy weights on their way from a learner (or a checkpoint on disk) to the rollout workers, in memory.
+"""Policy weights in transfer, in memory, from a learner or a checkpoint on disk to the rollout workers.
 
-Weights travel as buckets in Ray's object store: dicts of numpy arrays, which every process of a node maps without a copy.
-Their checksums are taken from the sender's own memory before anything is copied. `host.py` hands buckets to engines,
-`vllm_load.py` is the receiving end.
+Buckets lie in Ray's object store as dicts of numpy arrays, which every process of a node maps without a copy. Checksums are
+computed from the sender's memory before anything is copied. `host.py` sends buckets to engines, `vllm_load.py` receives them.
 """
 
 import json
@@ -22,10 +21,10 @@ from pipeline.types import Checksums
 PackedWeights = dict[str, np.ndarray]
 Named = tuple[str, torch.Tensor]
 
-# Elements of a bucket: what a learner gathers, and a receiver loads, at a time.
+# Elements of a bucket, which a learner gathers and a receiver loads at a time.
 BUCKET_ELEMENTS = 1 << 26
-WORD = 8  # bytes that a checksum adds up at a time
-CHECKSUM_STRIDE = 16  # of the rows of a matrix one in so many is in a checksum, others at the next transfer
+WORD = 8  # bytes per summand of a checksum
+CHECKSUM_STRIDE = 16  # a checksum covers one in this many rows of a matrix, other rows at the next transfer
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +38,8 @@ class Published:
 def checksum(tensor: torch.Tensor, offset: int | None = None) -> int:
     """The sum of a tensor's bits, taken as 64-bit words, modulo 2^64: a change of any one word changes it.
 
-    It does not depend on the order of the words. So the checksum of tensors that an engine keeps fused, or split over its
-    ranks, is the sum of theirs, as long as each part is a whole number of words.
+    It does not depend on the order of the words. So the checksums of tensors that an engine fuses, or shards over its ranks, add
+    up, as long as each part is a whole number of words.
 
     With an `offset` in [0, CHECKSUM_STRIDE) only one in `CHECKSUM_STRIDE` rows of a matrix is added up, from row `offset` on. An
     update changes many words of every row, in bfloat16 too, so a matrix that did not arrive shows in any of them. See
@@ -56,10 +55,10 @@ def checksum(tensor: torch.Tensor, offset: int | None = None) -> int:
 
 
 def strided_sums_add_up(parameters: Iterable[torch.Tensor], vocabulary: int, ranks: int) -> bool:
-    """Whether checksums of some rows add up as those of all do, in an engine of so many ranks.
+    """Whether strided checksums add up as full ones do, in an engine with this many ranks.
 
-    They do where it fuses matrices, or cuts them, at multiples of `CHECKSUM_STRIDE` rows. An embedding, of as many rows as the
-    vocabulary has words, is never fused; vLLM fills it up with zeros to a multiple of 64 rows, and cuts it then.
+    They do if it fuses and shards matrices at multiples of `CHECKSUM_STRIDE` rows. An embedding, recognised by its `vocabulary`
+    rows, is never fused; vLLM pads it with zeros to a multiple of 64 rows before sharding.
     """
     shapes = [getattr(parameter, "ds_shape", parameter.shape) for parameter in parameters]
     rows = [shape[0] for shape in shapes if len(shape) == 2 and shape[0] != vocabulary]
@@ -72,9 +71,9 @@ def checksums(named: Iterable[Named], offset: int | None) -> Checksums:
 
 
 def publish(buckets: Iterable[Sequence[Named]], offset: int | None = None) -> Published:
-    """Puts buckets of tensors into Ray's object store, one after another: each may be freed once the next is requested.
+    """Puts buckets of tensors into Ray's object store one by one: each may be freed once the next is requested.
 
-    `offset` says which rows their checksums cover; None is all of them.
+    `offset` says which rows the checksums cover; None is all.
     """
     references, sums = [], Checksums(offset, {})
     for bucket in buckets:
@@ -84,7 +83,7 @@ def publish(buckets: Iterable[Sequence[Named]], offset: int | None = None) -> Pu
 
 
 def in_buckets(named: Iterable[Named]) -> Iterator[list[Named]]:
-    """Tensors in lists of at least `BUCKET_ELEMENTS`, but for the last. What ZeRO-3 has sharded counts as a whole."""
+    """Tensors in lists of at least `BUCKET_ELEMENTS`, except the last. Tensors sharded by ZeRO-3 count in full."""
     bucket: list[Named] = []
     size = 0
     for name, tensor in named:
@@ -98,9 +97,9 @@ def in_buckets(named: Iterable[Named]) -> Iterator[list[Named]]:
 
 
 def pack(named: Iterable[Named]) -> PackedWeights:
-    """Tensors in host memory as numpy arrays, the form that Ray maps without a copy. Those that lie there already are shared.
+    """Tensors in host memory as numpy arrays, which Ray maps without a copy. Tensors in host memory are shared, not copied.
 
-    numpy has no bfloat16: such tensors travel as their bits in uint16 and come back as bfloat16 (no parameter is uint16).
+    numpy has no bfloat16: such tensors are stored as uint16 and restored by `unpack` (no parameter is uint16).
     """
     packed = {}
     for name, tensor in named:
@@ -121,7 +120,7 @@ def unpack(packed: PackedWeights) -> Iterator[Named]:
 def read_checkpoint(path: str, dtype: torch.dtype) -> Iterator[Named]:
     """The weights of a HF-format folder, one file or sharded, cast to `dtype`.
 
-    A head that is tied to the embedding is left out where the files hold both, as transformers does, and as vLLM demands.
+    A head tied to the embedding is left out if the files hold both, as transformers does and vLLM requires.
 
     Raises:
         FileNotFoundError: the folder holds no safetensors weights.

@@ -2,8 +2,8 @@
 
 Three ways, by `rollout.transfer`: `nccl` broadcasts between GPUs, `ipc` lets an engine read the memory of a learner rank on the
 same GPU, `shared` is for a CPU (`actors/weights/shared.py`). The learner drives them: `Sender.send` is called on every rank, and
-rank 0 talks to the engines. These two modules are all that touches that API, as vLLM 0.32.0 has it. `nccl` and `ipc` were not run
-on a GPU yet; what they share with `shared` is tested.
+rank 0 calls the engines. Only these two modules use that API, as of vLLM 0.32.0. `nccl` and `ipc` have not been run on a GPU yet;
+what they share with `shared` is tested.
 """
 
 import socket
@@ -22,19 +22,19 @@ from actors.weights.shared import SharedTrainerInit
 from conf.schema import RolloutConfig
 from pipeline.types import Checksums
 
-# Bytes that are packed together, whatever the precision: two such buffers are on their way at a time.
+# Bytes of a packed buffer in any precision; two are in flight at a time.
 PACKED_BYTES = 2 * BUCKET_ELEMENTS
 
 
 class LearnerSource(WeightSource):
-    """A rank's parameters by HF name, as vLLM asks for them; walking over them is collective under ZeRO-3.
+    """A rank's parameters by HF name, as vLLM's trainer reads them; iterating is collective under ZeRO-3.
 
     Args:
         parameters: all of them, whole or sharded.
-        buckets: whole parameters as they are to be sent, LoRA merged.
-        movable: whether a parameter may be given other memory, which ZeRO's optimizers do not allow.
+        buckets: whole parameters to send, LoRA merged.
+        movable: whether a parameter's memory may be replaced, which ZeRO's optimizers do not allow.
 
-    `checksums` are those of the last walk, taken with the `offset` that it had.
+    `checksums` are those of the last iteration, with its `offset`.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class LearnerSource(WeightSource):
         self.checksums: dict[str, int] = {}
 
     def metadata(self) -> list[ParamMeta]:
-        """Names, precision and whole shapes. Under ZeRO-3 a parameter's own shape is (0,)."""
+        """Names, dtypes and full shapes. Under ZeRO-3 a parameter's own shape is (0,)."""
         return [ParamMeta(name, p.dtype, tuple(getattr(p, "ds_shape", p.shape))) for name, p in self.parameters()]
 
     def __iter__(self) -> Iterator[Named]:
@@ -56,10 +56,10 @@ class LearnerSource(WeightSource):
 
 
 class EngineClient:
-    """What a sender asks of the engines: vLLM's `VLLMWeightSyncClient` over the handles of rollout workers.
+    """The sender's calls to the engines: vLLM's `VLLMWeightSyncClient` over Ray handles of rollout workers.
 
-    vLLM's own client gives every engine the same ranks in the NCCL world, so that several engines would collide. Engines that
-    die, or take longer than `timeout` seconds over a call, do not disturb the learner; see `host.await_engines`.
+    vLLM's own client gives every engine the same NCCL ranks, so that several engines would collide. Engines that die, or exceed
+    `timeout` seconds in a call, do not affect the learner; see `host.await_engines`.
     """
 
     def __init__(self, engines: Sequence[Any], ranks_each: int, timeout: float) -> None:
@@ -73,7 +73,7 @@ class EngineClient:
         await_engines(pending, self._timeout)
 
     def update_at_once(self) -> None:
-        """A whole update, of which the engines know all, in one call."""
+        """A whole update in one call, for transfers whose layout the engines know from the start."""
         self._all(("start_weight_update",), ("update_weights", {}), ("finish_weight_update",))
 
     def start_weight_update(self) -> None:
@@ -121,7 +121,7 @@ class Sender:
         )
 
     def send(self, offset: int | None) -> Checksums:
-        """Gives all engines the present weights; returns what their checksums have to be."""
+        """Sends the current weights to all engines; returns the checksums they must have."""
         self._source.offset = offset
         self._trainer.send_weights()
         return Checksums(offset, self._source.checksums)

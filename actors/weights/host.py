@@ -1,4 +1,4 @@
-"""Weights through host memory: from Ray's object store into engines, and how long engines are waited for."""
+"""Weights through host memory: from Ray's object store into engines, with a time-out."""
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -13,9 +13,9 @@ from pipeline.types import Checksums
 
 
 class HostWeights:
-    """A policy that is put into Ray's object store when engines first need it, and kept there for engines to come.
+    """A policy that is put into Ray's object store when engines first need it, and kept there for replacement engines.
 
-    An engine has `timeout` seconds to take it on.
+    An engine has `timeout` seconds to load it.
     """
 
     def __init__(self, make: Callable[[], Published], timeout: float) -> None:
@@ -31,17 +31,17 @@ class HostWeights:
 
 
 def stored_weights(path: str, dtype: torch.dtype, timeout: float) -> HostWeights:
-    """The weights of a HF-format folder, which is not read before engines need them."""
+    """The weights of a HF-format folder, read when engines first need them."""
     return HostWeights(lambda: publish(in_buckets(read_checkpoint(path, dtype))), timeout)
 
 
 def await_engines(calls: Mapping[ray.ObjectRef[Any], Any], timeout: float) -> None:
-    """Waits for calls, by call the engine it is made to. A dead engine is passed over, one that takes longer is killed.
+    """Waits for `calls`, a mapping from call to engine. Dead engines are ignored, those that exceed `timeout` are killed.
 
-    The fleet asks next whether the weights have arrived, finds both dead and replaces them.
+    The fleet checks next whether the weights have arrived, and replaces both.
 
     Raises:
-        RayTaskError: an engine raised something.
+        RayTaskError: an engine raised an exception.
     """
     done, late = ray.wait(list(calls), num_returns=len(calls), timeout=timeout)
     for call in late:

@@ -1,7 +1,7 @@
-"""Weights from a learner on CPU to engines of the same machine through shared memory: a way of vLLM's weight-transfer API.
+"""Weights from a CPU learner to engines on the same machine through shared memory: a backend of vLLM's weight-transfer API.
 
 The learner's parameters move into the shared memory at the first transfer and stay there, so that a transfer is one copy, from
-there into the engine. Importing this module makes the way known to vLLM under the name `shared`.
+there into the engine. Importing this module registers the backend `shared` with vLLM.
 """
 
 import mmap
@@ -29,7 +29,7 @@ ALIGNMENT = 64  # bytes; a cache line
 
 @dataclass
 class SharedInit(WeightTransferInitInfo):
-    """Where an engine finds the memory, and what lies in it: names, precisions and shapes, in order."""
+    """Path of the shared memory, and its layout: names, dtypes and shapes, in order."""
 
     path: str
     names: list[str]
@@ -39,17 +39,17 @@ class SharedInit(WeightTransferInitInfo):
 
 @dataclass
 class SharedUpdate(WeightTransferUpdateInfo):
-    """All is known from the start."""
+    """Empty: `SharedInit` has the whole layout."""
 
 
 def padded_bytes(meta: ParamMeta) -> int:
-    """Bytes that a parameter takes, up to where the next one may begin."""
+    """Bytes of a parameter, padded to the alignment."""
     size = torch.Size(meta.shape).numel() * meta.dtype.itemsize
     return size + -size % ALIGNMENT
 
 
 def views(memory: mmap.mmap, metas: Iterable[ParamMeta]) -> Iterator[Named]:
-    """Tensors over the memory, one after another."""
+    """Tensors over the memory, in order."""
     whole = torch.frombuffer(memory, dtype=torch.uint8)
     start = 0
     for meta in metas:
@@ -59,7 +59,7 @@ def views(memory: mmap.mmap, metas: Iterable[ParamMeta]) -> Iterator[Named]:
 
 
 class SharedEngine(WeightTransferEngine[SharedInit, SharedUpdate]):
-    """The engine's end."""
+    """The receiving engine."""
 
     init_info_cls, update_info_cls = SharedInit, SharedUpdate
 
@@ -70,13 +70,13 @@ class SharedEngine(WeightTransferEngine[SharedInit, SharedUpdate]):
         self._weights = list(views(self._memory, [ParamMeta(n, getattr(torch, d), tuple(s)) for n, d, s in layout]))
 
     def start_weight_update(self) -> None:
-        """Nothing: without oneDNN's packing (`keep_cpu_weights_loadable`) a load is a plain copy."""
+        """No-op: without oneDNN's packing (`keep_cpu_weights_loadable`) a load is a plain copy."""
 
     def finish_weight_update(self) -> None:
-        """Nothing either."""
+        """No-op."""
 
     def update_weights(self, update_info: dict[str, Any]) -> None:
-        self.receive_weights(self.parse_update_info(update_info))  # the base class waits for an accelerator, too
+        self.receive_weights(self.parse_update_info(update_info))  # the base class also synchronises an accelerator
 
     def receive_weights(self, update_info: SharedUpdate) -> None:
         load(self.model, self._weights)
@@ -91,7 +91,7 @@ class SharedTrainerInit(TrainerInitInfo):
 
 
 class SharedTrainer(TrainerWeightTransferEngine[SharedTrainerInit]):
-    """The learner's end; `source` is a `device.LearnerSource`, `client` an `EngineClient` of there."""
+    """The sending learner; `source` is a `device.LearnerSource`, `client` a `device.EngineClient`."""
 
     init_info_cls = SharedTrainerInit
 
@@ -100,7 +100,7 @@ class SharedTrainer(TrainerWeightTransferEngine[SharedTrainerInit]):
         self._source, self._engines = source, client
         if is_sender:
             metas = source.metadata()
-            # A file without a name: engines reach it through this process, and it is gone with the last that has it open.
+            # An anonymous file: engines open it through /proc, and it is freed when the last process closes it.
             self._file = os.memfd_create("weights")
             os.ftruncate(self._file, sum(map(padded_bytes, metas)))
             self._views = dict(views(mmap.mmap(self._file, 0), metas))
@@ -123,7 +123,7 @@ class SharedTrainer(TrainerWeightTransferEngine[SharedTrainerInit]):
             self._engines.update_at_once()
 
     def shutdown(self) -> None:
-        """Leaves the memory to the parameters that lie in it."""
+        """Closes the file; the parameters keep the mapped memory."""
         if self.is_sender:
             os.close(self._file)
 

@@ -1,6 +1,6 @@
-"""New weights for a running vLLM engine, and the proof that it holds them.
+"""Loads new weights into a running vLLM engine and verifies that it holds them.
 
-This is the only module that touches vLLM's loading of weights; it was run with vLLM 0.32.0.
+The only module that uses vLLM's weight loading; tested with vLLM 0.32.0.
 """
 
 import os
@@ -15,10 +15,10 @@ from pipeline.types import Checksums
 
 
 def keep_cpu_weights_loadable() -> None:
-    """Call before an engine loads its model on CPU.
+    """Disables oneDNN's weight packing; call before an engine loads its model on CPU.
 
-    vLLM packs linear layers for oneDNN at load and empties the parameters, so that later loads fail, or, for a tied
-    lm_head, silently change nothing. Without the packing a load is a plain copy; sampling is as fast.
+    At load vLLM packs linear layers for oneDNN and empties the parameters, so that later loads fail or, for a tied lm_head,
+    silently have no effect. Without packing a load is a plain copy, and sampling is as fast.
     """
     import vllm._custom_ops
 
@@ -26,23 +26,23 @@ def keep_cpu_weights_loadable() -> None:
 
 
 def load_into_engine(llm: Any, buckets: Iterable[PackedWeights]) -> None:
-    """Loads weights into a running `vllm.LLM`, which is not to be used before `confirm`."""
+    """Loads weights into a running `vllm.LLM`, which must not be used before `confirm`."""
     for bucket in buckets:
         llm.collective_rpc(_load, args=(bucket,))
 
 
 def confirm(llm: Any, sent: Checksums) -> list[str]:
-    """Drops what an engine cached under previous weights, and compares those it has with the checksums of what it was sent.
+    """Drops the engine's prefix cache and compares its weights with the checksums of those that were sent.
 
     Returns:
-        The parameters of the engine that do not hold what was sent, as far as its checksums tell: none, in a sound transfer.
+        The engine's parameters whose checksums differ: none after a correct transfer.
 
     Raises:
         RuntimeError: the cache could not be dropped.
     """
-    # Keys and values computed under the old weights would be reused for shared prompt prefixes.
+    # Cached keys and values of the previous weights would be reused for shared prompt prefixes.
     if not llm.reset_prefix_cache():
-        raise RuntimeError("vLLM kept its prefix cache, which holds keys and values of the old weights")
+        raise RuntimeError("vLLM did not drop its prefix cache, which holds keys and values of the previous weights")
     held, fused = zip(*llm.collective_rpc(_checksums, args=(sent.offset,)), strict=True)
     return disagreements(held, sent.of, fused[0])
 
@@ -52,9 +52,9 @@ def _load(worker: Any, arrays: PackedWeights) -> None:
 
 
 def load(model: Any, named: Sequence[Named]) -> None:
-    """Has a model of vLLM's take on weights by HF name, on a CPU on all cores: hardly anything else computes meanwhile.
+    """Loads weights by HF name into a vLLM model, on a CPU with one thread per core, as the cores are otherwise idle.
 
-    Threads of their own there, each with tensors to itself: torch's, of which a worker has one, would divide every tensor.
+    Python threads, each with its own tensors: a worker has one torch thread, and more would split every tensor.
     """
     if next(model.parameters()).device.type != "cpu":
         model.load_weights(named)
@@ -65,18 +65,18 @@ def load(model: Any, named: Sequence[Named]) -> None:
 
 
 def _checksums(worker: Any, offset: int | None) -> tuple[dict[str, int], dict[str, list[str]]]:
-    """Checksums of a worker's parameters, and which layers its model keeps fused from which."""
+    """Checksums of a worker's parameters, and the parts of its fused layers."""
     model = worker.get_model()
     return checksums(model.named_parameters(), offset).of, model.packed_modules_mapping
 
 
 def disagreements(held: Sequence[Mapping[str, int]], sent: Mapping[str, int], fused: Mapping[str, Sequence[str]]) -> list[str]:
-    """Parameters of an engine whose checksums do not follow from those that were sent.
+    """Parameters of an engine whose checksums do not match those that were sent.
 
     Args:
-        held: for each of the engine's ranks its checksums by vLLM's names. A parameter is either split over the ranks, and
-            their checksums add up, or each of them holds it whole. (Tied embeddings are one parameter, under one name.)
-        sent: checksums by HF's names.
+        held: checksums by vLLM's names for each rank of the engine. A parameter is either sharded, and its ranks' checksums add
+            up, or replicated on all ranks. (Tied embeddings are one parameter, under one name.)
+        sent: checksums by HF names.
         fused: names of fused layers with those of their parts.
 
     >>> disagreements([{"a.qkv.weight": 6}], {"a.q.weight": 1, "a.k.weight": 2, "a.v.weight": 4}, {"qkv": ["q", "k", "v"]})
@@ -94,7 +94,7 @@ def disagreements(held: Sequence[Mapping[str, int]], sent: Mapping[str, int], fu
 
 
 def parts(name: str, fused: Mapping[str, Sequence[str]]) -> list[str]:
-    """HF's names of what one parameter of vLLM's is made from.
+    """HF names of the parts of one vLLM parameter.
 
     >>> parts("layers.0.gate_up.weight", {"gate_up": ["gate", "up"]})
     ['layers.0.gate.weight', 'layers.0.up.weight']

@@ -33,7 +33,7 @@ def judged(n: int, equal: bool = True) -> tuple[str, str]:
 
 
 def children(sandbox: AnswerSandbox) -> list[psutil.Process]:
-    """The processes that read answers, once each nursery has one."""
+    """The processes that read answers, once each fork server has one."""
     sandbox.equivalents([judged(2), judged(3), judged(5)])
     return [child for worker in sandbox._workers for child in psutil.Process(worker._process.pid).children()]
 
@@ -186,7 +186,7 @@ def test_the_audit_hook_refuses_files_processes_and_sockets(attempt: str, event:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env={"PYTHONPATH": os.getcwd()})
     assert done.stdout == "imports\n"
-    assert done.stderr.endswith(f"PermissionError: a sandboxed process has no business with {event}\n")
+    assert done.stderr.endswith(f"PermissionError: not allowed in a sandboxed process: {event}\n")
 
 
 def test_nothing_is_left_after_close_or_after_the_parent_is_killed() -> None:
