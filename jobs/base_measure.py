@@ -18,6 +18,7 @@ from pipeline.domain.prompts import extract_boxed, load_prompts, parse_question
 from pipeline.domain.tiny import read as domain
 from pipeline.domain.tiny.words import TRANSFER_FORM
 from pipeline.observe import markdown
+from pipeline.observe.report.data import mean
 from pipeline.types import in_groups
 
 PROMPTS = load_prompts(Path(__file__).resolve().parents[1] / "conf/prompts/tiny.yaml")
@@ -28,10 +29,10 @@ Answers = list[list[str | None]]  # by question, then by sample
 
 @torch.inference_mode()
 def sample(
-    model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFast, chats: Sequence[list[dict[str, str]]], greedy: bool = False
+    model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFast, chats: list[list[dict[str, str]]], greedy: bool = False
 ) -> list[list[int]]:
     """Response ids, the end token included where it was reached, at temperature 1 and top-p 1, or greedy."""
-    asked: Any = tokenizer.apply_chat_template(list(chats), add_generation_prompt=True)
+    asked: Any = tokenizer.apply_chat_template(chats, add_generation_prompt=True)
     prompts = asked.input_ids
     out: list[list[int]] = [[] for _ in prompts]
     order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))  # like lengths share a batch: less waiting
@@ -57,10 +58,6 @@ def vote(answers: Sequence[str | None]) -> tuple[str | None, float]:
     """The largest class of answers and its share; a missing answer is no class but stays in the denominator."""
     ranked = Counter(a for a in answers if a is not None).most_common(1)
     return (ranked[0][0], ranked[0][1] / len(answers)) if ranked else (None, 0.0)
-
-
-def mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values) if values else 0.0
 
 
 def measure(model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFast, rows: Sequence[Row], seed: int) -> dict[str, float]:

@@ -32,28 +32,29 @@ class Variant:
     """A row or more of the table: settings under a name, how many rounds they run, and with which seeds."""
 
     name: str
+    label: str  # in the table
     rounds: int
     overrides: tuple[str, ...] = ()
     seeds: range = range(5)
 
 
 VARIANTS = (
-    Variant("r-zero", 6),
-    Variant("untrained-challenger", 3, ("challenger.steps=0",)),
-    Variant("no-repetition-penalty", 2, ("reward.scorers=[triangular]",)),
-    Variant("no-filter", 2, ("curriculum.delta=0.5",)),
-    Variant("one-model", 2, ("policies=shared",)),
-    Variant("official-reward", 2, ("reward.scorers=[official]",)),
+    Variant("r-zero", "R-Zero", 6),
+    Variant("untrained-challenger", "untrained Challenger", 3, ("challenger.steps=0",)),
+    Variant("no-repetition-penalty", "no repetition penalty", 2, ("reward.scorers=[triangular]",)),
+    Variant("no-filter", "no filter", 2, ("curriculum.delta=0.5",)),
+    Variant("one-model", "one model for both roles", 2, ("policies=shared",)),
+    Variant("official-reward", "the public code's reward", 2, ("reward.scorers=[official]",)),
     # More seeds for the comparison that the others hang on, whose difference is small.
-    Variant("r-zero", 3, seeds=range(5, 7)),
-    Variant("untrained-challenger", 3, ("challenger.steps=0",), range(5, 7)),
+    Variant("r-zero", "R-Zero", 3, seeds=range(5, 7)),
+    Variant("untrained-challenger", "untrained Challenger", 3, ("challenger.steps=0",), range(5, 7)),
 )
 # What might help where many rounds go wrong.
 OPTIONS = (
-    Variant("validity-vote", 6, ("reward.scorers=[triangular,repetition,validity]",), range(3)),
-    Variant("memory", 6, ("reward.scorers=[triangular,repetition,memory]",), range(3)),
-    Variant("narrow-filter", 6, ("curriculum.delta=0.15",), range(3)),
-    Variant("replay", 6, ("curriculum.replay=2",), range(5)),  # more seeds for the one that seems to help
+    Variant("validity-vote", "R-Zero, validity vote", 6, ("reward.scorers=[triangular,repetition,validity]",), range(3)),
+    Variant("memory", "R-Zero, memory", 6, ("reward.scorers=[triangular,repetition,memory]",), range(3)),
+    Variant("narrow-filter", "R-Zero, narrow filter", 6, ("curriculum.delta=0.15",), range(3)),
+    Variant("replay", "R-Zero, replay", 6, ("curriculum.replay=2",), range(5)),  # more seeds for the one that seems to help
 )
 
 

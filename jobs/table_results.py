@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from scipy.stats import t as student
 
 from conf.load import ROOT
-from jobs.table import VARIANTS, Variant, finished, folder_of
+from jobs.table import OPTIONS, VARIANTS, Variant, finished, folder_of
 from pipeline.algorithm.rewards import question_clusters
 from pipeline.domain.oracle import load_oracle
 from pipeline.observe import markdown
@@ -25,26 +25,11 @@ from pipeline.store.tables import CurriculumRow, read_table
 
 RESULTS = ROOT / "docs" / "results"
 CLUSTERED = 200  # questions of a curriculum in which clusters are counted, so that curricula of any size compare
-LABELS = {
-    "r-zero": "R-Zero",
-    "untrained-challenger": "untrained Challenger",
-    "no-repetition-penalty": "no repetition penalty",
-    "no-filter": "no filter",
-    "one-model": "one model for both roles",
-    "official-reward": "the public code's reward",
-    "validity-vote": "R-Zero, validity vote",
-    "memory": "R-Zero, memory",
-    "narrow-filter": "R-Zero, narrow filter",
-    "replay": "R-Zero, replay",
-}
+LABELS = {variant.name: variant.label for variant in (*VARIANTS, *OPTIONS)}
 ACCURACIES = {
     "sampled": "heldout sampled",
-    "easy": "heldout_easy sampled",
-    "medium": "heldout_medium sampled",
-    "hard": "heldout_hard sampled",
-    "transfer": "heldout_transfer sampled",
-    "greedy": "heldout greedy",
-    "majority": "heldout majority",
+    **{band: f"heldout_{band} sampled" for band in ("easy", "medium", "hard", "transfer")},
+    **{way: f"heldout {way}" for way in ("greedy", "majority")},
 }
 CURRICULUM = {
     "labels right": "labels right",

@@ -6,25 +6,10 @@ from typing import Any
 
 from actors.cluster import prepare_environment, ray_cluster
 from conf.load import load_config
-from conf.schema import Config
-from jobs.bench.common import BASE, in_new_process, timed
+from jobs.bench.common import BASE, heldout_prompts, in_engine_process, timed
 
 SAMPLES, REPEATS = 8, 3
 SETTINGS = [f"evaluation.samples={SAMPLES}", f"model.path={BASE}"]
-
-
-def prompts(config: Config) -> list[tuple[int, ...]]:
-    """The prompts of the embedded held-out set."""
-    from transformers import AutoTokenizer
-
-    from pipeline.domain.codec import PromptCodec
-    from pipeline.domain.sets import find_sets
-    from pipeline.inputs import check_inputs
-    from pipeline.store.benchmarks import read_problems
-
-    (heldout,) = find_sets(config.evaluation.sets)
-    codec = PromptCodec(config, check_inputs(config).prompts, AutoTokenizer.from_pretrained(BASE))
-    return [codec.problem(heldout, problem) for problem in read_problems(heldout)]
 
 
 def bare_vllm() -> float:
@@ -36,7 +21,7 @@ def bare_vllm() -> float:
 
     config = load_config(overrides=SETTINGS)
     worker, length = RolloutWorker(config, BASE), config.sampling.max_tokens
-    requests = seeded_requests(0, prompts(config), SAMPLES)
+    requests = seeded_requests(0, heldout_prompts(config), SAMPLES)
     asked: list[Any] = []
     params: list[SamplingParams] = []
     for request in requests:
@@ -79,7 +64,7 @@ def through_the_fleet() -> tuple[float, float]:
     answers = len(problems) * (1 + SAMPLES)
     with rollout_fleets(config, BASE) as fleets, tempfile.TemporaryDirectory() as folder:
         ask = start_inference(config, inputs, fleets, Clock())
-        asked = prompts(config)
+        asked = heldout_prompts(config)
         drawn = [timed(lambda: list(draw(ask, policy, heldout, SAMPLES, asked, 0)))[1] for _ in range(1 + REPEATS)]
         path = Path(folder) / "heldout.parquet"
         whole = [timed(lambda: measure(ask, policy, heldout, problems, path, Nobody()))[1] for _ in range(REPEATS)]
@@ -88,9 +73,7 @@ def through_the_fleet() -> tuple[float, float]:
 
 def main() -> None:
     prepare_environment()
-    from actors.rollout.worker import engine_environment
-
-    bare = in_new_process(bare_vllm, environment=engine_environment(load_config()))
+    bare = in_engine_process(bare_vllm)
     with ray_cluster(load_config(), print):
         drawn, whole = through_the_fleet()
     print(f"Evaluation, a greedy answer and {SAMPLES} sampled ones to each of 300 problems, answers/s (best of {REPEATS})")
