@@ -1,6 +1,6 @@
-"""The README.md of what is pushed to the Hub: a policy, or a curriculum as a data set.
+"""Cards (README.md) of policies and curricula for the Hub.
 
-Pure functions of what a run's files hold. No path of the machine and no text that a model wrote gets into a card.
+Pure functions of a run's files. A card contains no local path and no text written by a model.
 """
 
 import re
@@ -87,7 +87,7 @@ def policy_card(manifest: Manifest, role: Role, round_: int, figures: Figures, h
 
 
 def curriculum_card(manifest: Manifest, round_: int) -> str:
-    """The card of the questions that a round's Challenger wrote, as a data set."""
+    """The card of a round's curriculum as a data set."""
     config = manifest.config
     data = DatasetCardData(
         task_categories=["question-answering"],
@@ -107,7 +107,7 @@ def curriculum_card(manifest: Manifest, round_: int) -> str:
             "`answers`: what the Solver boxed, null where there was nothing",
             "`majority`: the pseudo-label, with `count` votes out of `total`; `p_hat` is their share",
             "`undecided`: pairs of answers whose equivalence could not be decided",
-            "`invalid`: share of the Solver's verdicts that call the question ill-posed, 0 where it was not asked",
+            "`invalid`: share of the Solver's verdicts that call the question ill-posed, 0 without verdicts",
             "`kept`: whether the Solver was trained on it",
         ),
         "## What it is not",
@@ -123,7 +123,7 @@ def curriculum_card(manifest: Manifest, round_: int) -> str:
 
 
 def rounds_part(manifest: Manifest, last: int) -> list[str]:
-    """The curriculum's funnel in each round up to `last`; label accuracy where an oracle knew right answers."""
+    """The curriculum's funnel in each round up to `last`; label accuracy if there is an oracle."""
     rows = []
     for number in manifest.begun():
         funnel = manifest.round(number).curriculum
