@@ -1,8 +1,8 @@
-"""The batches of a GRPO phase, sampled when they are needed or, by `rollout.ahead`, while the learner is at the previous one.
+"""The batches of a GRPO phase, sampled on demand or, with `rollout.ahead`, while the learner trains on the previous one.
 
-A batch that is sampled ahead is drawn by the policy as it was before the update under way: it is one update stale when it is
-learned from. Which batches are does not depend on timing, and one that waits is kept with the checkpoint, so that a resumed run
-continues with the same.
+A batch sampled ahead is drawn by the policy before the running update: it is one update stale when the learner trains on it.
+Which batches are stale does not depend on timing, and a pending batch is saved with the checkpoint, so that a resumed run
+continues with the same batch.
 """
 
 from collections.abc import Callable, Iterator
@@ -20,7 +20,7 @@ Group = list[Sample]
 
 
 class Batches:
-    """Samples for the steps of one phase; `requests(step)` says what to draw, one request for each group."""
+    """Samples for the steps of one phase; `requests(step)` gives the requests of a step, one per group."""
 
     def __init__(self, run: "Run", role: Role, requests: Callable[[int], list[Request]]) -> None:
         self._run, self._role, self._requests = run, role, requests
@@ -31,24 +31,24 @@ class Batches:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self._thread.shutdown()  # waits for what is being sampled
+        self._thread.shutdown()  # waits for running sampling
 
     def arriving(self, step: int, policy: Policy) -> Iterator[tuple[int, Group]]:
-        """(index of the request, its samples) as they are finished: drawn under `policy`, or ahead of time."""
+        """(index of the request, its samples) as they finish: drawn under `policy`, or sampled ahead."""
         if step in self._ahead:
             with self._run.clock.part("sampling"):
                 return enumerate(self._ahead.pop(step).result())
         return self._run.stream(self._role, self._requests(step), policy, self._run.config.sampling)
 
     def sample_ahead(self, step: int, policy: Policy) -> None:
-        """Starts to draw the batch of `step` under `policy`, in the background."""
+        """Starts sampling the batch of `step` under `policy` in the background."""
         fleet = self._run.fleets[self._role]
         with self._run.clock.part("transfer"):
-            fleet.load(policy)  # while the learner still has these weights
+            fleet.load(policy)  # before the learner updates these weights
         self._ahead[step] = self._thread.submit(fleet.sample, self._requests(step), policy, self._run.config.sampling)
 
     def save(self, step: int, path: Path) -> bool:
-        """Writes the batch of `step` once it is drawn; False where it was not begun."""
+        """Waits for the batch of `step` and writes it; False if it was not sampled ahead."""
         if step not in self._ahead:
             return False
         with self._run.clock.part("sampling"):
@@ -57,7 +57,7 @@ class Batches:
         return True
 
     def restore(self, step: int, path: Path) -> None:
-        """Takes the batch of `step` from a file that `save` wrote."""
+        """Restores the batch of `step` from a file written by `save`."""
         groups: dict[int, Group] = {}
         for row in read_table(path, SampleRow):
             groups.setdefault(row.group, []).append(row.sample)

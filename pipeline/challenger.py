@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class ChallengerTask:
-    """Rewards what `reward.scorers` says; in the paper the Solver's uncertainty less repetition: r = max(0, r_unc - r_rep)."""
+    """Rewards questions by `reward.scorers`; in the paper the Solver's uncertainty less repetition: r = max(0, r_unc - r_rep)."""
 
     role: Role = "challenger"
 
@@ -45,7 +45,7 @@ class ChallengerTask:
 def challenger_metrics(scored: Sequence[ScoredQuestion]) -> dict[str, float]:
     """How many questions are usable, how much they repeat each other, and what each scorer added to the mean reward.
 
-    Shares and means are over the whole batch, malformed responses included.
+    Shares and means are over the whole batch, including malformed responses.
     """
     clusters = [question.cluster for question in scored if question.answered.question is not None]
     sizes = Counter(clusters)

@@ -1,4 +1,4 @@
-"""The curriculum: questions of the trained Challenger that the Solver is unsure of, labelled by the Solver's majority."""
+"""The curriculum: the trained Challenger's questions on which the Solver is uncertain, labelled by its majority vote."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,11 +16,11 @@ from pipeline.types import AnsweredQuestion, Policy, Request
 if TYPE_CHECKING:
     from pipeline.run import Run
 
-MOST_LOGGED = 50  # kept questions in MLflow's table
+MAX_LOGGED = 50  # kept questions in MLflow's table
 
 
 def write_curriculum(run: "Run", round_: int) -> None:
-    """Lets the Challenger write N questions and keeps those with |p_hat - 1/2| <= delta.
+    """Samples N questions from the Challenger and keeps those with |p_hat - 1/2| <= delta.
 
     Raises:
         EmptyCurriculumError: none was kept.
@@ -50,17 +50,17 @@ def write_curriculum(run: "Run", round_: int) -> None:
         counts = funnel(rows)
         accuracy = label_accuracy(run, kept)
         usage = run.take_usage()
-        known = {} if accuracy is None else {"label_accuracy": accuracy}
-        tracked.log_step({**counts, **known, **usage.counts()}, round_)
+        labels = {} if accuracy is None else {"label_accuracy": accuracy}
+        tracked.log_step({**counts, **labels, **usage.counts()}, round_)
         tracked.log_histogram([item.vote.share for item in answered(rows)], round_)
         shown = [{"question": item.question, "majority": item.vote.answer, "p_hat": item.vote.share} for item in kept]
-        tracked.log_table(shown[:MOST_LOGGED], "kept_questions")
+        tracked.log_table(shown[:MAX_LOGGED], "kept_questions")
         tracked.log_file(path)
     if not kept:
         raise EmptyCurriculumError(
             f"round {round_}: none of {len(rows)} questions has a p-hat within {run.config.curriculum.delta} of 1/2 "
             f"({counts['well_formed']} were well-formed, {counts['answered']} got an answer); see {path}. "
-            "A larger curriculum.questions or curriculum.delta keeps more."
+            "Raise curriculum.questions or curriculum.delta to keep more."
         )
     stage.written, stage.well_formed = counts["written"], counts["well_formed"]
     stage.answered, stage.kept = counts["answered"], counts["kept"]
@@ -83,7 +83,7 @@ def write_part(run: "Run", round_: int, part: int, size: int, challenger: Policy
 def keeps(item: AnsweredQuestion, delta: float) -> bool:
     """The filter: |p_hat - 1/2| <= delta, with an answer, and not called ill-posed by most verdicts.
 
-    The slack is for shares such as 0.3 that binary fractions miss.
+    The tolerance is for shares such as 0.3 that have no exact binary fraction.
 
     >>> from pipeline.types import Vote
     >>> [keeps(AnsweredQuestion("x?", (), Vote("1", count, 10)), 0.2) for count in (2, 3, 7, 8)]
@@ -113,16 +113,16 @@ def kept_questions(folder: Path) -> list[AnsweredQuestion]:
 
 
 def true_answers(oracle_module: str | None, questions: Sequence[str]) -> list[str | None] | None:
-    """Right answers from the domain's oracle, for reports alone; None where there is no oracle."""
+    """Right answers from the domain's oracle, for reports only; None without an oracle."""
     oracle = load_oracle(oracle_module)
     return None if oracle is None else [oracle.true_answer(question) for question in questions]
 
 
 def label_accuracy(run: "Run", kept: Sequence[AnsweredQuestion]) -> float | None:
-    """Share of the pseudo-labels that are right; a question that has no right answer counts as wrong. None without an oracle."""
+    """Share of right pseudo-labels; a question without a right answer counts as wrong. None without an oracle."""
     truths = true_answers(run.config.evaluation.oracle, [item.question or "" for item in kept])
     if truths is None or not kept:
         return None
-    known = [(item.vote.answer, truth) for item, truth in zip(kept, truths, strict=True) if truth is not None]
-    labels, answers = [label for label, _ in known], [truth for _, truth in known]
+    labelled = [(item.vote.answer, truth) for item, truth in zip(kept, truths, strict=True) if truth is not None]
+    labels, answers = [label for label, _ in labelled], [truth for _, truth in labelled]
     return sum(run.reward.grade(labels, answers)) / len(kept)

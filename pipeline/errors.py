@@ -1,16 +1,16 @@
-"""What can stop a run that was set up rightly. The message says what happened and what can be done; no traceback is needed."""
+"""Errors that end a correctly configured run. The message says what happened and what to do; no traceback is shown."""
 
 
 class RunError(RuntimeError):
-    """The run cannot go on. What it finished is kept, and the same command goes on from there."""
+    """The run cannot continue. Finished work is kept, and the same command resumes from it."""
 
 
 class EmptyCurriculumError(RunError):
-    """No question was kept, so there is nothing to train the Solver on."""
+    """No question was kept, so the Solver has no training data."""
 
 
 class MismatchError(RunError):
-    """The rollout workers and the learner disagree about the policy's log-probabilities: they do not hold the same weights."""
+    """The rollout workers and the learner disagree on the policy's log-probabilities or weights."""
 
 
 class LearnerError(RunError):
@@ -18,11 +18,11 @@ class LearnerError(RunError):
 
 
 class ScorerError(RunError):
-    """A scorer of the Challenger's reward failed, or returned something that is no reward."""
+    """A scorer of the Challenger's reward failed, or returned an invalid reward."""
 
 
 class RewardError(RunError):
-    """The reward actor died more often than it is started again."""
+    """The reward actor died more often than Ray restarts it."""
 
 
 class RolloutError(RunError):

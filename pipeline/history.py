@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 
 
 class PhaseHistory:
-    """Steps of a phase as far as the manifest knows them, and those taken since.
+    """A phase's steps: those recorded in the manifest, and those made since.
 
-    Opening it removes what an interrupted phase left: checkpoints and batches that the manifest never named, or names no longer.
+    Opening it removes leftovers of an interruption: checkpoints and batches that the manifest does not name.
     """
 
     def __init__(self, run: "Run", round_: int, role: Role) -> None:
@@ -32,21 +32,21 @@ class PhaseHistory:
 
     @property
     def steps(self) -> int:
-        """Steps taken so far."""
+        """Steps made so far."""
         return len(self.metrics)
 
     @property
     def checkpoint(self) -> str | None:
-        """The folder that the learner resumes from; None at the phase's start."""
+        """The checkpoint folder to resume from; None at the phase's start."""
         return str(self._run.state.folder / self._stage.checkpoint) if self._stage.checkpoint else None
 
     @property
     def ahead(self) -> Path | None:
-        """The batch that was sampled ahead of the next step, where there is one."""
+        """File of the batch that was sampled ahead for the next step, if any."""
         return self._run.state.folder / self._stage.ahead if self._stage.ahead else None
 
     def record(self, scored: ScoredGroups, metrics: dict[str, float]) -> None:
-        """Takes a step to be done: its samples with their rewards and, where they are questions, their votes, as Parquet."""
+        """Records a finished step: its samples with their rewards and, for questions, their votes, as Parquet."""
         self.metrics.append(metrics)
         self.p_hats.append(scored.p_hats)
         rows = [
@@ -59,7 +59,7 @@ class PhaseHistory:
             write_table(self.folder / f"questions-{self.steps:04d}.parquet", ScoredQuestion, scored.questions)
 
     def save(self, batches: "Batches") -> None:
-        """Checkpoints the learner and lets the manifest name the checkpoint; the previous one is removed."""
+        """Checkpoints the learner, records the checkpoint in the manifest, and removes the previous one."""
         checkpoint, ahead = self.folder / f"checkpoint-{self.steps:04d}", self.folder / f"ahead-{self.steps + 1:04d}.parquet"
         drawn = batches.save(self.steps + 1, ahead)
         state = self._run.state
@@ -70,7 +70,7 @@ class PhaseHistory:
             self._commit()
 
     def finish(self) -> None:
-        """Exports the policy, which takes the place of a checkpoint, and lets the manifest name it."""
+        """Exports the policy, which replaces the checkpoint, and records it in the manifest."""
         policy = self.folder / "policy"
         with self._run.clock.part("checkpoint"):
             self._run.learner.export(str(policy))

@@ -1,4 +1,4 @@
-"""What it takes to ask a policy and to judge its answers: rollout workers, the reward actor, and the prompts."""
+"""Sampling from policies and grading the answers: rollout workers, the reward actor, and the prompts."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -16,7 +16,7 @@ from pipeline.types import Policy, Request, Role, Sample
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What was used since the last `take_usage`: wall-clock seconds by part, and counts (see `take_counts` of the actors)."""
+    """Usage since the last `take_usage`: wall-clock seconds by part, and counts (see `take_counts` of the actors)."""
 
     seconds: dict[str, float] = field(default_factory=dict)
     rollout: dict[str, float] = field(default_factory=dict)
@@ -28,7 +28,7 @@ class Usage:
 
 @dataclass
 class Inference:
-    """`fleets` holds the rollout workers of each role, which may be one and the same."""
+    """`fleets` holds each role's rollout workers, which may be shared."""
 
     config: Config
     codec: PromptCodec
@@ -37,7 +37,7 @@ class Inference:
     clock: Clock
 
     def take_usage(self) -> Usage:
-        """What was used since the last call; every stage, and every step of a phase, takes its own."""
+        """Usage since the last call; each stage, and each step of a phase, takes its own."""
         rollout: Counter[str] = Counter()
         for fleet in set(self.fleets.values()):
             rollout.update(fleet.take_counts())
@@ -54,7 +54,7 @@ class Inference:
 
 
 def start_inference(config: Config, inputs: Inputs, fleets: dict[Role, RolloutFleet], clock: Clock) -> Inference:
-    """Starts the reward actor beside engines that are starting already; `RolloutFleet.wait_ready` waits for these.
+    """Starts the reward actor while the engines start; `RolloutFleet.wait_ready` waits for those.
 
     Raises:
         ConfigError: a prompt leaves no room for a response.

@@ -1,4 +1,4 @@
-"""What a run reads from outside, checked before anything is started."""
+"""A run's external inputs, checked before anything is started."""
 
 import hashlib
 import json
@@ -17,10 +17,10 @@ from pipeline.store.benchmarks import read_problems
 
 
 def find_model(path: str, setting: str = "model.path") -> str:
-    """A local folder as it is, or the local snapshot of a hub id, downloaded where needed.
+    """A local folder, or the local snapshot of a hub id, downloaded if necessary.
 
     Raises:
-        ConfigError: there is neither.
+        ConfigError: the path is neither.
     """
     folder = resolve(path)
     if folder.is_dir():
@@ -35,22 +35,22 @@ def find_model(path: str, setting: str = "model.path") -> str:
 
     try:
         return snapshot_download(path, allow_patterns=["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja"])
-    except Exception as error:  # the hub client raises many unrelated types; for the user all of them mean one thing
+    except Exception as error:  # the hub client raises many unrelated types, all with one meaning for the user
         reason = str(error).splitlines()[0]
-        raise ConfigError(f"{setting}={path}: not a local folder, and the model hub does not give it ({reason}).") from error
+        raise ConfigError(f"{setting}={path}: not a local folder, and unavailable on the model hub ({reason}).") from error
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """The base model's folder, the roles' prompts, and what the Challenger's reward is made of."""
+    """The base model's folder, the roles' prompts, and the scorers of the Challenger's reward."""
 
     base_path: str
     prompts: Prompts
     scorers: list[Scorer]
-    positions: int | None  # that the model has, where its configuration says so
+    positions: int | None  # max_position_embeddings, if the model's configuration has it
 
     def fingerprints(self) -> dict[str, str]:
-        """By setting, a hash of what results hang on; of large weight files their names, sizes and both ends."""
+        """By setting, a hash of the input that results depend on; see `fingerprint`."""
         return {"model.path": fingerprint(Path(self.base_path)), "prompts": hashed(repr(self.prompts).encode())}
 
 
@@ -80,7 +80,7 @@ def check_inputs(config: Config) -> Inputs:
     """Finds the base model, the prompts, the scorers, the grader, the benchmarks and the oracle.
 
     Raises:
-        ConfigError: one of them is missing or not what it should be.
+        ConfigError: one of them is missing or invalid.
     """
     for definition in find_sets(config.evaluation.sets, "evaluation.sets"):
         read_problems(definition, config.evaluation.folder)
@@ -107,6 +107,6 @@ def check_inputs(config: Config) -> Inputs:
     if heads and heads % config.rollout.tensor_parallel:
         raise ConfigError(
             f"rollout.tensor_parallel={config.rollout.tensor_parallel}: does not divide the {heads} key-value heads of "
-            f"{config.model.path}; valid: a number that does."
+            f"{config.model.path}; valid: a divisor of {heads}."
         )
     return Inputs(base_path, prompts, scorers, positions)

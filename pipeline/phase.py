@@ -1,4 +1,4 @@
-"""One GRPO phase: sample, score, update, record, step after step. Both roles go through it; they differ in their task alone."""
+"""One GRPO phase: sample, score, update, record, step by step. Both roles share it and differ only in their task."""
 
 import math
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Task(Protocol):
-    """What a role's responses answer to, and what they are worth."""
+    """A role's prompts and the rewards of its responses."""
 
     role: Role
 
@@ -27,11 +27,11 @@ class Task(Protocol):
         """P prompts as token ids; G responses are sampled for each."""
 
     def score(self, step: int, arriving: Iterator[tuple[int, list[Sample]]]) -> ScoredGroups:
-        """Takes (index of the prompt, its samples) as they are finished, so that scoring may begin before sampling has ended."""
+        """Scores (index of the prompt, its samples) as they arrive, so that scoring overlaps sampling."""
 
 
-# Largest mean |difference| of log-probabilities between vLLM and the learner on the same tokens, by precision. Right weights
-# stay well below (1e-6 and 1e-2 on the models tried); stale ones are far above.
+# Largest mean |difference| of log-probabilities between vLLM and the learner on the same tokens, by dtype. Correct weights stay
+# well below (1e-6 and 1e-2 on the models tried); stale ones are far above.
 MISMATCH_LIMIT = {"float32": 1e-4, "bfloat16": 0.1}
 
 
@@ -76,7 +76,7 @@ def grpo_phase(run: "Run", round_: int, task: Task) -> None:
 
 
 def requests(run: "Run", round_: int, step: int, task: Task) -> list[Request]:
-    """G responses to each of the step's prompts."""
+    """Requests for G responses to each of the step's prompts."""
     group = run.config.role(task.role).group
     return seeded_requests(run.config.seed, task.prompts(step), group, round_, task.role, step)
 
@@ -85,17 +85,17 @@ def learn(run: "Run", scored: ScoredGroups, policy: Policy) -> dict[str, float]:
     """One GRPO update of `policy`; returns the learner's metrics.
 
     Raises:
-        MismatchError: samples of that policy have other log-probabilities in the learner than where they were drawn.
+        MismatchError: the samples' log-probabilities differ between the rollout workers and the learner.
     """
     batch = training_batch(scored.groups, scored.rewards, run.config.grpo)
     with run.clock.part("learning"):
         metrics = run.learner.update(batch)
-    # Below top-p 1 the rollout's distribution is renormalised over at least that mass, which the learner's is not.
+    # Below top-p 1 the rollout distribution is renormalised over at least that mass; the learner's is not.
     limit = MISMATCH_LIMIT[run.config.model.dtype] - math.log(run.config.sampling.top_p)
-    fresh = all(sample.version == policy.version for sample in batch.samples)  # those sampled ahead differ rightly
+    fresh = all(sample.version == policy.version for sample in batch.samples)  # samples drawn ahead are expected to differ
     if batch.samples and fresh and metrics["mismatch_mean"] > limit:
         raise MismatchError(
             f"log-probabilities of the rollout workers and the learner differ by {metrics['mismatch_mean']:.2g} on average, "
-            f"more than {limit:g}: the workers did not take on the learner's weights"
+            f"more than {limit:g}: the workers do not hold the learner's weights"
         )
     return metrics | {"zero_variance_groups": batch.dropped_groups}

@@ -1,7 +1,7 @@
 """R-Zero (arXiv 2508.05004), one round: two policies from one base model make each other better, with no data.
 
 The Challenger learns to write questions at the edge of what the Solver can do; the Solver learns from them, with its own
-majority vote as the label. Every verb below can be interrupted at any moment: called again, it resumes where it was.
+majority vote as the label. Every call below can be interrupted at any moment and resumes when it is called again.
 """
 
 from pipeline.challenger import ChallengerTask
@@ -16,7 +16,7 @@ from pipeline.summary import close_round
 def run_rounds(run: Run, last: int) -> None:
     """Runs what is missing, up to round `last`."""
     with run.tracker.round(0):
-        evaluate(run, 0)  # the base model, what everything is compared with
+        evaluate(run, 0)  # the base model, the baseline of all comparisons
     for round_ in range(run.state.manifest.closed_rounds() + 1, last + 1):
         run_round(run, round_)
 
@@ -24,8 +24,8 @@ def run_rounds(run: Run, last: int) -> None:
 def run_round(run: Run, round_: int) -> None:
     """Challenger t-1 and Solver t-1 become Challenger t and Solver t."""
     with run.tracker.round(round_) as tracked:
-        grpo_phase(run, round_, ChallengerTask(run, round_))  # rewarded for questions that Solver t-1 is unsure of
-        write_curriculum(run, round_)  # Challenger t writes, Solver t-1 answers and votes, the unsure half is kept
-        grpo_phase(run, round_, SolverTask(run, round_))  # rewarded for agreeing with that vote
-        evaluate(run, round_)  # the only place where right answers are known
+        grpo_phase(run, round_, ChallengerTask(run, round_))  # rewarded for questions on which Solver t-1 is uncertain
+        write_curriculum(run, round_)  # Challenger t writes, Solver t-1 answers and votes, uncertain ones are kept
+        grpo_phase(run, round_, SolverTask(run, round_))  # rewarded for agreeing with the vote
+        evaluate(run, round_)  # the only stage that uses right answers
         close_round(run, round_, tracked)

@@ -1,4 +1,4 @@
-"""A run and its parts: what every stage needs, opened in one place and closed in one place."""
+"""A run: the settings, state and actors that every stage needs, opened and closed in one place."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -43,17 +43,17 @@ class Run(Inference):
         return self.base_path if round_ == 0 or policy is None else str(self.state.folder / policy)
 
     def phase_start(self, role: Role, round_: int) -> tuple[Role, int]:
-        """Whose weights, and of which round's end, a role's phase starts from: its own latest ones, or the one model's."""
+        """The role and round whose final weights a role's phase starts from: its own latest, or those of the shared model."""
         if self.config.policies == "separate":
             return role, round_ - 1
         return ("solver", round_ - 1) if role == "challenger" else ("challenger", round_)
 
     def labelling_policy(self, round_: int) -> Policy:
-        """The policy that answers and labels a round's curriculum: the Solver as the round began, or the one model as it is."""
+        """The policy that answers and labels a round's curriculum: the Solver at the start of the round, or the shared model."""
         return self.stored_policy(*self.phase_start("solver", round_))
 
     def stored_policy(self, role: Role, round_: int) -> Policy:
-        """A role's weights at the end of a round, which are read when rollout workers first need them."""
+        """A role's weights at the end of a round, read when rollout workers first need them."""
         steps = self.config.role(role).steps if round_ else 0
         dtype: torch.dtype = getattr(torch, self.config.model.dtype)
         weights = stored_weights(self.policy_path(role, round_), dtype, self.config.rollout.transfer_timeout_s)
@@ -62,18 +62,18 @@ class Run(Inference):
 
 @contextmanager
 def open_run(
-    config: Config, inputs: Inputs, state: RunState, fleets: dict[Role, RolloutFleet], since: float = STARTED
+    config: Config, inputs: Inputs, state: RunState, fleets: dict[Role, RolloutFleet], started: float = STARTED
 ) -> Iterator[Run]:
-    """Starts what a run needs beside its engines, which are starting already; all of it is closed again at the end.
+    """Starts a run's remaining parts while its engines start, and closes them at the end.
 
-    `since` is when the run's start-up began, by the monotonic clock.
+    `started` is when the run's start-up began, by the monotonic clock.
 
     Raises:
         ConfigError: the tracking store cannot be used, or a prompt leaves no room for a response.
         RolloutError: an engine did not start.
-        RewardError: the reward actor died, and died again when Ray had started it anew.
+        RewardError: the reward actor died more often than Ray restarts it.
     """
-    clock = Clock(**{"start-up": time.monotonic() - since})
+    clock = Clock(**{"start-up": time.monotonic() - started})
     with ExitStack() as stack, clock.part("start-up"):
         say(f"run {config.name}: starting the reward actor and the tracker")
         inference = start_inference(config, inputs, fleets, clock)

@@ -1,4 +1,4 @@
-"""The Solver's task: agree with its own earlier majority on the curriculum's questions."""
+"""The Solver's task: agree with the majority vote of its previous weights on the curriculum's questions."""
 
 import random
 from collections.abc import Iterator
@@ -54,7 +54,7 @@ class SolverTask:
 
 
 def batch_places(step: int, size: int, count: int, run_seed: int, *path: int | str) -> list[int]:
-    """Which of `count` questions the step (from 1) trains on: shuffled passes, each question once before any is repeated.
+    """Indices below `count` of the questions that a step (from 1) trains on: shuffled epochs, each question once per epoch.
 
     >>> sorted(batch_places(1, 3, 4, 0) + batch_places(2, 3, 4, 0)[:1])
     [0, 1, 2, 3]

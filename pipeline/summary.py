@@ -1,4 +1,4 @@
-"""The end of a round: what changed, in the terminal and in MLflow."""
+"""The end of a round: its summary in the terminal, in MLflow and in the report."""
 
 from pathlib import Path
 
@@ -35,11 +35,11 @@ def close_round(run: Run, round_: int, tracked: TrackedRun) -> None:
     run.state.round(round_).closed = True
     run.state.save()
     round_summary(summary)
-    run.tracker.log_file(write_report(run.state.folder))  # last: the round is finished, whatever becomes of its picture
+    run.tracker.log_file(write_report(run.state.folder))  # last: a failing report must not undo the round
 
 
 def description(run: Run, last: int) -> str:
-    """The run in a table of Markdown, for its page in MLflow."""
+    """The run as a Markdown table, for its page in MLflow."""
     names = list(accuracies(run, last))
     way = next((way for ways in accuracies(run, last).values() for way in ways), "")
     rows = [["", *names, "right labels"], ["---"] * (len(names) + 2)]
@@ -47,12 +47,14 @@ def description(run: Run, last: int) -> str:
         cells = [accuracies(run, number).get(name, {}).get(way) for name in names]
         cells.append(run.state.round(number).curriculum.label_accuracy)
         rows.append([f"round {number}" if number else "base", *("" if cell is None else f"{100 * cell:.1f}" for cell in cells)])
-    told = f"Accuracy ({way or 'no benchmark'}) and share of right pseudo-labels, in percent; more in the artifact `report.html`."
-    return "\n".join([told, "", *("| " + " | ".join(row) + " |" for row in rows)])
+    caption = (
+        f"Accuracy ({way or 'no benchmark'}) and share of right pseudo-labels, in percent; more in the artifact `report.html`."
+    )
+    return "\n".join([caption, "", *("| " + " | ".join(row) + " |" for row in rows)])
 
 
 def summarise(run: Run, round_: int) -> RoundSummary:
-    """Everything the closing table shows, read back from what the round left on disk."""
+    """The contents of the summary table, read from the round's files."""
     funnel = run.state.round(round_).curriculum
     steps = run.state.round(round_).challenger.metrics
     p_hats = [step["p_hat_mean"] for step in steps if "p_hat_mean" in step]
@@ -85,7 +87,7 @@ def accuracies(run: Run, round_: int) -> Accuracies:
 
 
 def examples(run: Run, round_: int) -> list[Example]:
-    """Five kept questions, evenly spread over the curriculum, with vote and, where an oracle knows it, the right answer."""
+    """Five kept questions, evenly spread over the curriculum, with their vote and, if an oracle knows it, the right answer."""
     kept = kept_questions(run.state.round_folder(round_))
     picked = [kept[index * len(kept) // EXAMPLES] for index in range(min(EXAMPLES, len(kept)))]
     questions = [item.question or "" for item in picked]

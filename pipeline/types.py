@@ -1,7 +1,7 @@
 """The records that flow through a round, in order: request, sample, answered question, scored question, training batch.
 
-All are frozen; each sample names the policy version that made it, so nothing downstream has to guess which weights a
-log-probability belongs to. `pipeline/store/tables.py` derives the tables on disk from these records.
+All are frozen; each sample names the policy version that drew it, and so the weights that its log-probabilities belong to.
+`pipeline/store/tables.py` derives the tables on disk from these records.
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ ROLES: tuple[Role, Role] = ("challenger", "solver")
 
 
 def policy_version(role: Role, round_: int, step: int) -> str:
-    """Name of a role's weights after `step` updates in `round_`.
+    """The name of a role's weights after `step` updates in `round_`.
 
     >>> policy_version("challenger", 1, 3)
     'challenger-r1-s3'
@@ -31,13 +31,12 @@ class Checksums:
 
 
 class Weights(Protocol):
-    """A policy's weights, wherever they are kept; nothing is read or copied until engines need them."""
+    """A policy's weights, in any storage; nothing is read or copied until engines need them."""
 
     def send(self, engines: Sequence[Any]) -> Checksums:
-        """Gives rollout workers (Ray handles) the weights; returns the checksums of what was sent.
+        """Sends the weights to rollout workers (Ray handles); returns their checksums.
 
-        An engine that dies meanwhile is passed over, one that takes longer than `rollout.transfer_timeout_s` is killed: whoever
-        asks it next finds it dead.
+        Engines that die are ignored, those that exceed `rollout.transfer_timeout_s` are killed; the fleet replaces both.
         """
 
 
@@ -51,7 +50,7 @@ class Policy:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """Responses to draw to one prompt, given as token ids: one for each seed, which fixes the draw."""
+    """A request for responses to one prompt, given as token ids: one per seed, which determines the draw."""
 
     prompt_ids: tuple[int, ...]
     seeds: tuple[int, ...]
@@ -61,8 +60,8 @@ class Request:
 class Sample:
     """One response drawn by a rollout worker.
 
-    `logprobs[t]` is the natural log-probability of `token_ids[t]` under the distribution it was drawn from (temperature and
-    top-p applied), in float32. The end-of-sequence token, where one was drawn, is the last of `token_ids` and not part of `text`.
+    `logprobs[t]` is the natural log-probability of `token_ids[t]` under the sampling distribution (temperature and
+    top-p applied), in float32. The end-of-sequence token, if drawn, is the last of `token_ids` and not part of `text`.
     """
 
     prompt_ids: tuple[int, ...]
@@ -82,8 +81,8 @@ class Sample:
 class Vote:
     """The majority among the answers to one question.
 
-    `answer` is None (and `count` 0) where no answer can win; `total` is every sample asked for, unboxed and truncated
-    ones included; `share` = count / total is p_hat. `undecided` counts the pairs whose equivalence could not be decided.
+    `answer` is None (and `count` 0) where no answer can win; `total` counts all requested samples, including unboxed and
+    truncated ones; `share` = count / total is p_hat. `undecided` counts the pairs whose equivalence could not be decided.
     """
 
     answer: str | None = field(metadata={"column": "majority"})
@@ -98,10 +97,10 @@ class Vote:
 
 @dataclass(frozen=True, slots=True)
 class AnsweredQuestion:
-    """A Challenger's response, and what the labelling policy answered to it.
+    """A Challenger's response, and the labelling policy's answers to it.
 
-    `question` is None for a malformed response, which is not put to anyone. `answers` are the boxed answers, None where a
-    response has none. `invalid` is the share of verdicts that call the question ill-posed, 0 where none were drawn.
+    `question` is None for a malformed response, which is not answered. `answers` are the boxed answers, None where a response
+    has none. `invalid` is the share of verdicts that call the question ill-posed, 0 where none were drawn.
     """
 
     question: str | None
@@ -112,7 +111,7 @@ class AnsweredQuestion:
 
 @dataclass(frozen=True, slots=True)
 class ScoredQuestion:
-    """A question of a Challenger step with its reward; `parts` says what each scorer added to it, and adds up to `reward`."""
+    """A question of a Challenger step with its reward; `parts` holds each scorer's contribution and sums to `reward`."""
 
     answered: AnsweredQuestion
     cluster: int  # label within the batch, -1 for a malformed response
@@ -123,20 +122,20 @@ class ScoredQuestion:
 
 @dataclass(frozen=True, slots=True)
 class ScoredGroups:
-    """What a task makes of P groups of G samples: `rewards` [P][G], the task's own metrics, and p_hat of each question."""
+    """P groups of G samples, scored by a task: `rewards` [P][G], the task's own metrics, and p_hat of each question."""
 
     groups: list[list[Sample]]
     rewards: list[list[float]]
     metrics: dict[str, float]
     p_hats: list[float]
-    questions: list[ScoredQuestion] = field(default_factory=list)  # where the samples are questions
+    questions: list[ScoredQuestion] = field(default_factory=list)  # if the samples are questions
 
 
 @dataclass(frozen=True, slots=True)
 class TrainingBatch:
-    """What one GRPO update is made from: samples in groups, flattened, `advantages[i]` for `samples[i]`.
+    """The data of one GRPO update: the groups' samples, flattened, with `advantages[i]` for `samples[i]`.
 
-    Samples of groups with equal rewards are left out beforehand; `dropped_groups` counts them.
+    Samples of groups with equal rewards are left out; `dropped_groups` counts these groups.
     """
 
     samples: tuple[Sample, ...]

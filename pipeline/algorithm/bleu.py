@@ -5,8 +5,8 @@ a distance. The numbers are those of NLTK's `sentence_bleu` (BLEU-4, method 1, w
 reference j for i < j, mirrored) to the last bit, and the labels those of scikit-learn's `AgglomerativeClustering`, in a
 thousandth of the time: a clipped n-gram count is an inner product of binary features (n-gram, k-th occurrence).
 
-Two departures, since NLTK's numbers do not see these copies: equal questions have distance 0, also where they are too short to
-have 4-grams; and in scripts that are written without spaces a token is a character, see `tokens`.
+Two departures, for copies that NLTK's BLEU misses: equal questions have distance 0, even if too short to have 4-grams; and in
+scripts written without spaces a token is a character, see `tokens`.
 """
 
 import math
@@ -28,14 +28,14 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 ORDERS = (1, 2, 3, 4)
-WHOLE = 2048  # up to this many questions are clustered from the whole distance matrix, see `cluster_labels`
-_BLOCK, _ROWS = 1 << 17, 64  # pairs, but at least so many rows, worked on at once: bounds memory beyond the result
+WHOLE = 2048  # up to this many questions the whole distance matrix is clustered, see `cluster_labels`
+_BLOCK, _ROWS = 1 << 17, 64  # pairs, but at least this many rows, processed at once: bounds memory beyond the result
 _THREADS = 2
 _WITHOUT_SPACES = regex.compile(r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}\p{Tibetan}]")
 
 
 def tokens(question: str) -> list[str]:
-    """What stands between spaces, as for NLTK; of scripts that are written without spaces, each character.
+    """Whitespace-separated tokens, as for NLTK; in scripts written without spaces, single characters.
 
     >>> tokens("计算 2+3等于多少"), tokens("Compute 2+3.")
     (['计', '算', '2+3', '等', '于', '多', '少'], ['Compute', '2+3.'])
@@ -53,10 +53,10 @@ def bleu_distances(questions: Sequence[str]) -> Floats:
 def cluster_labels(questions: Sequence[str], threshold: float = 0.5) -> Ints:
     """Cluster of each question, [B], numbered in order of appearance.
 
-    Merges below the threshold never leave a connected component of the graph {d < threshold}: an average below it has a
-    pair below it. So above `WHOLE` questions each component is clustered alone, and the distances between components, nearly
-    all of the B^2 / 2, are never computed. The partition is the same, but for exact ties of average distances: which of
-    two equal merges comes first can depend on a point outside the component. Up to `WHOLE`, ties fall as scikit-learn's.
+    Merges below the threshold never leave a connected component of the graph {d < threshold}: an average below it implies a
+    pair below it. So above `WHOLE` questions each component is clustered separately, and the distances between components,
+    nearly all of the B^2 / 2, are never computed. The partition is the same except for exact ties of average distances: which
+    of two equal merges comes first may depend on a point outside the component. Up to `WHOLE`, ties fall as in scikit-learn.
     """
     if len(questions) < 2:
         return np.zeros(len(questions), dtype=np.int64)
@@ -66,7 +66,7 @@ def cluster_labels(questions: Sequence[str], threshold: float = 0.5) -> Ints:
     component = _components(profile, threshold)
     labels, count = component.copy(), len(component)
     groups = np.split(np.argsort(component, kind="stable"), np.cumsum(np.bincount(component))[:-1])
-    # Of two members, the edge between them is the merge.
+    # A component of two members is one merge.
     for group, distances in _condensed_each(profile, [group for group in groups if len(group) > 2]):
         labels[group] = count + _cut(distances, threshold)
         count = int(labels.max()) + 1
@@ -90,21 +90,21 @@ def _condensed(profile: "_Profile", members: Ints) -> Floats:
     step = max(_ROWS, _BLOCK // size)
 
     def fill(start: int) -> None:
-        """The pairs whose first is one of `step` members, from `start` on."""
+        """Computes the pairs whose first is one of `step` members, from `start` on."""
         stop = min(start + step, size - 1)
-        later = np.arange(start + 1, size) > np.arange(start, stop)[:, None]
-        i, j = np.nonzero(later)
-        counts = [profile.shared(order, members[start:stop], members[start + 1 :])[later] for order in ORDERS]
+        upper = np.arange(start + 1, size) > np.arange(start, stop)[:, None]
+        i, j = np.nonzero(upper)
+        counts = [profile.shared(order, members[start:stop], members[start + 1 :])[upper] for order in ORDERS]
         done = start * (2 * size - start - 1) // 2
         distances[done : done + len(i)] = profile.distances(members[start + i], members[start + 1 + j], counts)
 
-    with ThreadPoolExecutor(_THREADS) as pool:  # SciPy and NumPy work outside the interpreter's lock for most of this
+    with ThreadPoolExecutor(_THREADS) as pool:  # SciPy and NumPy release the GIL for most of this
         list(pool.map(fill, range(0, size - 1, step)))
     return distances
 
 
 def _condensed_each(profile: "_Profile", groups: list[Ints]) -> Iterator[tuple[Ints, Floats]]:
-    """Each group with its distances: large ones one by one, small ones together, for there may be thousands of those."""
+    """Each group with its distances: large groups one by one, small ones, of which there may be thousands, together."""
     small = [group for group in groups if len(group) <= 64]
     for group in groups:
         if len(group) > 64:
@@ -119,7 +119,7 @@ def _condensed_each(profile: "_Profile", groups: list[Ints]) -> Iterator[tuple[I
 
 
 def similarity_to_earlier(questions: Sequence[str], earlier: Sequence[str], threshold: float = 0.5) -> Floats:
-    """BLEU of each question against the earlier one that is nearest to it, [B]; 0 where none is nearer than the threshold."""
+    """BLEU of each question against its nearest earlier question, [B]; 0 if none is nearer than the threshold."""
     nearest = np.zeros(len(questions))
     if not questions or not earlier:
         return nearest
@@ -136,7 +136,7 @@ def similarity_to_earlier(questions: Sequence[str], earlier: Sequence[str], thre
 def _components(profile: "_Profile", threshold: float) -> Ints:
     """Connected component of each question in the graph of distances below the threshold, [B], numbered from 0.
 
-    A pair that earlier edges have joined already need not be looked at.
+    Pairs already in one component are skipped.
     """
     size = len(profile.lengths)
     component = np.arange(size)
@@ -154,13 +154,13 @@ def _components(profile: "_Profile", threshold: float) -> Ints:
 def _close_pairs(
     profile: "_Profile", rows: Ints, columns: Ints, threshold: float, wanted: NDArray[np.bool_] | bool = True
 ) -> tuple[Ints, Ints, Floats]:
-    """Hypotheses among `rows`, references among `columns`, and their distances, of all pairs nearer than the threshold.
+    """Hypotheses among `rows`, references among `columns`, and distances, of all pairs nearer than the threshold.
 
-    BLEU is at most the fourth root of any product of its precisions, so a pair drops out at the first product, longest
-    n-grams first, that is not above (1 - threshold)^4. Nearly all drop out at the 4-grams, most for having none in common.
-    Equal questions never drop out. `wanted`, [rows, columns], leaves out others. Rows and columns are each a range.
+    BLEU is at most the fourth root of any product of its precisions, so a pair is dropped at the first product, longest
+    n-grams first, that is not above (1 - threshold)^4. Nearly all are dropped at the 4-grams, most with none in common.
+    Equal questions are always kept. `wanted`, [rows, columns], selects pairs. Rows and columns are each a range.
     """
-    bound = (1 - threshold) ** 4 * (1 - 1e-9)  # a hair lower, as the products here are rounded
+    bound = (1 - threshold) ** 4 * (1 - 1e-9)  # slightly lower, as the products are rounded
     shared = profile.shared(4, rows, columns)
     smoothed = np.maximum(shared, 0.1) / np.maximum(1, profile.lengths[rows] - 3)[:, None]
     smoothed[profile.distinct[rows][:, None] == profile.distinct[columns]] = np.inf
@@ -168,7 +168,7 @@ def _close_pairs(
     counts, product = [shared[i, j]], smoothed[i, j]
     i, j = rows[i], columns[j]
     for order in (3, 2, 1):
-        if len(i) > shared.size // 32:  # where many are left, all of the block come cheaper than each by itself
+        if len(i) > shared.size // 32:  # with many pairs left, the whole block is cheaper than single pairs
             count = profile.shared(order, rows, columns)[i - rows[0], j - columns[0]]
         else:
             count = profile.shared_by_pair(order, i, j)
@@ -182,9 +182,9 @@ def _close_pairs(
 
 
 class _Profile:
-    """What BLEU needs to know of each question: its length, and its n-grams as binary features.
+    """The data of each question for BLEU: its length, and its n-grams as binary features.
 
-    `distinct` numbers the questions, [B], equal ones alike.
+    `distinct`, [B], numbers the questions, equal ones alike.
     """
 
     def __init__(self, questions: Sequence[str]) -> None:
@@ -198,7 +198,7 @@ class _Profile:
         self._features: dict[int, csr_array] = {}
         grams, vocabulary = words, int(words.max(initial=-1)) + 1
         for order in ORDERS:
-            if order > 1:  # an n-gram is an (n-1)-gram and the word after it
+            if order > 1:  # an n-gram is an (n-1)-gram and the next word
                 grams = _numbered(grams * vocabulary + np.roll(words, 1 - order))
             whole = np.zeros(len(words), dtype=bool)  # n-grams that do not run into the next question
             whole[: max(0, len(words) - order + 1)] = owner[order - 1 :] == owner[: max(0, len(words) - order + 1)]
@@ -219,7 +219,7 @@ class _Profile:
         here, there = self._length_of[hypothesis], self._length_of[reference]
 
         def quarter_log(order: int) -> Callable[[int, int], float]:
-            # Method 1: a precision without a match counts 0.1 matches.
+            # Method 1: zero matches count as 0.1.
             return lambda count, length: 0.25 * math.log((count or 0.1) / max(1, self._lengths[length] - order + 1))
 
         def brevity(reference: int, hypothesis: int) -> float:
@@ -227,7 +227,7 @@ class _Profile:
             return math.exp(1 - self._lengths[reference] / self._lengths[hypothesis]) if short else 1.0
 
         terms = [_tabulate(quarter_log(order), count, here) for order, count in zip(ORDERS, counts, strict=True)]
-        # The C library's exp, as NLTK's: NumPy's own differs from it in the last bit on some processors.
+        # The C library's exp, as in NLTK: NumPy's differs in the last bit on some processors.
         scores = np.fromiter(map(math.exp, _sum_rounded_once(terms).tolist()), np.float64, len(here))
         scores *= _tabulate(brevity, there, here)
         distances = np.where(counts[0] > 0, 1 - scores, 1.0)
@@ -237,12 +237,12 @@ class _Profile:
 
 def _ids(texts: Sequence[str]) -> Ints:
     """Numbers from 0 in order of appearance, equal texts alike."""
-    known: defaultdict[str, int] = defaultdict(count().__next__)
-    return np.fromiter(map(known.__getitem__, texts), np.int64, len(texts))
+    numbers: defaultdict[str, int] = defaultdict(count().__next__)
+    return np.fromiter(map(numbers.__getitem__, texts), np.int64, len(texts))
 
 
 def _numbered(values: Ints) -> Ints:
-    """Small numbers for `values`, equal where they are: what np.unique's inverse is, with one sort less."""
+    """np.unique's inverse of `values`, with one sort less."""
     order = np.argsort(values, kind="stable")
     arranged = values[order]
     numbers = np.empty(len(values), dtype=np.int64)
@@ -265,7 +265,7 @@ def _occurrences(owner: Ints, grams: Ints, size: int) -> csr_array:
 
 
 def _tabulate(function: Callable[[int, int], float], first: NDArray[Any], second: NDArray[Any]) -> Floats:
-    """`function` of two arrays of small numbers, called once for each combination that occurs: there are few."""
+    """`function` of two arrays of small numbers, called once per distinct combination."""
     width = int(second.max(initial=0)) + 1
     code = np.multiply(first, width, dtype=np.int64) + second
     used = np.flatnonzero(np.bincount(code))
@@ -288,7 +288,7 @@ def _sum_rounded_once(terms: Sequence[Floats]) -> Floats:
     error, lost_c = two_sum(error, error_c)
     error, lost_d = two_sum(error, error_d)
     total, rest = two_sum(total, error)
-    # Where the errors' own sum was rounded and the rest is all but half a unit in the last place, it might tip the balance.
+    # If the errors' own sum was rounded and the rest is nearly half a unit in the last place, the result may be off: use fsum.
     rounded = np.flatnonzero((lost_c != 0) | (lost_d != 0))
     near = np.abs(np.abs(rest[rounded]) / np.spacing(np.abs(total[rounded])) - 0.5) < 1e-6
     unsure = rounded[near]

@@ -2,8 +2,8 @@
 
 Source: DeepSeekMath (arXiv 2402.03300) for the group baseline, the clipped ratio and the KL estimate; DAPO (arXiv 2503.14476)
 for the token mean and the asymmetric clip; Dr. GRPO (arXiv 2503.20783) for the fixed length and for leaving out the division by
-the standard deviation. Tokens are flat: a tensor [T] holds the response tokens of several sequences one after another, and
-`sequence` [T] tells which one a token belongs to.
+the standard deviation. Tokens are flat: a tensor [T] holds the response tokens of several sequences concatenated, and
+`sequence` [T] gives each token's sequence.
 """
 
 from collections.abc import Sequence
@@ -16,8 +16,8 @@ from pipeline.types import Sample, TrainingBatch
 
 # Ratios of learner to rollout probabilities outside this band are reported as mismatched.
 RATIO_BAND = (0.9, 1.1)
-# Where `bounded_exp` leaves the exponential: e^20 is 5e8. No ratio that says anything is larger, and in float32 its square,
-# which a gradient's norm takes, does not overflow.
+# Where `bounded_exp` departs from exp: e^20 is 5e8, larger than any meaningful ratio, and in float32 its square, taken by the
+# gradient norm, does not overflow.
 LARGEST_LOG_RATIO = 20.0
 
 
@@ -25,8 +25,8 @@ def group_advantages(rewards: Tensor, *, scale: str = "group", baseline: str = "
     """How much better each response is than its peers: (r - mean) / (std + eps).
 
     `baseline` names the peers whose mean is subtracted: the row of `rewards`, or the whole batch.
-    `scale` names what the standard deviation (Bessel-corrected) is taken over: "group" is those same peers, "batch" all rewards;
-    "none" does not divide. A batch-wide baseline makes the batch one group, so that equal rewards in a row are no zero divisor.
+    `scale` names the rewards whose standard deviation (Bessel-corrected) divides: "group" is those same peers, "batch" all;
+    "none" does not divide. A batch-wide baseline makes the batch one group, so that equal rewards in a row divide by no zero.
 
     Args:
         rewards: [P, G], G responses to each of P prompts.
@@ -44,10 +44,10 @@ def group_advantages(rewards: Tensor, *, scale: str = "group", baseline: str = "
 
 
 def training_batch(groups: Sequence[Sequence[Sample]], rewards: Sequence[Sequence[float]], config: GrpoConfig) -> TrainingBatch:
-    """The samples of one update with their advantages; groups that carry no gradient are left out and counted.
+    """The samples of one update with their advantages; groups without a gradient are left out and counted.
 
-    Such are the groups whose rewards are all equal. Under a batch-wide baseline an even group still differs from the batch's
-    mean, so there all groups are kept unless every reward of the batch is the same.
+    These are the groups whose rewards are all equal. Under a batch-wide baseline such a group still differs from the batch's
+    mean, so all groups are kept unless all rewards of the batch are equal.
 
     Args:
         groups: P groups of G samples.
@@ -58,7 +58,9 @@ def training_batch(groups: Sequence[Sequence[Sample]], rewards: Sequence[Sequenc
     """
     shapes = {len(group) for group in groups} | {len(group) for group in rewards}
     if len(groups) != len(rewards) or len(shapes) > 1:
-        raise ValueError(f"{len(groups)} groups of samples, {len(rewards)} of rewards, of sizes {sorted(shapes)}: want one shape")
+        raise ValueError(
+            f"{len(groups)} groups of samples, {len(rewards)} of rewards, of sizes {sorted(shapes)}; valid: one shape"
+        )
     if not groups:
         return TrainingBatch(samples=(), advantages=())
     # Rewards are ratios of small integers: float64 keeps the mean of equal ones equal to them within 1e-16.
@@ -74,9 +76,9 @@ def training_batch(groups: Sequence[Sequence[Sample]], rewards: Sequence[Sequenc
 
 
 def token_weights(lengths: Sequence[int], aggregation: str, max_tokens: int) -> list[float]:
-    """What one token of each sequence weighs in the batch's loss, which is the weighted sum over all tokens.
+    """The weight of each sequence's tokens in the batch's loss, the weighted sum over all tokens.
 
-    Taken over the whole batch, before it is split into micro-batches and ranks, so no split changes the loss:
+    Computed over the whole batch, before it is split into micro-batches and ranks, so that no split changes the loss:
     "token_mean" 1 / (tokens of the batch), "sequence_mean" 1 / (sequences * own length),
     "fixed_length" 1 / (sequences * max_tokens).
 
@@ -90,7 +92,7 @@ def token_weights(lengths: Sequence[int], aggregation: str, max_tokens: int) -> 
 
 
 def importance_weights(old_logprobs: Tensor, rollout_logprobs: Tensor, sequence: Tensor, kind: str, cap: float) -> Tensor:
-    """Correction for samples drawn from a policy that differs from the learner's by numerics: learner over rollout probability.
+    """Correction for the numerical mismatch of rollout workers and learner: learner over rollout probability.
 
     "token_tis" truncates each token's ratio at `cap`. "sequence_mask" multiplies a whole sequence by the ratio of its
     probabilities and drops it where that exceeds `cap`; it still counts in the denominator. "none" is 1.
@@ -112,10 +114,10 @@ def importance_weights(old_logprobs: Tensor, rollout_logprobs: Tensor, sequence:
 
 
 def bounded_exp(log_ratio: Tensor) -> Tensor:
-    """exp, continued by its tangent beyond `LARGEST_LOG_RATIO`: it does not overflow.
+    """exp, continued linearly by its tangent beyond `LARGEST_LOG_RATIO`, so that it does not overflow.
 
-    Its slope there is e^20 rather than 0, so that a gradient keeps its direction: a response far too likely under the policy is
-    still made less likely. Up to there value and gradient are those of exp to the last bit.
+    The slope there is e^20 rather than 0, so that a response far too likely under the policy is still made less likely. Below,
+    value and gradient are those of exp to the last bit.
 
     >>> bounded_exp(torch.tensor([0.0, 1000.0])).isfinite().tolist()
     [True, True]
@@ -155,10 +157,10 @@ def policy_loss(
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """GRPO loss of some of a batch's tokens: sum over t of w_t (-c_t min(r_t A_t, clip(r_t) A_t) + beta kl_t).
 
-    r_t = exp(logprobs - old_logprobs) is the ratio that is clipped, between the policy and the learner itself as it was at the
-    batch's start; at a batch's first update the two are equal, and r_t is 1 with the gradient of the log-probability. How far the
-    sampler is from the learner enters through c_t alone, see `importance_weights`. kl_t is `kl_estimate`. Exponentials are
-    `bounded_exp`: no log-ratio makes loss or gradient overflow.
+    r_t = exp(logprobs - old_logprobs) is the clipped ratio, of the policy to the learner's own policy at the batch's start; at
+    the first update of a batch the two are equal, and r_t is 1 with the gradient of the log-probability. The mismatch between
+    rollout workers and learner enters through c_t alone, see `importance_weights`. kl_t is `kl_estimate`. Exponentials are
+    `bounded_exp`, so that no log-ratio overflows loss or gradient.
 
     Args:
         logprobs: [T], with gradient; the others [T] too, without. `reference_logprobs` is None where `config.kl` is 0.
@@ -166,7 +168,7 @@ def policy_loss(
         sequence: [T], integers from 0; all tokens of a sequence are in the same call.
 
     Returns:
-        The loss, and metrics as sums over tokens, which add up over micro-batches and ranks, but for "mismatch_max".
+        The loss, and metrics as sums over tokens, which add up over micro-batches and ranks, except "mismatch_max".
         The metric "kl" is k3 whatever the loss uses.
     """
     ratio = bounded_exp(logprobs - old_logprobs)
@@ -183,7 +185,7 @@ def policy_loss(
     with torch.no_grad():
         mismatch = old_logprobs - rollout_logprobs
         mismatch_ratio = mismatch.exp()
-        capped = mismatch.clamp(max=LARGEST_LOG_RATIO)  # infinite where the rollout worker's probability was rounded to 0
+        capped = mismatch.clamp(max=LARGEST_LOG_RATIO)  # infinite if the rollout worker's probability was rounded to 0
         low, high = RATIO_BAND
         sums = {
             "loss": loss.detach(),

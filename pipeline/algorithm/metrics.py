@@ -1,4 +1,4 @@
-"""What is known of a GRPO step, as functions of values; both roles share the names."""
+"""The metrics of a GRPO step; both roles share the names."""
 
 import math
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ def step_metrics(
     rollout: Mapping[str, float],
     sandbox: Mapping[str, float],
 ) -> dict[str, float]:
-    """The metrics of one step; what was not measured, or is not finite, is left out.
+    """The metrics of one step; unmeasured and non-finite values are left out.
 
     Args:
         update: of the learner, see `LearnerGroup.update`.
@@ -45,7 +45,7 @@ def step_metrics(
 
 
 def mean(values: list[float] | list[int] | list[bool]) -> float:
-    """The mean, NaN of nothing: not measured."""
+    """The mean; NaN (not measured) without values."""
     return sum(values) / len(values) if values else math.nan
 
 

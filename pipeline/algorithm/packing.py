@@ -1,8 +1,8 @@
-"""Packing: sequences of any length side by side in one row, so that no compute goes into padding.
+"""Packing: whole sequences of any length concatenated in one row, so that no compute is spent on padding.
 
-A row holds whole sequences one after another. Everything but attention treats tokens one by one and needs no change;
-attention is taken within each sequence (`packed_attention`), and positions restart at each. So a sequence's log-probabilities
-do not depend on its neighbours, and no mask of [tokens, tokens] is ever made.
+All layers but attention treat tokens independently and need no change; attention is computed within each sequence
+(`packed_attention`), and positions restart at each. So a sequence's log-probabilities do not depend on its neighbours, and no
+[tokens, tokens] mask is ever built.
 """
 
 import math
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 ATTENTION = "packed"
 
-# Logits that exist at once, in elements: 32 Mi are 128 MiB in fp32, and the backward pass has three such tensors.
+# Logits in memory at once, in elements: 32 Mi are 128 MiB in fp32, and the backward pass has three such tensors.
 CHUNK_LOGITS = 1 << 25
 
 # Sequences attend in blocks padded to their longest; a sequence shorter than this share of it starts a new block.
@@ -34,7 +34,7 @@ BLOCK_SHARE = 0.75
 class PackedRow:
     """One micro-batch: the sequences `members` (indices into the batch) in one row of T tokens with R response tokens.
 
-    A sequence's inputs are prompt + response without the last token, which predicts nothing.
+    A sequence's inputs are prompt + response without the last token, which has no target.
     `sequence[r]` is the index into `members` of response token r.
     """
 
@@ -48,14 +48,14 @@ class PackedRow:
 
 
 def assign_rows(lengths: Sequence[int], budget: int, ranks: int) -> list[list[list[int]]]:
-    """Splits a batch into rows of at most `budget` tokens, equally many for every rank and of nearly equal size.
+    """Splits a batch into rows of at most `budget` tokens, the same number for every rank and of nearly equal size.
 
-    Longest first, each sequence into the emptiest row (LPT scheduling), with the fewest rows that fit. Rows that run at the same
-    time on different ranks are neighbours in size. A sequence longer than the budget has a row of its own.
-    Deterministic, so every rank finds the same plan alone.
+    Longest first, each sequence goes into the emptiest row (LPT scheduling), with the fewest rows that fit. Rows that run at the
+    same time on different ranks are of similar size. A sequence longer than the budget has its own row.
+    Deterministic, so that every rank computes the same plan.
 
     Returns:
-        For each rank its rows, as lists of indices into `lengths`, longest first; a row is empty where sequences are too few.
+        For each rank its rows, as lists of indices into `lengths`, longest first; rows are empty if there are too few sequences.
     """
     order = sorted(range(len(lengths)), key=lambda i: -lengths[i])
     count = ranks * max(1, math.ceil(sum(lengths) / (budget * ranks)))
@@ -74,7 +74,7 @@ def assign_rows(lengths: Sequence[int], budget: int, ranks: int) -> list[list[li
 
 
 def pack_row(samples: Sequence[Sample], members: Sequence[int], device: torch.device | str = "cpu") -> PackedRow:
-    """The row of `samples[i] for i in members`. Without members, one token that predicts nothing keeps the ranks in step.
+    """The row of `samples[i] for i in members`. Without members, the row is one token without a target, so that all ranks run it.
 
     Raises:
         ValueError: a sample has an empty prompt or response.
@@ -107,7 +107,7 @@ def pack_row(samples: Sequence[Sample], members: Sequence[int], device: torch.de
 
 
 def attention_blocks(lengths: Sequence[int]) -> list[list[int]]:
-    """Runs of neighbouring lengths that are padded to the run's first when attending.
+    """Blocks of consecutive lengths that are padded to the longest of the block for attention.
 
     >>> attention_blocks([100, 90, 80, 40, 35, 10])
     [[100, 90, 80], [40, 35], [10]]
@@ -135,8 +135,8 @@ def packed_attention(
 ) -> tuple[Tensor, None]:
     """Causal attention within each sequence of a row: an attention function for transformers models.
 
-    Sequences of about one length are padded at the end and attend as a batch; behind a causal mask the padding is never seen by a
-    real token, so the kernels for plain causal attention serve, on CPU and GPU alike.
+    Sequences of similar length are right-padded and attend as a batch; with a causal mask no real token attends to the padding,
+    so kernels for plain causal attention apply, on CPU and GPU alike.
 
     Args:
         query [1, H, T, D]; key, value [1, H or fewer, T, D]. lengths: `PackedRow.lengths`, passed through the model's forward.
@@ -145,10 +145,10 @@ def packed_attention(
         [1, T, H, D], and None for the attention weights.
 
     Raises:
-        ValueError: the model asks for sliding-window attention.
+        ValueError: the model uses sliding-window attention.
     """
     if sliding_window is not None:
-        raise ValueError("packed attention knows no sliding window; use a model with full attention")
+        raise ValueError("packed attention does not support a sliding window; use a model with full attention")
     outputs, start = [], 0
     for block in attention_blocks(lengths):
         stop = start + sum(block)
@@ -166,13 +166,13 @@ def packed_attention(
 
 def register_packed_attention() -> None:
     """Lets transformers models be loaded with `attn_implementation=ATTENTION`."""
-    from transformers import AttentionInterface  # takes seconds to import, which only the holder of a model has to wait for
+    from transformers import AttentionInterface  # takes seconds to import; only a model's process needs it
 
     AttentionInterface.register(ATTENTION, packed_attention)
 
 
 class ChunkedLogprobs(torch.autograd.Function):
-    """log softmax(h W^T / temperature) at the targets. Logits of `size` positions exist at once, in the backward pass again."""
+    """log softmax(h W^T / temperature) at the targets. Holds logits of `size` positions, recomputed in the backward pass."""
 
     @staticmethod
     def forward(
@@ -185,7 +185,7 @@ class ChunkedLogprobs(torch.autograd.Function):
             everything = all_logprobs(part, weight, temperature)
             logprobs.append(everything.gather(-1, wanted[:, None])[:, 0])
             entropies.append(-torch.linalg.vecdot(everything.exp(), everything))
-            del everything  # before the next is made
+            del everything  # before the next allocation
         entropy = torch.cat(entropies)
         ctx.mark_non_differentiable(entropy)
         return torch.cat(logprobs), entropy
@@ -201,9 +201,9 @@ class ChunkedLogprobs(torch.autograd.Function):
             del everything
             of_logits = of_logits.div_(ctx.temperature).to(part.dtype)
             of_hidden.append(of_logits @ weight)
-            if ctx.needs_input_grad[1]:  # frozen where adapters are trained
+            if ctx.needs_input_grad[1]:  # the weight is frozen with LoRA
                 product = of_logits.T @ part
-                # In fp32, since in bf16 each addition would round.
+                # Summed in fp32, since in bf16 each addition would round.
                 of_weight = product.float() if of_weight is None else of_weight.add_(product)
             del of_logits
         return torch.cat(of_hidden), None if of_weight is None else of_weight.to(weight.dtype), None, None, None
@@ -215,11 +215,11 @@ def all_logprobs(hidden: Tensor, weight: Tensor, temperature: float) -> Tensor:
 
 
 class LogprobHead(nn.Module):
-    """A language model's output layer that gives log-probabilities of given tokens and never holds all logits."""
+    """A language model's output layer that computes log-probabilities of given tokens without holding all logits."""
 
     def __init__(self, weight: nn.Parameter, temperature: float) -> None:
         super().__init__()
-        self.weight = weight  # [V, h]: the embedding itself where the model ties them
+        self.weight = weight  # [V, h]: the embedding if tied
         self.temperature = temperature
 
     def forward(self, hidden: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
@@ -231,7 +231,7 @@ class LogprobHead(nn.Module):
 class PolicyModel(nn.Module):
     """A causal language model that maps a `PackedRow` to its response tokens' log-probabilities at the sampling temperature.
 
-    Parameters keep the names that they have in the model's HF checkpoint.
+    Parameters keep the names of the HF checkpoint.
 
     Args:
         language_model: loaded with `attn_implementation=ATTENTION`; it must have a `model` and a bias-free `lm_head`.

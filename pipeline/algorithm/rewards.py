@@ -1,8 +1,8 @@
 """The Challenger's reward: equations 1 to 4 of R-Zero (arXiv 2508.05004, sections 3.2 to 3.4), and scorers beyond the paper.
 
 A scorer takes a batch of questions and the rewards so far, and returns the rewards after it. The setting `reward.scorers`
-names them in order: `[triangular, repetition]` is the paper's r = max(0, r_unc - r_rep). A scorer of one's own is a function in
-a file, named as `path/to/file.py:function`; docs/rewards.md shows one. All functions here are pure.
+names them in order: `[triangular, repetition]` is the paper's r = max(0, r_unc - r_rep). A custom scorer is a function in a
+file, named as `path/to/file.py:function`; docs/rewards.md shows one. All functions here are pure.
 """
 
 import math
@@ -24,10 +24,10 @@ Need = Literal["verdicts", "earlier"]
 
 @dataclass(frozen=True, slots=True)
 class QuestionBatch:
-    """What a scorer may look at: the B responses of one Challenger step, in order.
+    """A scorer's input: the B responses of one Challenger step, in order.
 
-    A malformed response has the question None, a vote without answers and the cluster -1. Verdicts and earlier questions cost
-    sampling and reading: a scorer that looks at them declares it with `needs`.
+    A malformed response has the question None, a vote without answers and the cluster -1. Verdicts have to be sampled and earlier
+    questions read: a scorer that uses them declares it with `needs`.
     """
 
     answered: tuple[AnsweredQuestion, ...]
@@ -42,7 +42,7 @@ class QuestionBatch:
 
     @property
     def answers(self) -> tuple[tuple[str | None, ...], ...]:
-        """Of the labelling policy to each question, as they stood in the box; None without one."""
+        """The labelling policy's boxed answers to each question; None without a box."""
         return tuple(item.answers for item in self.answered)
 
     @property
@@ -77,10 +77,10 @@ AnyScorer = TypeVar("AnyScorer", bound=Scorer)
 
 
 def needs(*what: Need) -> Callable[[AnyScorer], AnyScorer]:
-    """Declares what a scorer looks at beside questions and votes: "verdicts" (`batch.invalid`), "earlier" (`batch.earlier`).
+    """Declares a scorer's inputs beside questions and votes: "verdicts" (`batch.invalid`), "earlier" (`batch.earlier`).
 
     Raises:
-        ValueError: there is no such thing to need.
+        ValueError: there is no such input.
     """
     if unknown := set(what) - set(get_args(Need)):
         raise ValueError(f"needs({', '.join(sorted(unknown))}): valid: {', '.join(get_args(Need))}")
@@ -93,66 +93,66 @@ def needs(*what: Need) -> Callable[[AnyScorer], AnyScorer]:
 
 
 def needs_of(scorers: Sequence[Scorer]) -> frozenset[Need]:
-    """Everything that any of the scorers declares."""
+    """All inputs that any of the scorers declares."""
     return frozenset(need for scorer in scorers for need in getattr(scorer, "needs", ()))
 
 
 def uncertainty(p_hat: float) -> float:
-    """r_unc = 1 - 2 |p_hat - 1/2|: 1 where the Solver agrees with itself half the time, 0 at never and always."""
+    """r_unc = 1 - 2 |p_hat - 1/2|: 1 if half of the Solver's answers agree, 0 if none or all do."""
     if not 0.0 <= p_hat <= 1.0:
-        raise ValueError(f"p_hat is a share of answers, between 0 and 1, not {p_hat!r}")
+        raise ValueError(f"p_hat={p_hat!r}: a share of answers; valid: 0 to 1")
     return 1.0 - 2.0 * abs(p_hat - 0.5)
 
 
 def triangular(batch: QuestionBatch, rewards: list[float]) -> list[float]:
-    """The paper's shape: r_unc in place of the reward so far."""
+    """The paper's reward shape: r_unc, replacing the reward so far."""
     return [uncertainty(vote.share) for vote in batch.votes]
 
 
 def band(batch: QuestionBatch, rewards: list[float]) -> list[float]:
-    """1 where some of the m answers agree with the majority but not all do, else 0: all doubt is worth the same."""
+    """1 where some of the m answers agree with the majority but not all do, else 0: any uncertainty is worth the same."""
     return [1.0 if 0 < vote.count < vote.total else 0.0 for vote in batch.votes]
 
 
 def variance(batch: QuestionBatch, rewards: list[float]) -> list[float]:
-    """4 p (1 - p), the variance of a single vote over its largest: flatter at 1/2 than the triangle, steeper at the ends."""
+    """4 p (1 - p), the variance of a single vote over its maximum: flatter at 1/2 than the triangle, steeper at the ends."""
     return [4 * vote.share * (1 - vote.share) for vote in batch.votes]
 
 
 def repetition(batch: QuestionBatch, rewards: list[float]) -> list[float]:
-    """Takes off r_rep(x) = lambda |C(x)| / B, C(x) the question's cluster and B the whole batch; never below 0."""
+    """Subtracts r_rep(x) = lambda |C(x)| / B, C(x) the question's cluster and B the whole batch; not below 0."""
     sizes, weight, size = Counter(batch.clusters), batch.config.lambda_, len(batch.clusters)
     return [max(0.0, reward - weight * sizes[cluster] / size) for cluster, reward in zip(batch.clusters, rewards, strict=True)]
 
 
 @needs("earlier")
 def memory(batch: QuestionBatch, rewards: list[float]) -> list[float]:
-    """Takes off the BLEU to the nearest earlier question of the run, if that is nearer than tau; never below 0.
+    """Subtracts the BLEU to the nearest earlier question of the run, if that is nearer than tau; not below 0.
 
-    The repetition penalty sees one batch, so a Challenger could pose the same varied batch again and again; here it cannot.
+    The repetition penalty sees one batch only, so a Challenger could repeat a varied batch at every step; this prevents it.
     """
-    known = similarity_to_earlier([question or "" for question in batch.questions], batch.earlier, batch.config.threshold)
-    return [max(0.0, reward - similarity) for reward, similarity in zip(rewards, known.tolist(), strict=True)]
+    nearest = similarity_to_earlier([question or "" for question in batch.questions], batch.earlier, batch.config.threshold)
+    return [max(0.0, reward - similarity) for reward, similarity in zip(rewards, nearest.tolist(), strict=True)]
 
 
 @needs("verdicts")
 def validity(batch: QuestionBatch, rewards: list[float]) -> list[float]:
-    """0 for a question that most of the Solver's verdicts call ill-posed (R-Quest's vote). The curriculum leaves it out, too."""
+    """0 for a question that most of the Solver's verdicts call ill-posed (R-Quest's vote). The curriculum excludes it too."""
     return [0.0 if rejected(share) else reward for share, reward in zip(batch.invalid, rewards, strict=True)]
 
 
 def invalid_share(verdicts: Sequence[str | None]) -> float:
-    r"""Share of the boxed verdicts that are "invalid"; those without a box count as drawn. 0 where none were.
+    r"""Share of verdicts that are "invalid"; those without a box count in the denominator. 0 without verdicts.
 
     >>> invalid_share(["Invalid", r"\text{invalid}", "valid", None])
     0.5
     """
-    spell = ExactGrader().canonical
-    return sum(verdict is not None and spell(verdict) == "invalid" for verdict in verdicts) / max(1, len(verdicts))
+    canonical = ExactGrader().canonical
+    return sum(verdict is not None and canonical(verdict) == "invalid" for verdict in verdicts) / max(1, len(verdicts))
 
 
 def official(batch: QuestionBatch, rewards: list[float]) -> list[float]:
-    """What the paper's public code does: min(p, 1 - p) - r_rep, not clipped at 0, and -1 for a malformed response."""
+    """The reward of the paper's public code: min(p, 1 - p) - r_rep, not clipped at 0, and -1 for a malformed response."""
     sizes, weight, size = Counter(batch.clusters), batch.config.lambda_, len(batch.clusters)
     return [
         min(vote.share, 1 - vote.share) - weight * sizes[cluster] / size if question is not None else -1.0
@@ -181,7 +181,7 @@ def find_scorer(name: str) -> Scorer:
 
 
 def question_clusters(questions: Sequence[str | None], threshold: float = 0.5) -> list[int]:
-    """Cluster label of each question of a batch; -1 for a malformed response (None), which takes no part."""
+    """Cluster label of each question of a batch; -1 for a malformed response (None), which is not clustered."""
     labels = iter(cluster_labels([question for question in questions if question is not None], threshold).tolist())
     return [-1 if question is None else next(labels) for question in questions]
 
@@ -193,18 +193,18 @@ def score_questions(
     labelled_by: str,
     earlier: Sequence[str] | None = None,
 ) -> list[ScoredQuestion]:
-    """The questions of a whole Challenger batch with their rewards, which the repetition penalty takes together.
+    """The questions of a whole Challenger batch, as the repetition penalty requires, with their rewards.
 
     Args:
         labelled_by: version of the labelling policy.
-        earlier: questions of earlier steps and rounds, where a scorer needs them.
+        earlier: questions of earlier steps and rounds, if a scorer needs them.
 
     Raises:
-        ScorerError: a scorer failed, or returned something else than one finite number for each question.
+        ScorerError: a scorer failed, or did not return one finite number per question.
     """
     clusters = question_clusters([item.question for item in answered], config.threshold)
-    known = None if earlier is None else tuple(earlier)
-    batch = QuestionBatch(tuple(answered), tuple(clusters), config, known, "verdicts" in needs_of(scorers))
+    questions = None if earlier is None else tuple(earlier)
+    batch = QuestionBatch(tuple(answered), tuple(clusters), config, questions, "verdicts" in needs_of(scorers))
     rewards, parts = score(batch, scorers)
     return [
         ScoredQuestion(item, cluster, reward, {name: values[index] for name, values in parts.items()}, labelled_by)
@@ -213,10 +213,10 @@ def score_questions(
 
 
 def score(batch: QuestionBatch, scorers: Sequence[Scorer]) -> tuple[list[float], dict[str, list[float]]]:
-    """The rewards [B] after all scorers, and by scorer what it added [B]; a malformed response is never worth more than 0.
+    """The rewards [B] after all scorers, and by scorer its contribution [B]; a malformed response is worth at most 0.
 
     Raises:
-        ScorerError: a scorer failed, or returned something else than one finite number for each question.
+        ScorerError: a scorer failed, or did not return one finite number per question.
     """
     rewards = [0.0] * len(batch.answered)
     parts: dict[str, list[float]] = {}
@@ -233,7 +233,7 @@ def _scored(scorer: Scorer, name: str, batch: QuestionBatch, rewards: list[float
     """The rewards after one scorer."""
     try:
         after = [float(reward) for reward in scorer(batch, list(rewards))]
-    except Exception as error:  # it may be the user's code
+    except Exception as error:  # user code may raise anything
         place = traceback.extract_tb(error.__traceback__)[-1]
         where = f"{place.filename}, line {place.lineno}"
         raise ScorerError(f"scorer {name}: {type(error).__name__}: {error} ({where})") from error

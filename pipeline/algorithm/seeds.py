@@ -1,7 +1,7 @@
-"""Every random draw of a run has a seed of its own, derived from what the draw is for.
+"""Every random draw of a run has its own seed, derived from the draw's identity.
 
-No generator is shared and none is advanced, so a resumed run, another number of workers or another order of work draws
-exactly the same.
+No generator is shared or advanced, so that a resumed run, another number of workers or another order of work draws exactly the
+same.
 """
 
 import hashlib
@@ -23,7 +23,7 @@ def derive_seed(run_seed: int, *path: int | str) -> int:
 def seeded_requests(
     run_seed: int, prompts: Sequence[tuple[int, ...]], count: int, *path: int | str, first: int = 0
 ) -> list[Request]:
-    """`count` samples to draw of each prompt, each with a seed of its own under `path`; the prompts are numbered from `first`."""
+    """Requests for `count` samples of each prompt, each with its own seed under `path`; prompts are numbered from `first`."""
     return [
         Request(prompt, tuple(derive_seed(run_seed, *path, index, sample) for sample in range(count)))
         for index, prompt in enumerate(prompts, start=first)

@@ -1,11 +1,11 @@
-r"""Which answers are the same, and which of them the majority gave (the p_hat of arXiv 2508.05004, section 3).
+r"""Equivalence classes of answers, and the majority vote over them (the p_hat of arXiv 2508.05004, section 3).
 
-A grader decides most pairs (pipeline/domain/graders); expressions that it leaves open are put to a judge, which is math-verify in
-a sandbox (actors/reward/sandbox.py) and may fail to decide.
+A grader decides most pairs (pipeline/domain/graders); undecided expressions go to a judge, which is math-verify in a sandbox
+(actors/reward/sandbox.py) and may fail to decide.
 
-Equality is not transitive: `50\%` is equal to `50` and to `0.5`. Closing it would join answers that differ, and a false majority
-is a wrong label. So no two answers of one class are decided to be different: an answer that is equal to two that differ joins the
-larger of their classes. Every pair is compared, and none of this depends on the order of the answers.
+Equality is not transitive: `50\%` equals both `50` and `0.5`. Its transitive closure would join answers that differ, and a false
+majority is a wrong label. So no class contains two answers that are known to differ: an answer equal to two that differ joins the
+larger of their classes. Every pair is compared, and the result does not depend on the order of the answers.
 """
 
 from collections import Counter
@@ -18,13 +18,13 @@ from pipeline.types import Vote
 
 
 class Judge(Protocol):
-    """Whether two expressions are equal; what it yields (requests) and is sent (replies) is between it and whoever drives it."""
+    """Decides whether two expressions are equal; yields requests and is sent replies, both opaque here."""
 
     def __call__(self, a: str, b: str) -> Generator[Any, Any, bool | None]: ...
 
 
 def compare(a: str, b: str, grader: Grader, judge: Judge) -> Generator[Any, Any, bool | None]:
-    """True or False for two answers, None where it could not be decided. An answer that says nothing is equal to nothing."""
+    """Whether two answers are equal; None if undecided. A blank answer is equal to none."""
     return (yield from _equal(grader.canonical(a), grader.canonical(b), grader, judge))
 
 
@@ -46,11 +46,11 @@ def _equal(a: str, b: str, grader: Grader, judge: Judge) -> Generator[Any, Any, 
 
 
 def majority(answers: Sequence[str | None], grader: Grader, judge: Judge) -> Generator[Any, Any, Vote]:
-    """The vote over `answers`, as many as were asked for (None or blank: a response without an answer).
+    """The vote over `answers`, one per requested response (None or blank: a response without an answer).
 
     Ties go to the class whose representative is shortest, then first in code-point order. The representative, which becomes
-    the pseudo-label, is the spelling that most of the class used, ties again to the shortest, then the first.
-    `undecided` counts pairs of distinct canonical forms that no one could decide and that are not in one class all the same.
+    the pseudo-label, is the most frequent spelling of the class, ties again to the shortest, then the first.
+    `undecided` counts pairs of distinct canonical forms without a verdict that are not in the same class.
     """
     spellings: dict[str, Counter[str]] = {}
     for answer in answers:
@@ -61,8 +61,8 @@ def majority(answers: Sequence[str | None], grader: Grader, judge: Judge) -> Gen
         verdicts[a, b] = verdicts[b, a] = yield from _equal(a, b, grader, judge)
 
     classes = _classes(spellings, verdicts)
-    unknown = [pair for pair, verdict in verdicts.items() if verdict is None and pair[0] < pair[1]]
-    undecided = sum(not any(a in keys and b in keys for keys in classes) for a, b in unknown)
+    open_pairs = [pair for pair, verdict in verdicts.items() if verdict is None and pair[0] < pair[1]]
+    undecided = sum(not any(a in keys and b in keys for keys in classes) for a, b in open_pairs)
     if not classes:
         return Vote(None, 0, len(answers), undecided)
     count, _, answer = _rank(classes[0], spellings)
@@ -70,7 +70,7 @@ def majority(answers: Sequence[str | None], grader: Grader, judge: Judge) -> Gen
 
 
 def _classes(spellings: dict[str, Counter[str]], verdicts: dict[tuple[str, str], bool | None]) -> list[list[str]]:
-    """Keys in classes, the majority first. First those that are equal to no two keys that differ, then the ambiguous ones."""
+    """Keys in classes, the majority first. Keys that equal two differing keys (ambiguous) are assigned last."""
 
     def ambiguous(key: str) -> bool:
         equals = [other for other in spellings if other != key and verdicts[key, other]]
@@ -91,7 +91,7 @@ def _classes(spellings: dict[str, Counter[str]], verdicts: dict[tuple[str, str],
 
 
 def _rank(keys: Sequence[str], spellings: dict[str, Counter[str]]) -> tuple[int, int, str]:
-    """Smallest for the class that wins: minus its votes, and its representative by length and alphabet."""
+    """Sort key, smallest for the winning class: minus its votes, then its representative by length and code points."""
     members = sum((spellings[key] for key in keys), Counter[str]())
     answer = min(members, key=lambda text: (-members[text], len(text), text))
     return -members.total(), len(answer), answer

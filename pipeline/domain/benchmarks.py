@@ -1,4 +1,4 @@
-"""Held-out problems in a file of our own form, and their bands."""
+"""Held-out problems in files of the project's format, and their bands."""
 
 from collections import defaultdict
 from collections.abc import Iterable
@@ -15,7 +15,7 @@ def read_benchmark(name: str, path: str) -> list[dict[str, Any]]:
     """The problems of a Parquet, JSONL, JSON or CSV file as dicts, with the fields of `pipeline.domain.problems.Problem`.
 
     Raises:
-        ConfigError: the file cannot be read as such, or a row has no text or number as its `question` and `answer`.
+        ConfigError: the file cannot be read as such, or a row lacks a text or number as `question` or `answer`.
     """
     definition = of_file(resolve(path), {}, name)
     try:

@@ -1,4 +1,4 @@
-"""What a domain can say of its questions: right answers, and difficulty. For reports alone: no reward comes from here."""
+"""A domain's oracle: right answers and difficulties of its questions. For reports only: no reward uses it."""
 
 import importlib
 from collections.abc import Callable
@@ -9,23 +9,23 @@ from conf.load import ConfigError
 
 @dataclass(frozen=True)
 class Oracle:
-    """Both give None for a question that they cannot say anything of."""
+    """Both return None for a question that they cannot read."""
 
     true_answer: Callable[[str], str | None]
     difficulty: Callable[[str], int | None]
 
 
 def load_oracle(module: str | None) -> Oracle | None:
-    """The oracle of the setting `evaluation.oracle`; None where a domain has none.
+    """The oracle of the setting `evaluation.oracle`; None if it is not set.
 
     Raises:
-        ConfigError: there is no such module, it fails when it is imported, or it does not know right answers.
+        ConfigError: the module does not exist, fails on import, or has no `true_answer`.
     """
     if module is None:
         return None
     try:
         loaded = importlib.import_module(module)
-    except Exception as error:  # it may be the user's code
+    except Exception as error:  # user code may raise anything
         raise ConfigError(f"evaluation.oracle={module}: cannot be imported: {type(error).__name__}: {error}") from error
     if not callable(getattr(loaded, "true_answer", None)):
         raise ConfigError(f"evaluation.oracle={module}: has no function true_answer(question)")

@@ -1,4 +1,4 @@
-"""From a set's raw rows to problems in one form, whatever its columns are called."""
+"""From a set's raw rows to problems in one format, by the set's column names."""
 
 import hashlib
 import json
@@ -16,7 +16,7 @@ LETTERS = string.ascii_uppercase
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """A held-out problem. `answer` is the final answer alone, that of a choice the letter of one of its `options`."""
+    """A held-out problem. `answer` is the final answer alone; for a choice, the letter of one of its `options`."""
 
     question: str
     answer: str
@@ -30,7 +30,7 @@ def to_problems(definition: BenchmarkSet, rows: Iterable[Row]) -> list[Problem]:
     """All rows of a set as problems, in their order.
 
     Raises:
-        ConfigError: a row lacks a column, a value is empty or of no use, two problems have one id, or their number is wrong.
+        ConfigError: a row lacks a column, a value is empty or unusable, two problems share an id, or their number is wrong.
     """
     problems = []
     seen: dict[str, int] = {}
@@ -38,7 +38,9 @@ def to_problems(definition: BenchmarkSet, rows: Iterable[Row]) -> list[Problem]:
         try:
             problem = _problem(definition, row, number)
             if problem.id in seen:
-                raise ValueError(f"its id {problem.id!r} is that of row {seen[problem.id]}; valid: unique ids, or no id column")
+                raise ValueError(
+                    f"its id {problem.id!r} is also that of row {seen[problem.id]}; valid: unique ids, or no id column"
+                )
         except ValueError as error:
             raise ConfigError(f"set {definition.name}, row {number}: {error}.") from error
         seen[problem.id] = number
@@ -50,7 +52,7 @@ def to_problems(definition: BenchmarkSet, rows: Iterable[Row]) -> list[Problem]:
 
 
 def checksum(problems: Sequence[Problem]) -> str:
-    """SHA-256 of the problems themselves: the bytes of a Parquet file depend on the library that wrote it."""
+    """SHA-256 of the problems themselves: a Parquet file's bytes depend on the library version."""
     lines = (json.dumps(asdict(problem), sort_keys=True, ensure_ascii=False) for problem in problems)
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
@@ -68,12 +70,12 @@ def _problem(definition: BenchmarkSet, row: Row, number: int) -> Problem:
     if definition.grader == "choice":
         letters = LETTERS[: len(problem.options)]
         if len(problem.answer) != 1 or problem.answer not in letters:
-            raise ValueError(f"the answer {problem.answer[:80]!r} is no letter of its options; valid: one of {letters}")
+            raise ValueError(f"the answer {problem.answer[:80]!r} is not a letter of its options; valid: one of {letters}")
     return problem
 
 
 def _value(row: Row, column: Column) -> object:
-    """What a column holds, None included."""
+    """The value of a column, possibly None."""
     if column.name not in row:
         raise ValueError(f"has no column {column.name!r}; there are {', '.join(map(str, row)) or 'none'}")
     value = row[column.name]
@@ -83,13 +85,13 @@ def _value(row: Row, column: Column) -> object:
         value = value[column.index]
     if column.after is not None:
         if not isinstance(value, str) or column.after not in value:
-            raise ValueError(f"column {column.name!r} has no {column.after!r}, which the value should follow")
+            raise ValueError(f"column {column.name!r} has no {column.after!r}; valid: a text with the value after it")
         value = value.rpartition(column.after)[2]
     return value
 
 
 def _text(row: Row, column: Column) -> str:
-    """A text that is not empty."""
+    """A non-empty text."""
     text = _as_text(_value(row, column), column.name)
     if not text.strip():
         raise ValueError(f"column {column.name!r} is empty; valid: a text or a number")
@@ -101,7 +103,7 @@ def _optional_text(row: Row, column: Column | None) -> str | None:
 
 
 def _as_text(value: object, column: str) -> str:
-    """A text or number as text, "" for none. A whole number that a file holds as a float is written as one: "27" for 27.0."""
+    """A text or number as text, "" for none. A whole number stored as a float is written as an integer: "27" for 27.0."""
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return ""
     if isinstance(value, float) and value.is_integer():
@@ -110,7 +112,7 @@ def _as_text(value: object, column: str) -> str:
         raise ValueError(f"column {column!r} holds {str(value)[:80]!r}; valid: a text or a number")
     text = str(value)
     if any("\ud800" <= char <= "\udfff" for char in text):
-        raise ValueError(f"column {column!r} holds half a surrogate pair; valid: Unicode")
+        raise ValueError(f"column {column!r} holds half a surrogate pair; valid: Unicode text")
     return text
 
 

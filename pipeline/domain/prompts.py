@@ -1,8 +1,8 @@
-r"""The two prompts, and what is read from the responses to them.
+r"""The prompts, and the parsing of the responses to them.
 
 A Challenger's response is well-formed when it holds exactly one `<question>...</question>` and exactly one `\boxed{}`,
 neither of them empty (R-Zero, arXiv 2508.05004, format check of section 3.2). A Solver's answer is its last box.
-Everything here reads hostile text: one pass, no regular expression that could backtrack, no formatting of model output.
+Responses are hostile text: one pass, no regular expression that backtracks, no formatting of model output.
 """
 
 import re
@@ -23,9 +23,9 @@ def parse_question(text: str, special_tokens: Collection[str] = (), prompts: str
     r"""The question of a well-formed Challenger response, stripped; None for any other response.
 
     Args:
-        special_tokens: of the tokenizer. A response that holds one is not well-formed: its question could end the Solver's
+        special_tokens: of the tokenizer. A response that contains one is malformed: its question could end the Solver's
             prompt early.
-        prompts: the text of all prompts. A question whose words stand there already is an echo, not a question.
+        prompts: the text of all prompts. A question whose words occur there is an echo, not a question.
 
     >>> parse_question(r"<question>What is 2 + 3?</question> \boxed{5}")
     'What is 2 + 3?'
@@ -42,15 +42,15 @@ def parse_question(text: str, special_tokens: Collection[str] = (), prompts: str
 
 
 def _is_echo(question: str, prompts: str) -> bool:
-    """Whether the words of the question follow one another in the prompts, too, whatever punctuation is between them."""
-    words, known = (" ".join(re.findall(r"\w+", text.casefold())) for text in (question, prompts))
-    return bool(words) and f" {words} " in f" {known} "
+    """Whether the words of the question occur in sequence in the prompts, ignoring punctuation."""
+    words, prompt_words = (" ".join(re.findall(r"\w+", text.casefold())) for text in (question, prompts))
+    return bool(words) and f" {words} " in f" {prompt_words} "
 
 
 def extract_boxed(text: str) -> str | None:
-    r"""What the last `\boxed{...}` or `\fbox{...}` holds, stripped; None where there is none, or it is empty or never closed.
+    r"""The content of the last `\boxed{...}` or `\fbox{...}`, stripped; None if there is none, or it is empty or not closed.
 
-    An answer without braces is read as well (`\boxed 42`), but not a word, which is likely to be part of the sentence.
+    An answer without braces is accepted as well (`\boxed 42`), but not a word, which is likely part of the sentence.
 
     >>> extract_boxed(r"So \boxed{1}, no: \boxed{\frac{1}{2}}.")
     '\\frac{1}{2}'
@@ -62,21 +62,21 @@ def extract_boxed(text: str) -> str | None:
 
 
 def _boxes(text: str) -> list[int]:
-    """Where what is boxed begins: at its brace, or on the same line without one."""
-    found = []
+    """Start of each boxed answer: at its brace, or on the same line without one."""
+    starts = []
     for box in _BOX.finditer(text):
         if text.startswith("{", box.end()) or ("\n" not in box[0] and _bare(text, box.end())):
-            found.append(box.end())
-    return found
+            starts.append(box.end())
+    return starts
 
 
 def _braced(text: str, start: int) -> str | None:
-    """What is between the brace at `start` and the one that closes it."""
+    """The text between the brace at `start` and its closing brace."""
     depth, escaped = 0, False
     for position in range(start, len(text)):
         char = text[position]
         if escaped:
-            escaped = False  # \{ and \} are printed braces, \\ is a line break: none of them groups
+            escaped = False  # \{ and \} are literal braces, \\ is a line break: none of them groups
         elif char == "\\":
             escaped = True
         elif char == "{":
@@ -89,7 +89,7 @@ def _braced(text: str, start: int) -> str | None:
 
 
 def _bare(text: str, start: int) -> str | None:
-    """The answer without braces at `start`, which ends at a space or with the formula; None for a word or what is too long."""
+    """The answer without braces at `start`, which ends at a space or with the formula; None for a word or if it is too long."""
     depth, stop = 0, start
     while stop < len(text) and stop - start <= _LONGEST_BARE:
         char = text[stop]
@@ -120,16 +120,16 @@ class Prompts:
 
     @property
     def text(self) -> str:
-        """All that the prompts say."""
+        """The text of all prompts."""
         prompts = (self.challenger, self.solver, self.validity)
         return "\n".join(f"{prompt.system or ''}\n{prompt.user}" for prompt in prompts)
 
     def challenger_messages(self) -> list[dict[str, str]]:
-        """The one fixed conversation that every question of a run is sampled from."""
+        """The fixed conversation from which all questions of a run are sampled."""
         return _messages(self.challenger.system, self.challenger.user)
 
     def solver_messages(self, question: str) -> list[dict[str, str]]:
-        """The conversation that puts `question` to the Solver. Braces in the question are left as they are."""
+        """The Solver's conversation for `question`. Braces in the question are kept verbatim."""
         return _messages(self.solver.system, self.solver.user.replace("{question}", question))
 
     def validity_messages(self, question: str) -> list[dict[str, str]]:
@@ -140,10 +140,11 @@ class Prompts:
 def load_prompts(path: str | Path) -> Prompts:
     """Prompts from a YAML file with the keys `challenger`, `solver` and `validity`, each with `system` (text or null) and `user`.
 
-    ValueError with the file, the key and what would be valid, where the file is missing or does not fit.
+    Raises:
+        ValueError: the file is missing or invalid; names the file, the key and what would be valid.
     """
     try:
-        # Prompts are full of braces and dollars: interpolation stays unresolved.
+        # Prompts contain braces and dollars: interpolation stays unresolved.
         document = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
     except (OSError, YAMLError, UnicodeDecodeError, OmegaConfBaseException) as error:
         raise ValueError(f"prompts file {str(path)!r} cannot be read: {error}") from error
@@ -153,7 +154,7 @@ def load_prompts(path: str | Path) -> Prompts:
     prompts = {name: _prompt(document[name], path, name) for name in names}
     for name in ("solver", "validity"):
         if "{question}" not in prompts[name].user:
-            raise ValueError(f"prompts file {str(path)!r}: {name}.user must contain {{question}}, where the question is put")
+            raise ValueError(f"prompts file {str(path)!r}: {name}.user must contain {{question}}, the place of the question")
     return Prompts(**prompts)
 
 
@@ -162,7 +163,7 @@ def _prompt(node: object, path: str | Path, role: str) -> Prompt:
     assert isinstance(node, dict)
     system, user = node["system"], node["user"]
     if not isinstance(user, str) or not user.strip():
-        raise ValueError(f"prompts file {str(path)!r}: {role}.user must be a text that is not empty, not {user!r}")
+        raise ValueError(f"prompts file {str(path)!r}: {role}.user must be a non-empty text, not {user!r}")
     if system is not None and not isinstance(system, str):
         raise ValueError(f"prompts file {str(path)!r}: {role}.system must be a text, or null for none, not {system!r}")
     return Prompt(system, user)
@@ -170,8 +171,8 @@ def _prompt(node: object, path: str | Path, role: str) -> Prompt:
 
 def _expect_keys(node: object, keys: set[str], path: str | Path, where: str) -> None:
     if not isinstance(node, dict) or set(node) != keys:
-        found = sorted(map(str, node)) if isinstance(node, dict) else node
-        raise ValueError(f"prompts file {str(path)!r}: {where} must have exactly the keys {sorted(keys)}, found {found!r}")
+        given = sorted(map(str, node)) if isinstance(node, dict) else node
+        raise ValueError(f"prompts file {str(path)!r}: {where} must have exactly the keys {sorted(keys)}, found {given!r}")
 
 
 def _messages(system: str | None, user: str) -> list[dict[str, str]]:

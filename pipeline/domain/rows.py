@@ -1,4 +1,4 @@
-"""Rows of a data file as its author wrote them: Parquet, JSONL, JSON, CSV."""
+"""Raw rows of data files: Parquet, JSONL, JSON, CSV."""
 
 import csv
 import io
@@ -17,10 +17,10 @@ Row = Mapping[str, object]
 def read_rows(path: Path) -> list[Row]:
     """All rows, each by column name.
 
-    A line of JSONL ends with a line feed alone: U+2028 and its like are allowed inside of JSON strings.
+    Lines of JSONL end at line feeds only: U+2028 and the like are allowed inside JSON strings.
 
     Raises:
-        ValueError: the file cannot be read as what its name says, with the line where that is known.
+        ValueError: the file cannot be read as its suffix says; with the line if known.
     """
     try:
         match path.suffix:

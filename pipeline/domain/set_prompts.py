@@ -1,4 +1,4 @@
-r"""How the problems of a benchmark set are put to a Solver (R-Zero, arXiv 2508.05004, and its public evaluation)."""
+r"""The prompts of benchmark problems (R-Zero, arXiv 2508.05004, and its public evaluation)."""
 
 from pipeline.domain.problems import LETTERS, Problem
 from pipeline.domain.prompts import Prompts
@@ -12,11 +12,11 @@ LETTER = (
 
 
 def set_messages(definition: BenchmarkSet, problem: Problem, prompts: Prompts) -> list[dict[str, str]]:
-    r"""The conversation that puts a problem to the Solver.
+    r"""The Solver's conversation for a problem.
 
-    `solver`: the run's own Solver prompt. `choice`: the question, a line for each option, and what to box. `boxed`: the question
-    and what to box, without the letter rule, though the question may list options itself. The set's system message goes before
-    them, with `solver` in place of the run's.
+    `solver`: the run's own Solver prompt. `choice`: the question, a line per option, and the instruction to box a letter.
+    `boxed`: the question and the instruction to box the answer, also if the question lists options itself. The set's system
+    message comes first; with `solver` it replaces the run's.
     """
     match definition.prompt:
         case "solver":

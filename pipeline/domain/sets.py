@@ -1,6 +1,6 @@
-"""The definitions of benchmark sets: where a set lies, how its rows are read, how it is asked and graded.
+"""The definitions of benchmark sets: a set's location, columns, prompt and grader.
 
-`conf/benchmarks.yaml` holds those of the paper; a user's own YAML file has the same form. Nothing here reads a problem.
+`conf/benchmarks.yaml` holds those of the paper; a user's own YAML file has the same format. No problem is read here.
 """
 
 import difflib
@@ -27,7 +27,7 @@ _INDEXED = re.compile(r"(.+)\[(\d+)\]")
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """Where a value stands in a raw row: in column `name`, there at `index` of a list, there after the last `after`."""
+    """A value's place in a raw row: in column `name`, at `index` if it is a list, after the last `after` if it is a text."""
 
     name: str
     index: int | None = None
@@ -36,7 +36,7 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """Where a problem's parts stand in a raw row; without `id` the problems are numbered."""
+    """The columns of a problem's parts in a raw row; without `id` the problems are numbered."""
 
     question: Column = Column("question")
     answer: Column = Column("answer")
@@ -68,40 +68,40 @@ class BenchmarkSet:
 
 
 def find_sets(chosen: Sequence[str], setting: str = "SETS") -> list[BenchmarkSet]:
-    """The sets of a selection: names of conf/benchmarks.yaml, YAML files of one's own, data files.
+    """The sets of a selection: names of conf/benchmarks.yaml, YAML files of definitions, data files.
 
-    A data file (Parquet, JSONL, JSON, CSV) is a set of its own name; see `of_file`.
+    A data file (Parquet, JSONL, JSON, CSV) is a set with the file's name; see `of_file`.
 
     Raises:
-        ConfigError: there is no such set or file, a definition does not fit, or two sets have one name.
+        ConfigError: there is no such set or file, a definition is invalid, or two sets share a name.
     """
-    catalogue = {known.name: known for known in read_sets(CATALOGUE)}
-    found: list[BenchmarkSet] = []
+    catalogue = {each.name: each for each in read_sets(CATALOGUE)}
+    sets: list[BenchmarkSet] = []
     for name in chosen:
         path = resolve(name)
         if path.suffix in (".yaml", ".yml"):
-            found += read_sets(path)
+            sets += read_sets(path)
         elif path.suffix in SUFFIXES:
-            found.append(of_file(path, catalogue, setting))
+            sets.append(of_file(path, catalogue, setting))
         elif name in catalogue:
-            found.append(catalogue[name])
+            sets.append(catalogue[name])
         else:
             raise ConfigError(
                 f"{setting}={name}: no such set; valid: {', '.join(catalogue)}, a .yaml file of definitions, or a data file "
                 f"({', '.join(SUFFIXES)})."
             )
-    names = [each.name for each in found]
-    if twice := {name for name in names if names.count(name) > 1}:
-        raise ConfigError(f"{setting}: {', '.join(sorted(twice))} is named more than once; valid: each set once.")
-    return found
+    names = [each.name for each in sets]
+    if repeated := {name for name in names if names.count(name) > 1}:
+        raise ConfigError(f"{setting}: {', '.join(sorted(repeated))} is named more than once; valid: each set once.")
+    return sets
 
 
 def of_file(path: Path, catalogue: Mapping[str, BenchmarkSet], setting: str) -> BenchmarkSet:
-    """The set of a data file in our own form: columns `question` and `answer`, and where there are any `id`, `band`, `subject`
-    and `options`.
+    """The set of a data file in the project's format: columns `question` and `answer`, optionally `id`, `band`, `subject` and
+    `options`.
 
-    A file that has the name of a set of the catalogue is asked and graded as that set, any other as mathematics, or as a choice
-    where it has options.
+    A file named after a set of the catalogue has that set's prompt and grader, any other those of mathematics, or of a choice if
+    it has options.
     """
     if not path.is_file():
         raise ConfigError(f"{setting}={path}: no such file.")
@@ -112,25 +112,25 @@ def of_file(path: Path, catalogue: Mapping[str, BenchmarkSet], setting: str) -> 
     known_columns = [field.name for field in fields(Columns)]
     names = [name for name in known_columns if name in ("question", "answer") or any(name in row for row in present)]
     columns = Columns(**{name: Column(name) for name in names})
-    if (known := catalogue.get(path.stem)) is not None:
-        return replace(known, hub=None, revision=None, files=None, problems=None, path=str(path.absolute()), columns=columns)
+    if (definition := catalogue.get(path.stem)) is not None:
+        return replace(definition, hub=None, revision=None, files=None, problems=None, path=str(path.absolute()), columns=columns)
     kind = {"grader": "choice", "prompt": "choice"} if columns.options else {}
     node = {"path": path.name, "columns": {name: name for name in names}, **kind}
     return parse_set(path.stem, node, path.parent)
 
 
 def read_sets(path: Path) -> list[BenchmarkSet]:
-    """The definitions of a YAML file, in its order.
+    """The definitions of a YAML file, in order.
 
     Raises:
-        ConfigError: the file cannot be read, or a definition does not fit.
+        ConfigError: the file cannot be read, or a definition is invalid.
     """
     try:
         document = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
     except Exception as error:  # PyYAML and OmegaConf raise unrelated types for a file that cannot be read
-        raise ConfigError(f"{path}: not a YAML file that can be read: {error}") from error
+        raise ConfigError(f"{path}: cannot be read as YAML: {error}") from error
     if not isinstance(document, dict) or not document:
-        raise ConfigError(f"{path}: defines no sets; valid: a set's name, and its definition below it.")
+        raise ConfigError(f"{path}: defines no sets; valid: names of sets, each with its definition.")
     return [parse_set(str(name), node, path.parent) for name, node in document.items()]
 
 
@@ -138,16 +138,16 @@ def parse_set(name: str, node: object, folder: Path) -> BenchmarkSet:
     """One definition; a relative `path` in it starts from `folder`.
 
     Raises:
-        ConfigError: naming the set, the field and what would be valid.
+        ConfigError: names the set, the field and what would be valid.
     """
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
-        raise ConfigError(f"set {name!r}: names a file; valid: letters, digits, '.', '_' and '-', not first a sign.")
+        raise ConfigError(f"set {name!r}: names a file; valid: letters, digits, '.', '_', '-', first a letter or digit.")
     if not isinstance(node, dict):
         raise ConfigError(f"set {name}: its definition is {node!r}; valid: fields such as hub, path, columns.")
-    known = [field.name for field in fields(BenchmarkSet) if field.name != "name"]
+    valid = [field.name for field in fields(BenchmarkSet) if field.name != "name"]
     for key in node:
-        if key not in known:
-            close = difflib.get_close_matches(str(key), known, n=1) or known
+        if key not in valid:
+            close = difflib.get_close_matches(str(key), valid, n=1) or valid
             raise ConfigError(f"set {name}: no field {key!r}; valid: {', '.join(close)}.")
     if (node.get("hub") is None) == (node.get("path") is None):
         raise ConfigError(f"set {name}: hub={node.get('hub')}, path={node.get('path')}; valid: exactly one of the two.")
@@ -172,7 +172,7 @@ def parse_set(name: str, node: object, folder: Path) -> BenchmarkSet:
 
 
 def _column(written: object) -> object:
-    """`name[0]` and `name` in full; what is no text stays as it is."""
+    """The mapping that `name[0]` or `name` stands for; mappings are returned unchanged."""
     if not isinstance(written, str):
         return written
     match = _INDEXED.fullmatch(written)
@@ -180,7 +180,7 @@ def _column(written: object) -> object:
 
 
 def _check(parsed: BenchmarkSet) -> None:
-    """Raises ConfigError for values that no type refuses."""
+    """Raises ConfigError for invalid values that the types allow."""
     bounds: Mapping[str, tuple[int | None, int]] = {
         "samples": (parsed.samples, 0),
         "max_tokens": (parsed.max_tokens, 1),
@@ -193,8 +193,8 @@ def _check(parsed: BenchmarkSet) -> None:
         raise ConfigError(f"set {parsed.name}: hub={parsed.hub}; valid: owner/name, for example openai/gsm8k.")
     if parsed.revision is not None and not re.fullmatch(r"[0-9a-f]{40}", parsed.revision):
         raise ConfigError(
-            f"set {parsed.name}: revision={parsed.revision}; valid: a commit of 40 hex digits, or null for the newest at the "
-            "first fetch. A branch would change below a run."
+            f"set {parsed.name}: revision={parsed.revision}; valid: a commit of 40 hex digits, or null for the latest at the "
+            "first fetch. A branch could change during a run."
         )
     try:
         find_grader(parsed.grader)

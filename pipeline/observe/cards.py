@@ -1,6 +1,6 @@
 """The README.md of what is pushed to the Hub: a policy, or a curriculum as a data set. Its text is in the templates beside it.
 
-Pure functions of what a run's files hold. No path of the machine and no text that a model wrote gets into a card.
+Pure functions of a run's files. A card contains no local path and no text written by a model.
 """
 
 import re
@@ -74,7 +74,7 @@ def policy_card(manifest: Manifest, role: Role, round_: int, figures: Figures, h
 
 
 def curriculum_card(manifest: Manifest, round_: int) -> str:
-    """The card of the questions that a round's Challenger wrote, as a data set."""
+    """The card of a round's curriculum as a data set."""
     config = manifest.config
     data = DatasetCardData(
         task_categories=["question-answering"],

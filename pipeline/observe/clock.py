@@ -1,4 +1,4 @@
-"""Where a run's wall time goes."""
+"""Wall-clock time of a run by part of the work."""
 
 import time
 from collections import defaultdict
@@ -10,9 +10,9 @@ T = TypeVar("T")
 
 
 class Clock:
-    """Wall-clock seconds by part of the work. Parts may nest: the inner one's time is not the outer one's.
+    """Wall-clock seconds by part of the work. Parts may nest: the outer one excludes the inner one's time.
 
-    What belongs to no part is "waiting": the driver's own work, and what it waits for without saying so.
+    Time in no part is "waiting": the driver's own work, and waits that are not measured.
     """
 
     def __init__(self, **spent: float) -> None:
@@ -36,7 +36,7 @@ class Clock:
             self._parts.pop()
 
     def during(self, name: str, items: Iterable[T]) -> Iterator[T]:
-        """The items; the time in which they are waited for goes to the part `name`, what is done with them does not."""
+        """The items; waiting for them is charged to the part `name`, processing them is not."""
         iterator = iter(items)
         while True:
             with self.part(name):
@@ -47,7 +47,7 @@ class Clock:
             yield item
 
     def take(self) -> dict[str, float]:
-        """The seconds since the last call, by part: together all the time that went by."""
+        """The seconds since the last call, by part; they sum to the elapsed time."""
         self._charge()
         taken = dict(self._seconds)
         self._seconds.clear()

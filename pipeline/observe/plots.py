@@ -1,4 +1,4 @@
-"""The figure that MLflow cannot chart from metrics: how p-hat is spread. No pyplot, so no global state and no display."""
+"""The distribution of p-hat as a figure, which MLflow cannot chart. No pyplot, so no global state and no display."""
 
 from collections.abc import Mapping, Sequence
 
@@ -10,9 +10,9 @@ INK = "#1f2933"
 
 
 def p_hat_histogram(p_hats_by_step: Mapping[int, Sequence[float]]) -> Figure:
-    """How the Solver's agreement p-hat is distributed over the questions of each step: one histogram a step, oldest on top.
+    """How the Solver's agreement p-hat is distributed over the questions of each step: one histogram per step, oldest on top.
 
-    A Challenger that learns moves the hump towards 1/2. The bins are centred on multiples of 1/10, the values that ten votes
+    A learning Challenger moves the mode towards 1/2. The bins are centred on multiples of 1/10, the values that ten votes
     can take.
     """
     steps = sorted(p_hats_by_step)

@@ -1,7 +1,7 @@
-"""Solvers as versions of a registered model, one a round, and the search for the best round of all runs.
+"""Solvers as versions of a registered model, one per round, and the search for the best round of all runs.
 
-A version names the folder in which the weights lie; nothing is copied. Its tags are what the Solver was measured at, its alias
-`best` is the round of its run with the best accuracy: `models:/tiny-solver@best` is a model path for whatever understands MLflow.
+A version refers to the folder of the weights; nothing is copied. Its tags are the Solver's accuracies. The alias `best` is the
+run's round with the best accuracy: `models:/tiny-solver@best` is its model path in MLflow.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,7 +18,7 @@ BEST = "best"
 
 @dataclass(frozen=True)
 class RankedRound:
-    """A round as the search finds it: `metrics` are those of the round's MLflow run, with accuracies from 0 to 1."""
+    """A round in the search's result: `metrics` are those of its MLflow run, with accuracies from 0 to 1."""
 
     run: str
     round: int
@@ -34,15 +34,15 @@ def model_name(config: Config) -> str:
 
 
 def register_solver(config: Config, tracked: TrackedRun, round_: int, path: str, metrics: Mapping[str, float], by: str) -> None:
-    """Registers the Solver of a round; once, however often the round's end is repeated.
+    """Registers the Solver of a round, once even if the end of the round is repeated.
 
-    A tracking server takes no models from outside its own artifacts, so there the round's tag `policy` has to do.
+    A tracking server accepts no models outside its own artifacts; there only the round's tag `policy` is set.
 
     Args:
         tracked: the round's run.
         path: folder of the weights in HF format.
-        metrics: what the Solver was measured at, by name.
-        by: the metric that the alias `best` goes by.
+        metrics: the Solver's metrics, by name.
+        by: the metric that determines the alias `best`.
     """
     client, name = tracked.client, model_name(config)
     client.set_tag(tracked.run_id, "policy", path)
@@ -57,21 +57,21 @@ def register_solver(config: Config, tracked: TrackedRun, round_: int, path: str,
         return
     tags = {"run": config.name, "round": str(round_), "seed": str(config.seed), "base": config.model.path}
     tags |= {key: f"{value:.4f}" for key, value in metrics.items()}
-    told = f"After round {round_}" + (f": {by} {metrics[by]:.3f}." if by else ".")
-    client.create_model_version(name, path, tracked.run_id, tags=tags, description=told)
+    description = f"After round {round_}" + (f": {by} {metrics[by]:.3f}." if by else ".")
+    client.create_model_version(name, path, tracked.run_id, tags=tags, description=description)
     versions = [version for version in client.search_model_versions(f"name = '{name}'") if by in version.tags]
     if versions:
         client.set_registered_model_alias(name, BEST, max(versions, key=lambda version: float(version.tags[by])).version)
 
 
 def search_string(metric: str) -> str:
-    """The search that lists rounds with a metric, for the dashboard's search box as for `MlflowClient.search_runs`."""
+    """The search string for rounds with a metric, for the dashboard and `MlflowClient.search_runs`."""
     return f"tags.level = 'round' and metrics.`{metric}` >= 0"
 
 
-def best_rounds(client: MlflowClient, experiment_id: str, metric: str, most: int = 10) -> list[RankedRound]:
+def best_rounds(client: MlflowClient, experiment_id: str, metric: str, limit: int = 10) -> list[RankedRound]:
     """The rounds of all runs with the highest `metric`, best first; round 0 is a run's base model."""
-    found = client.search_runs([experiment_id], search_string(metric), order_by=[f"metrics.`{metric}` DESC"], max_results=most)
+    runs = client.search_runs([experiment_id], search_string(metric), order_by=[f"metrics.`{metric}` DESC"], max_results=limit)
     return [
         RankedRound(
             run=run.data.tags["run"],
@@ -81,11 +81,11 @@ def best_rounds(client: MlflowClient, experiment_id: str, metric: str, most: int
             metrics=run.data.metrics,
             policy=run.data.tags.get("policy", ""),
         )
-        for run in found
+        for run in runs
     ]
 
 
 def known_metrics(client: MlflowClient, experiment_id: str) -> Sequence[str]:
-    """Names of the metrics that rounds have."""
-    found = client.search_runs([experiment_id], "tags.level = 'round'", max_results=1000)
-    return sorted({key for run in found for key in run.data.metrics})
+    """Names of the metrics of rounds."""
+    runs = client.search_runs([experiment_id], "tags.level = 'round'", max_results=1000)
+    return sorted({key for run in runs for key in run.data.metrics})

@@ -1,4 +1,4 @@
-"""Figures of policies on held-out sets, with the means of the paper's table: as data, and in the terminal."""
+"""Accuracies of policies on held-out sets, with the means of the paper's table: as data, and in the terminal."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,14 +16,14 @@ from pipeline.store.manifest import Accuracies, MeasuredSet
 
 PUBLISHED = ROOT / "conf" / "published.yaml"
 DIFFERENCE = (
-    "The paper's figures: one run each, with GPT-4o as a second judge of answers that did not match, which only raises a score. "
-    "Here no model judges."
+    "The paper's scores: one run each, with GPT-4o as a second judge of answers that did not match, which only raises a score. "
+    "No model judges here."
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """A policy's figures: by set its accuracy in each way of answering, and how the set was measured."""
+    """A policy's accuracies by set and way of answering, and how each set was measured."""
 
     policy: str
     accuracies: Mapping[str, Mapping[str, Accuracy]]
@@ -33,12 +33,12 @@ class Scores:
         return {name: {way: each.mean for way, each in ways.items()} for name, ways in self.accuracies.items()}
 
     def headline(self, name: str) -> Accuracy:
-        """The accuracy that stands for a set: mean@k where answers were sampled, else greedy."""
+        """The accuracy reported for a set: mean@k if answers were sampled, else greedy."""
         ways = self.accuracies[name]
         return ways.get("sampled") or ways["greedy"]
 
     def mean_of(self, names: Sequence[str]) -> float | None:
-        """The plain mean of sets' headlines; None where one of them was not measured."""
+        """The plain mean of sets' headlines; None if one of them was not measured."""
         return fmean(self.headline(name).mean for name in names) if all(name in self.sets for name in names) else None
 
     @property
@@ -56,7 +56,7 @@ class Scores:
 
 
 def read_scores(policy: str, folder: Path, sets: Mapping[str, MeasuredSet]) -> Scores:
-    """Figures from the tables `<set>.parquet` in a folder."""
+    """Reads scores from the tables `<set>.parquet` in a folder."""
     return Scores(policy, read_accuracy(sets, folder), sets)
 
 
@@ -65,7 +65,7 @@ def paper_sets(group: str) -> list[str]:
 
 
 def summary(scores: Scores) -> dict[str, Any]:
-    """The figures as JSON: shares from 0 to 1 with their 95 % intervals; MATH AVG and OVERALL are null where a set is missing."""
+    """The scores as JSON: shares from 0 to 1 with 95 % intervals; MATH AVG and OVERALL are null if a set is missing."""
     return {
         "policy": scores.policy,
         "sets": {name: set_summary(scores, name) for name in scores.sets},
@@ -98,7 +98,7 @@ def set_summary(scores: Scores, name: str) -> dict[str, Any]:
 
 
 def show_scores(scores: Scores) -> None:
-    """Prints a policy's table: accuracy with its interval, and what went wrong, by set."""
+    """Prints a policy's table: accuracy with its interval, and failures, by set."""
     table = table_of("set", "problems", "as", "right, %", "95 % interval", "no box", "cut off")
     for name, measured in scores.sets.items():
         headline, drawn = scores.headline(name), max(1, measured.responses)
@@ -124,7 +124,7 @@ def show_scores(scores: Scores) -> None:
 
 
 def show_rounds(rounds: Sequence[tuple[str, Scores]], base: str) -> None:
-    """Prints the paper's table: a column for each policy, in percent, with the paper's where it has this base model."""
+    """Prints the paper's table: a column for each policy, in percent, with the paper's if it reports this base model."""
     published = published_scores(base)
     names = list(dict.fromkeys(name for _, scores in rounds for name in scores.sets))
     table = table_of("right, %", *(printable(label, 20) for label, _ in rounds), *(f"paper, {label}" for label in published))
@@ -148,11 +148,13 @@ def percent(share: float | None) -> str:
 
 
 def published_scores(base: str) -> dict[str, dict[str, float]]:
-    """The paper's scores by policy (base, round 1, ...) where `base` is one of its base models; else nothing.
+    """The paper's scores by policy (base, round 1, ...) if `base` is one of its base models; else empty.
 
     >>> published_scores("Qwen/Qwen3-4B-Base")["base"]["math_avg"], published_scores("assets/tiny-base")
     (42.58, {})
     """
-    known: dict[str, dict[str, dict[str, float]]] = yaml.safe_load(PUBLISHED.read_text())
-    rows = known.get(base) or next((rows for name, rows in known.items() if Path(base).name == name.partition("/")[2]), {})
+    published: dict[str, dict[str, dict[str, float]]] = yaml.safe_load(PUBLISHED.read_text())
+    rows = published.get(base) or next(
+        (rows for name, rows in published.items() if Path(base).name == name.partition("/")[2]), {}
+    )
     return {label if label == "base" else f"round {label}": row for label, row in rows.items()}

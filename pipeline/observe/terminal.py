@@ -1,7 +1,7 @@
-"""What a run shows in the terminal: status lines, a live line per phase, and the table that closes a round.
+"""Terminal output of a run: status lines, a live line per phase, and a summary table per round.
 
-Text that a model wrote is hostile: it may hold escape codes that move the cursor, markup, or megabytes. All of it goes through
-`printable`. On anything but a terminal (a job's log, CI) the live line becomes one plain line a step.
+Text written by a model is hostile: it may contain escape codes that move the cursor, markup, or megabytes. All of it goes through
+`printable`. Without a terminal (a job's log, CI) the live line becomes one plain line per step.
 """
 
 import re
@@ -30,7 +30,7 @@ console = Console(highlight=False)
 
 
 class Example(NamedTuple):
-    """A question of the curriculum, as the closing table shows it; `true_answer` is None where no oracle knows it."""
+    """A question of the curriculum in the summary; `true_answer` is None if no oracle knows it."""
 
     question: str
     p_hat: float
@@ -40,12 +40,12 @@ class Example(NamedTuple):
 
 @dataclass(frozen=True)
 class RoundSummary:
-    """What a round changed.
+    """The changes of a round.
 
     `before` and `after` hold accuracies from 0 to 1 by benchmark (or benchmark and band) and way of answering:
     {"heldout": {"sampled": 0.52, "greedy": 0.61, "majority": 0.70}}; a way that was not measured is missing. `label_accuracy`
     is the share of the kept questions whose pseudo-label is right, None without an oracle. `p_hat_first` and `p_hat_last` are
-    means over the Challenger's first and last step, None where it made none. `seconds` are by part: sampling, learning, ...
+    means over the Challenger's first and last step, None without steps. `seconds` are by part: sampling, learning, ...
     """
 
     round: int
@@ -87,7 +87,7 @@ def duration(seconds: float) -> str:
 
 
 def say(text: str) -> None:
-    """Print a status line behind the time since the program started."""
+    """Prints a status line with the time since the program started."""
     clock = f"[{duration(time.monotonic() - STARTED):>7}] "
     console.print(Text.assemble((clock, "dim"), printable(text, 2000)), soft_wrap=True)
 
@@ -102,9 +102,9 @@ NUMBERS: Mapping[str, Callable[[float], str]] = {
 
 
 class PhaseProgress:
-    """The live line of a phase, with the last step's numbers and the time left. `done` steps were made before it began.
+    """The live line of a phase, with the last step's numbers and the remaining time. `done` steps were made before.
 
-    The time left is the mean duration of the steps made here, times the steps to go.
+    The remaining time is the mean duration of the steps made by this process, times the remaining steps.
     """
 
     def __init__(self, label: str, *, total: int, done: int = 0, every_s: float = 0.0) -> None:
@@ -120,7 +120,7 @@ class PhaseProgress:
         if self._live:
             self._live.start()
         elif self._done:
-            say(f"{self._label} goes on after {self._steps()}")
+            say(f"{self._label} resumes after {self._steps()}")
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -130,7 +130,7 @@ class PhaseProgress:
     def update(self, step: int, **numbers: float | None) -> None:
         """Show that `step` (counted from 1) is done, with those of the `NUMBERS` that it has.
 
-        Where there is no terminal, a line is printed no more often than every `every_s` seconds, and for the last step.
+        Without a terminal, prints a line at most every `every_s` seconds, and for the last step.
         """
         self._done = step
         self._updated = time.monotonic()
@@ -168,7 +168,7 @@ class PhaseProgress:
 class AnswerProgress(PhaseProgress):
     """The live line of a held-out set: answers drawn of how many, tokens/s, share right so far, time left.
 
-    A plain line a minute where there is no terminal.
+    Without a terminal, one plain line per minute.
     """
 
     def __init__(self, label: str) -> None:
@@ -192,7 +192,7 @@ class AnswerProgress(PhaseProgress):
 
 
 def round_summary(summary: RoundSummary) -> None:
-    """Print the table that closes a round."""
+    """Prints the summary of a round."""
     console.print(Rule(Text(f"round {summary.round}", style="bold"), style="dim"))
     if summary.after:
         console.print(_accuracy_table(summary), "")
@@ -237,7 +237,7 @@ def _facts(summary: RoundSummary) -> Table:
         f"{kept} kept ({kept / written:.0%})"
     )
     accuracy = summary.label_accuracy
-    labels = "not known (no oracle)" if accuracy is None else f"{accuracy:.0%} of the kept pseudo-labels are right"
+    labels = "unknown (no oracle)" if accuracy is None else f"{accuracy:.0%} of the kept pseudo-labels are right"
     first, last = summary.p_hat_first, summary.p_hat_last
     moved = "-" if first is None or last is None else f"{first:.2f} -> {last:.2f} from the Challenger's first step to its last"
     total = sum(summary.seconds.values())

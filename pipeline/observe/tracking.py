@@ -1,7 +1,7 @@
 """The record of a run in MLflow: a parent run, in it a run for each round, and in that a run for each phase.
 
 Everything is addressed by explicit run ids through `MlflowClient`, so there is no global "active run" to get wrong, and a
-resumed run finds its rounds and phases again instead of starting new ones.
+resumed run continues its rounds and phases instead of starting new ones.
 """
 
 import fcntl
@@ -26,7 +26,7 @@ from conf.schema import Config
 from conf.settings import flatten
 from pipeline.observe import plots
 
-# Read when mlflow is imported, hence above it: nothing is sent to anyone, and no links are printed between our own lines.
+# Read when mlflow is imported, hence set before: no telemetry, and no links printed between our lines.
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("DO_NOT_TRACK", "true")
 os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
@@ -37,7 +37,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 from mlflow.utils.git_utils import get_git_commit
 
-logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)  # the making of a new store's tables is not news
+logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)  # silences the creation of a new store's tables
 
 EXPERIMENT = "r-zero"
 NOTE = "mlflow.note.content"  # the tag that the dashboard shows as a description
@@ -60,18 +60,18 @@ MOST_PARAMS = 100  # MLflow takes at most this many parameters in one call
 
 
 def open_store(uri: str) -> tuple[MlflowClient, str]:
-    """Open the tracking store, made on first use, and return a client and the id of our experiment.
+    """Opens the tracking store, created on first use; returns a client and the id of the experiment.
 
-    Takes 2 to 8 seconds on a new SQLite store (MLflow creates its tables) and well under one afterwards. Artifacts of an
-    SQLite store lie beside it; an http(s) server keeps them where it sees fit. Raises ConfigError for any other URI, and for a
-    store that was moved from the folder it was made in, since MLflow would go on writing artifacts to the old place.
+    Takes 2 to 8 seconds on a new SQLite store (MLflow creates its tables) and well under one afterwards. An SQLite store keeps
+    its artifacts in its folder; an http(s) server determines its own location. Raises ConfigError for any other URI, and for a store
+    that was moved, since MLflow would keep writing artifacts to the previous folder.
     """
     if uri.startswith(("http://", "https://")):
         client = MlflowClient(uri)
         return client, _experiment(client, artifacts=None)
     database = Path(uri.removeprefix("sqlite:///"))
     if not uri.startswith("sqlite:///") or not database.name:
-        raise ConfigError(f"tracking_uri: {uri!r} is neither sqlite:///<file> nor http(s)://<server>")
+        raise ConfigError(f"tracking_uri={uri}: valid: sqlite:///<file> or http(s)://<server>")
     folder = database.resolve().parent
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("w") as lock:
@@ -87,8 +87,8 @@ def _experiment(client: MlflowClient, artifacts: Path | None) -> str:
         return str(client.create_experiment(EXPERIMENT, location, tags={NOTE: DESCRIPTION}))
     if artifacts is not None and experiment.artifact_location != str(artifacts):
         raise ConfigError(
-            f"tracking_uri: the store in {artifacts.parent} was made elsewhere and keeps its artifacts in "
-            f"{experiment.artifact_location}; move it back, or move it out of the way for a new one"
+            f"tracking_uri: the store in {artifacts.parent} was created elsewhere and keeps its artifacts in "
+            f"{experiment.artifact_location}; move it back, or remove it to create a new one"
         )
     if experiment.lifecycle_stage == "deleted":  # in the dashboard; MLflow refuses to log to it or to reuse its name
         client.restore_experiment(experiment.experiment_id)
@@ -100,8 +100,8 @@ def _experiment(client: MlflowClient, artifacts: Path | None) -> str:
 class TrackedRun:
     """One MLflow run. As a context manager it is RUNNING inside, and FINISHED, FAILED or KILLED (by a signal) afterwards.
 
-    A run that is entered again goes on where it was: a step it already holds is not written twice. Only values that came out
-    differently the second time (timings, mostly) are added, and MLflow then shows both at that step.
+    A run that is entered again continues: a step that it already has is not written twice. Only values that differ the second
+    time (mostly timings) are added, and MLflow then shows both at that step.
     """
 
     def __init__(self, client: MlflowClient, run_id: str) -> None:
@@ -122,10 +122,10 @@ class TrackedRun:
         self.client.set_terminated(self.run_id, status)
 
     def log_step(self, metrics: Mapping[str, float], step: int = 0) -> None:
-        """Record the metrics of one step, in one transaction. Characters that MLflow refuses in a name become underscores.
+        """Records the metrics of one step in one transaction. Characters that MLflow refuses in names become underscores.
 
-        Infinite and NaN values would wreck the charts' axes (MLflow stores infinity as 1.8e308): they are left out, and the
-        tag `non_finite` says which they were.
+        Infinite and NaN values would distort the charts' axes (MLflow stores infinity as 1.8e308): they are left out and listed
+        in the tag `non_finite`.
         """
         values = {_valid(name): float(value) for name, value in metrics.items()}
         broken = sorted(key for key, value in values.items() if not math.isfinite(value))
@@ -141,7 +141,7 @@ class TrackedRun:
         self._logged.update({(metric.key, step): metric.value for metric in new})
 
     def log_histogram(self, values: Sequence[float], step: int, name: str = "p_hat") -> None:
-        """Record a distribution over [0, 1]: its quantiles as metrics (`p_hat_q50`) and its histogram as an image."""
+        """Records a distribution over [0, 1]: its quantiles as metrics (`p_hat_q50`) and its histogram as an image."""
         if not values:
             return
         quantiles = np.quantile(values, QUANTILES)
@@ -149,31 +149,31 @@ class TrackedRun:
         self.log_figure(plots.p_hat_histogram({step: list(values)}), f"{name}/step-{step:03d}")
 
     def log_table(self, rows: Sequence[Mapping[str, Any]], name: str) -> None:
-        """Write `rows` (all with the same columns) as tables/<name>.json, in the layout that the dashboard shows as a table."""
+        """Writes `rows` (all with the same columns) as tables/<name>.json, which the dashboard shows as a table."""
         columns = list(rows[0]) if rows else []
         data = [[row[column] for column in columns] for row in rows]
         path = f"tables/{name}.json"
         self.client.log_dict(self.run_id, {"columns": columns, "data": data}, path)
         tags = self.client.get_run(self.run_id).data.tags
-        known = json.loads(tags.get("mlflow.loggedArtifacts", "[]"))  # the tag by which the dashboard finds tables
+        logged = json.loads(tags.get("mlflow.loggedArtifacts", "[]"))  # the tag that lists tables for the dashboard
         entry = {"path": path, "type": "table"}
-        if entry not in known:
-            self.client.set_tag(self.run_id, "mlflow.loggedArtifacts", json.dumps([*known, entry]))
+        if entry not in logged:
+            self.client.set_tag(self.run_id, "mlflow.loggedArtifacts", json.dumps([*logged, entry]))
 
     def log_figure(self, figure: Figure, name: str) -> None:
-        """Write the figure as plots/<name>.png."""
+        """Writes the figure as plots/<name>.png."""
         self.client.log_figure(self.run_id, figure, f"plots/{name}.png")
 
     def log_file(self, path: str | Path) -> None:
-        """Copy a file to the run's artifacts. Raises OSError when it cannot be read."""
+        """Copies a file to the run's artifacts. Raises OSError if it cannot be read."""
         self.client.log_artifact(self.run_id, str(path))
 
 
 class Tracker(TrackedRun):
-    """The parent run of a training run, and the way to its rounds and phases.
+    """The parent run of a training run, with access to its rounds and phases.
 
-    The constructor opens the store (see `open_store` for how long that takes) and makes the parent run, or finds it again by
-    `parent_id`; one that was deleted in the dashboard is replaced by a new one, so keep `parent_id` after construction.
+    The constructor opens the store (see `open_store` for the time it takes) and creates the parent run or reopens `parent_id`; if
+    that was deleted in the dashboard it creates a new one, so store `parent_id` after construction.
 
         with Tracker(config, parent_id=manifest.parent_id) as tracker, tracker.round(1), tracker.phase(1, "solver") as phase:
             phase.log_step({"reward_mean": 0.61}, step=1)
@@ -184,7 +184,7 @@ class Tracker(TrackedRun):
         if parent_id is None or not _exists(client, parent_id):
             tags = {"model": config.model.path, "profile": config.profile, "seed": str(config.seed)}
             tags |= {"level": "run", "run": config.name}
-            if commit := get_git_commit(str(ROOT)):  # there is none in a job's working directory
+            if commit := get_git_commit(str(ROOT)):  # unavailable in a job's working directory
                 tags["mlflow.source.git.commit"] = commit
             parent_id = client.create_run(self._experiment_id, tags=tags, run_name=config.name).info.run_id
         super().__init__(client, parent_id)
@@ -206,37 +206,37 @@ class Tracker(TrackedRun):
         return self._nested(self.round(round_).run_id, role, name, {"level": "phase", "round": str(round_), "role": role})
 
     def log_config(self, config: Config) -> None:
-        """Record the settings: all of them as config.yaml, and each as a parameter, named as on the command line.
+        """Records the settings as config.yaml, and each as a parameter, named as on the command line.
 
-        MLflow's parameters cannot change. A setting that does upon resume keeps the parameter of the first start, and its new
-        value becomes the tag `changed.<setting>`.
+        MLflow's parameters are immutable: a setting changed on resume keeps its first value, and the new one becomes the tag
+        `changed.<setting>`.
         """
         self.client.log_text(self.run_id, OmegaConf.to_yaml(OmegaConf.structured(config)), "config.yaml")
         settings = {_valid(name): str(value) for name, value in flatten(asdict(config))}
-        known = self.client.get_run(self.run_id).data.params
-        new = [Param(key, value) for key, value in settings.items() if key not in known]
+        recorded = self.client.get_run(self.run_id).data.params
+        new = [Param(key, value) for key, value in settings.items() if key not in recorded]
         for start in range(0, len(new), MOST_PARAMS):
             self.client.log_batch(self.run_id, params=new[start : start + MOST_PARAMS])
         for key, value in settings.items():
-            if known.get(key, value) != value:
+            if recorded.get(key, value) != value:
                 self.client.set_tag(self.run_id, f"changed.{key}", value)
 
     def describe(self, markdown: str) -> None:
-        """Puts a text on the page of the run."""
+        """Sets the description on the run's page."""
         self.client.set_tag(self.run_id, NOTE, markdown)
 
     def _nested(self, parent_id: str, part: str, name: str, tags: Mapping[str, str]) -> TrackedRun:
-        """The run of a part of `parent_id`: found by its tags, or made under a name that tells it from other runs' parts."""
+        """The run of a part of `parent_id`: found by its tags, or created under a name that is unique among runs."""
         wanted = f"tags.`mlflow.parentRunId` = '{parent_id}' and tags.part = '{part}'"
-        found = self.client.search_runs([self._experiment_id], wanted, max_results=1)
-        if found:
-            return TrackedRun(self.client, found[0].info.run_id)
-        made = {"mlflow.parentRunId": parent_id, "part": part, **self._tags, **tags}
-        return TrackedRun(self.client, self.client.create_run(self._experiment_id, tags=made, run_name=name).info.run_id)
+        runs = self.client.search_runs([self._experiment_id], wanted, max_results=1)
+        if runs:
+            return TrackedRun(self.client, runs[0].info.run_id)
+        all_tags = {"mlflow.parentRunId": parent_id, "part": part, **self._tags, **tags}
+        return TrackedRun(self.client, self.client.create_run(self._experiment_id, tags=all_tags, run_name=name).info.run_id)
 
 
 def track_policy(uri: str, name: str, path: str, metrics: Mapping[str, float]) -> None:
-    """Records the figures of a policy that is no run's, in an MLflow run of its own. Raises what `open_store` raises."""
+    """Records the accuracies of a policy outside a run in a separate MLflow run. Raises what `open_store` raises."""
     client, experiment = open_store(uri)
     tags = {"level": "policy", "run": name, "policy": path}
     with TrackedRun(client, client.create_run(experiment, tags=tags, run_name=name).info.run_id) as run:
@@ -253,7 +253,7 @@ def _exists(client: MlflowClient, run_id: str) -> bool:
 
 
 def _valid(name: str) -> str:
-    """A name that MLflow takes for a metric or a parameter. Benchmarks and their bands are named by the user.
+    """A valid MLflow name of a metric or parameter. Benchmarks and their bands are named by the user.
 
     >>> _valid("algebra (hard)")
     'algebra__hard_'

@@ -28,7 +28,7 @@ FOLDER = ROOT / "benchmarks"
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """The record of a fetched set. `revision` is the commit that was read, also where the definition names none."""
+    """The record of a fetched set. `revision` is the fetched commit, also if the definition names none."""
 
     set: str
     source: dict[str, object]
@@ -39,10 +39,10 @@ class Fetched:
 
 
 def read_problems(definition: BenchmarkSet, folder: str | Path = FOLDER) -> list[Problem]:
-    """The problems of a set: of a local file, or as fetched into `folder`.
+    """The problems of a set, from a local file or as fetched into `folder`.
 
     Raises:
-        ConfigError: the file cannot be read or does not fit; the set was not fetched, or differs from its record.
+        ConfigError: the file cannot be read or does not fit, or the set was not fetched or differs from its record.
     """
     if definition.path is not None:
         return to_problems(definition, _read(definition, Path(definition.path)))
@@ -53,7 +53,7 @@ def read_problems(definition: BenchmarkSet, folder: str | Path = FOLDER) -> list
 
 
 def read_stored(definition: BenchmarkSet, folder: Path) -> tuple[Fetched, list[Problem]] | None:
-    """The record and the problems of a fetched set; None where it still has to be fetched.
+    """The record and the problems of a fetched set; None if it has not been fetched.
 
     Raises:
         ConfigError: the record or the file is damaged, or the problems differ from the record.
@@ -76,23 +76,23 @@ def read_stored(definition: BenchmarkSet, folder: Path) -> tuple[Fetched, list[P
 def fetch(definition: BenchmarkSet, folder: Path, hub: HfApi) -> Fetched:
     """Fetches a set of the Hub into `folder`.
 
-    A set that has a record is fetched from the recorded commit, and its problems have to match the recorded checksum.
+    A set with a record is fetched from the recorded commit, and its problems must match the recorded checksum.
 
     Raises:
         ConfigError: the set does not fit its definition, or its problems differ from the record.
         HUB_ERRORS: the Hub cannot be reached, or refuses the set.
     """
     assert definition.hub is not None
-    before = _read_record(definition, folder)
-    commit, files = _find_files(definition, before.revision if before else definition.revision, hub)
+    previous = _read_record(definition, folder)
+    commit, files = _find_files(definition, previous.revision if previous else definition.revision, hub)
     paths = [hub.hf_hub_download(definition.hub, name, repo_type="dataset", revision=commit) for name in files]
     problems = to_problems(definition, (row for each in paths for row in _read(definition, Path(each))))
     fetched = Fetched(definition.name, _source(definition), commit, files, len(problems), checksum(problems))
     record = folder / f"{definition.name}.json"
-    if before and before.sha256 != fetched.sha256:
+    if previous and previous.sha256 != fetched.sha256:
         raise ConfigError(
-            f"set {definition.name}: {definition.hub} holds other problems than those fetched before (sha256 "
-            f"{fetched.sha256[:12]}, recorded {before.sha256[:12]}); delete {record} to take them."
+            f"set {definition.name}: {definition.hub} now has different problems (sha256 {fetched.sha256[:12]}, "
+            f"recorded {previous.sha256[:12]}); delete {record} to accept them."
         )
     write_table(folder / f"{definition.name}.parquet", Problem, problems)
     write_atomically(record, json.dumps(asdict(fetched), indent=1))
@@ -100,7 +100,7 @@ def fetch(definition: BenchmarkSet, folder: Path, hub: HfApi) -> Fetched:
 
 
 def _read_record(definition: BenchmarkSet, folder: Path) -> Fetched | None:
-    """The record of a set; None where there is none, or where the definition has changed since."""
+    """The record of a set; None if there is none or the definition has changed."""
     path = folder / f"{definition.name}.json"
     try:
         fetched = Fetched(**json.loads(path.read_text()))
@@ -112,7 +112,7 @@ def _read_record(definition: BenchmarkSet, folder: Path) -> Fetched | None:
 
 
 def _source(definition: BenchmarkSet) -> dict[str, object]:
-    """The fields of a definition that decide which problems it has, in the form that they take in JSON."""
+    """The fields of a definition that determine its problems, as in JSON."""
     kept = {"hub", "config", "split", "revision", "files", "columns"}
     return json.loads(json.dumps({name: value for name, value in asdict(definition).items() if name in kept}))
 
@@ -125,7 +125,7 @@ def _read(definition: BenchmarkSet, path: Path) -> list[Row]:
 
 
 def _find_files(definition: BenchmarkSet, revision: str | None, hub: HfApi) -> tuple[str, list[str]]:
-    """The commit that `revision` names, the newest for None, and the files of it that hold the set."""
+    """The commit of `revision`, the latest for None, and its files that contain the set."""
     assert definition.hub is not None
     info = hub.dataset_info(definition.hub, revision=revision)
     names = sorted(sibling.rfilename for sibling in info.siblings or [])
@@ -134,8 +134,8 @@ def _find_files(definition: BenchmarkSet, revision: str | None, hub: HfApi) -> t
         split = f"the split {definition.split!r}" + (f" of {definition.config!r}" if definition.config else "")
         data = ", ".join([name for name in names if PurePosixPath(name).suffix in SUFFIXES][:8]) or "no data file"
         raise ConfigError(
-            f"set {definition.name}: {definition.hub} has no file for {definition.files or split}; it holds {data}; "
-            "valid: files: a pattern that fits the right ones."
+            f"set {definition.name}: {definition.hub} has no file for {definition.files or split}; it has {data}; "
+            "valid: a pattern `files` that matches the set's files."
         )
     assert info.sha is not None
     return info.sha, chosen
@@ -144,8 +144,7 @@ def _find_files(definition: BenchmarkSet, revision: str | None, hub: HfApi) -> t
 def split_files(names: Iterable[str], definition: BenchmarkSet) -> list[str]:
     """The data files of a set among those of its repository: by pattern, or by the Hub's names for configs and splits.
 
-    A set without a config lies at the top or in `data/`. Where a split is there in more than one format, the first of
-    `SUFFIXES` is taken.
+    A set without a config is at the top or in `data/`. If a split exists in several formats, the first of `SUFFIXES` is taken.
 
     >>> names = ["README.md", "main/test-00000-of-00001.parquet", "main/train-00000-of-00001.parquet", "socratic/test.jsonl"]
     >>> split_files(names, BenchmarkSet("gsm8k", hub="openai/gsm8k", config="main"))
@@ -162,4 +161,4 @@ def split_files(names: Iterable[str], definition: BenchmarkSet) -> list[str]:
             fits = in_config and bool(split.fullmatch(last))
         if fits and PurePosixPath(name).suffix in SUFFIXES:
             by_suffix[PurePosixPath(name).suffix].append(name)
-    return next((found for found in by_suffix.values() if found), [])
+    return next((files for files in by_suffix.values() if files), [])

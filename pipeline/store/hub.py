@@ -1,4 +1,4 @@
-"""Errors of the Hub's client as one line for people."""
+"""Errors of the Hub's client as one-line messages."""
 
 import json
 
@@ -14,12 +14,12 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
-# What the hub's client raises for a network, a server or a disk; ValueError for replies and arguments that do not fit.
+# Raised by the hub client for network, server and disk failures; ValueError for invalid replies and arguments.
 HUB_ERRORS = (HTTPError, OSError, ValueError, RuntimeError)
 
 
 def explain(error: Exception, repository: str) -> str:
-    """What went wrong with a repository of the Hub, and what to do about it; one line."""
+    """One line: what failed with a repository of the Hub, and what to do."""
     endpoint = constants.ENDPOINT
     causes = _chain(error)
     error = next((cause for cause in causes if isinstance(cause, HfHubHTTPError)), error)
@@ -34,7 +34,7 @@ def explain(error: Exception, repository: str) -> str:
     if isinstance(error, HfHubHTTPError) and error.response.status_code in (401, 403):
         return f"{repository}: the token is not accepted ({_first_line(error)}); check HF_TOKEN or run `hf auth login`."
     if isinstance(error, json.JSONDecodeError):
-        return f"{repository}: {endpoint} does not answer like a Hub; check HF_ENDPOINT and the proxy."
+        return f"{repository}: {endpoint} does not reply like a Hub; check HF_ENDPOINT and the proxy."
     if any(isinstance(cause, TransportError) for cause in causes):
         reason = next(str(cause) for cause in reversed(causes) if isinstance(cause, TransportError))
         return f"{repository}: {endpoint} cannot be reached ({reason}); check the network, or set HF_ENDPOINT to a mirror."
@@ -48,7 +48,7 @@ def _first_line(error: Exception) -> str:
 
 
 def _chain(error: BaseException) -> list[BaseException]:
-    """The error and what caused it, the error first."""
+    """The error and its causes, the error first."""
     chain: list[BaseException] = []
     cause: BaseException | None = error
     while cause is not None and cause not in chain:

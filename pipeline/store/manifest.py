@@ -1,6 +1,6 @@
-"""The manifest: how far a run got, the only source of truth for resume. One JSON file, replaced atomically.
+"""The manifest: a run's progress, the only source of truth for resume. One JSON file, replaced atomically.
 
-It names whole files only: whatever it mentions was written, under its final name, before.
+It names complete files only: each is written under its final name before the manifest names it.
 """
 
 import json
@@ -16,7 +16,7 @@ from pipeline.types import Role
 SCHEMA = 2
 FILE = "manifest.json"
 StageName = Literal["challenger", "curriculum", "solver", "evaluation"]
-STAGES: tuple[StageName, ...] = ("challenger", "curriculum", "solver", "evaluation")  # in the order in which they run
+STAGES: tuple[StageName, ...] = ("challenger", "curriculum", "solver", "evaluation")  # in execution order
 Seconds = dict[str, float]  # wall-clock seconds by part: sampling, learning, ...
 Accuracies = dict[str, dict[str, float]]  # by benchmark, or benchmark and band, and way of answering
 
@@ -25,14 +25,14 @@ Accuracies = dict[str, dict[str, float]]  # by benchmark, or benchmark and band,
 class PhaseStage:
     """A GRPO phase. Paths are relative to the run's folder; `metrics[i]` and `p_hats[i]` are of step i + 1.
 
-    `seconds` is what the phase took beside its steps, whose own are in their metrics (`seconds_<part>`).
+    `seconds` excludes the steps, whose times are in their metrics (`seconds_<part>`).
     """
 
     metrics: list[dict[str, float]] = field(default_factory=list)
     p_hats: list[list[float]] = field(default_factory=list)
     checkpoint: str | None = None
-    ahead: str | None = None  # a batch that was sampled ahead of its step
-    policy: str | None = None  # the trained weights in HF format, which exist once the phase is finished
+    ahead: str | None = None  # a batch that was sampled ahead
+    policy: str | None = None  # the trained weights in HF format, once the phase is finished
     seconds: Seconds = field(default_factory=dict)
 
     @property
@@ -56,7 +56,7 @@ class CurriculumStage:
     answered: int = 0
     kept: int = 0
     label_accuracy: float | None = None
-    counts: dict[str, float] = field(default_factory=dict)  # of fleets and sandbox, see `pipeline.run.Usage`
+    counts: dict[str, float] = field(default_factory=dict)  # of fleets and sandbox, see `pipeline.inference.Usage`
     seconds: Seconds = field(default_factory=dict)
 
     def spent(self) -> Seconds:
@@ -65,10 +65,10 @@ class CurriculumStage:
 
 @dataclass(slots=True)
 class MeasuredSet:
-    """How a set was measured, and what went wrong in it.
+    """How a set was measured, with counts of failures.
 
-    `samples` is the k of mean@k, 0 for greedy alone; `responses` were drawn in all, of which `unboxed` gave no answer and
-    `truncated` were cut off. `undecided` counts comparisons that nothing could decide, `skipped` problems that did not fit.
+    `samples` is the k of mean@k, 0 for greedy alone; of all `responses`, `unboxed` have no answer and `truncated` were cut off.
+    `undecided` counts comparisons without a verdict, `skipped` problems whose prompt leaves no room for an answer.
     """
 
     problems: int
@@ -85,7 +85,7 @@ class MeasuredSet:
 
 @dataclass(slots=True)
 class EvaluationStage:
-    """Accuracies by set and band, and how each set was measured; `finished` once all sets that the run then named were."""
+    """Accuracies by set and band, and how each set was measured; `finished` once all configured sets are measured."""
 
     finished: bool = False
     accuracies: Accuracies = field(default_factory=dict)
@@ -99,7 +99,7 @@ class EvaluationStage:
 
 @dataclass(slots=True)
 class Round:
-    """The stages of a round; of round 0, the base model, the evaluation alone. `closed` is set once its summary was given."""
+    """The stages of a round; round 0, the base model, has the evaluation alone. `closed` is set once the summary is recorded."""
 
     challenger: PhaseStage = field(default_factory=PhaseStage)
     curriculum: CurriculumStage = field(default_factory=CurriculumStage)
@@ -117,7 +117,7 @@ class Round:
 
 @dataclass(slots=True)
 class Manifest:
-    """What is known of a run. `config` holds its settings as they were when it was started, `tracking_id` its MLflow run."""
+    """A run's state. `config` holds the settings it was started with, `tracking_id` its MLflow run."""
 
     name: str
     config: dict[str, Any]
@@ -127,19 +127,19 @@ class Manifest:
     schema: int = SCHEMA
 
     def round(self, number: int) -> Round:
-        """The stages of a round; of one that was not begun, untouched ones."""
+        """The stages of a round; default ones if it has not begun."""
         return self.rounds.get(number) or Round()
 
     def begun(self) -> list[int]:
-        """Every round that was begun, 0 for the base model."""
+        """Every round that has begun, 0 for the base model."""
         return sorted(self.rounds)
 
     def closed_rounds(self) -> int:
-        """The last round that is finished to its end, 0 for none."""
+        """The last closed round, 0 for none."""
         return max((number for number, round_ in self.rounds.items() if round_.closed), default=0)
 
     def spent(self, number: int) -> Seconds:
-        """Wall-clock seconds of a round by part; round 1 counts the evaluation of the base model, too."""
+        """Wall-clock seconds of a round by part; round 1 includes the evaluation of the base model."""
         spent: Counter[str] = Counter()
         for name in STAGES:
             spent.update(self.round(number).stage(name).spent())
@@ -148,16 +148,16 @@ class Manifest:
         return dict(spent)
 
     def measured(self) -> list[tuple[int, Accuracies]]:
-        """(round, accuracies) of every round that was evaluated on anything."""
-        found = [(number, self.round(number).evaluation.accuracies) for number in self.begun()]
-        return [(number, accuracies) for number, accuracies in found if accuracies]
+        """(round, accuracies) of every round with an evaluation."""
+        rounds = [(number, self.round(number).evaluation.accuracies) for number in self.begun()]
+        return [(number, accuracies) for number, accuracies in rounds if accuracies]
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """The manifest of a run's folder. It is replaced as a whole: what is read is a complete state, also while the run works.
+    """The manifest of a run's folder, a complete state also while the run is active, since it is replaced atomically.
 
     Raises:
-        ConfigError: it cannot be read, is damaged, or is of another layout.
+        ConfigError: it cannot be read, is damaged, or has another schema.
     """
     path = folder / FILE
     try:
@@ -170,7 +170,7 @@ def read_manifest(folder: Path) -> Manifest:
     if version != SCHEMA:
         raise ConfigError(
             f"{path}: written by another version (manifest schema {version}, this code reads {SCHEMA}). "
-            "Finish the run with the version that started it, or start another one: NAME=..."
+            "Finish the run with that version, or start another one: NAME=..."
         )
     try:
         rounds = {int(number): _round(stages) for number, stages in data.pop("rounds").items()}
@@ -198,7 +198,7 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """Replaces a file in one step; a kill leaves the old one or the new one."""
+    """Replaces a file atomically: after a kill it is the old one or the new one."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{path.name}.partial")
     with partial.open("w") as file:

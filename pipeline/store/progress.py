@@ -1,4 +1,4 @@
-"""How far a run is, from its manifest and from the files of the steps since: what `make status` and `make watch` show."""
+"""A run's progress, from its manifest and the files of later steps, for `make status` and `make watch`."""
 
 import time
 from dataclasses import dataclass
@@ -16,15 +16,15 @@ FILES: dict[StageName, str] = {
     "solver": "samples-*.parquet",
     "evaluation": "*.parquet",
 }
-RECENT = 5  # steps that the time left is estimated from
+RECENT = 5  # steps from which the remaining time is estimated
 
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a run is. `stage` is None where the last round is finished and no process works on the next one.
+    """A run's progress. `stage` is None if the last round is finished and no process works on the next one.
 
-    `stage_left` and `round_left` are estimates in seconds, None where there is nothing to estimate from (the first round, at its
-    beginning) or no process is working. `accuracy` holds what is known of the first benchmark: (round, accuracy by way).
+    `stage_left` and `round_left` are the estimated remaining seconds, None without data (at the start of the first round) or
+    without a running process. `accuracy` is that of the first benchmark: (round, accuracy by way).
     """
 
     name: str
@@ -37,7 +37,7 @@ class Progress:
     rewards: list[float]  # of the last role's steps in this round
     p_hats: list[float]
     accuracy: list[tuple[int, dict[str, float]]]
-    seconds: float  # of work so far
+    seconds: float  # of work so far, without interruptions
     written: float  # when the manifest or a step's file was last written, seconds since 1970
     stage_left: float | None
     round_left: float | None
@@ -51,11 +51,11 @@ def read_progress(folder: Path) -> Progress:
     files = step_files(folder, manifest, round_, stage)
     done = min(total, len(files))
     written = max([(folder / FILE).stat().st_mtime, *files[-1:]])
-    known = manifest.round(round_)
-    steps = known.solver.metrics or known.challenger.metrics
+    stages = manifest.round(round_)
+    steps = stages.solver.metrics or stages.challenger.metrics
     measured = [(number, next(iter(by_name.values()))) for number, by_name in manifest.measured()]
     stage_left = left(manifest, round_, stage, total, done, files) if working else None
-    later = [manifest.round(round_ - 1).stage(name).spent() for name in STAGES[STAGES.index(stage) + 1 :]] if stage else []
+    next_stages = [manifest.round(round_ - 1).stage(name).spent() for name in STAGES[STAGES.index(stage) + 1 :]] if stage else []
     return Progress(
         name=manifest.name,
         profile=manifest.config["profile"],
@@ -71,12 +71,14 @@ def read_progress(folder: Path) -> Progress:
         or sum(manifest.round(0).evaluation.spent().values()),
         written=written,
         stage_left=stage_left,
-        round_left=stage_left + sum(sum(parts.values()) for parts in later) if stage_left is not None and all(later) else None,
+        round_left=stage_left + sum(sum(parts.values()) for parts in next_stages)
+        if stage_left is not None and all(next_stages)
+        else None,
     )
 
 
 def position(manifest: Manifest, working: bool) -> tuple[int, StageName | None]:
-    """(round, stage) that is being worked on or would be next; a finished round has no stage while no process is at the next."""
+    """The current or next (round, stage); the stage is None after a finished round while no process is running."""
     numbers = manifest.begun()
     if not numbers:
         return 0, "evaluation"  # of the base model
@@ -102,26 +104,26 @@ def size(config: dict[str, Any], stage: StageName | None) -> int:
 def step_files(folder: Path, manifest: Manifest, round_: int, stage: StageName | None) -> list[float]:
     """When each finished step of a stage was written, oldest first, seconds since 1970.
 
-    Of a phase these are the steps that the manifest knows, and those that were made since it was written: an interrupted run
-    repeats what came after its last checkpoint.
+    For a phase these are the steps in the manifest and those written after it: older files belong to steps that an interrupted
+    run repeats.
     """
     if stage is None:
         return []
     times = [path.stat().st_mtime for path in sorted((folder / f"round-{round_}" / stage).glob(FILES[stage]))]
-    known = manifest.round(round_).stage(stage)
-    if not isinstance(known, PhaseStage):
+    recorded = manifest.round(round_).stage(stage)
+    if not isinstance(recorded, PhaseStage):
         return sorted(times)
-    saved = len(known.metrics)
-    recorded = (folder / FILE).stat().st_mtime
-    return times[:saved] + [at for at in times[saved:] if at > recorded]
+    saved = len(recorded.metrics)
+    written = (folder / FILE).stat().st_mtime
+    return times[:saved] + [at for at in times[saved:] if at > written]
 
 
 def left(manifest: Manifest, round_: int, stage: StageName | None, total: int, done: int, files: list[float]) -> float | None:
-    """Seconds that a stage will take from now, by its last steps, else by the previous round; None where neither exists."""
-    between = [later - earlier for earlier, later in pairwise(files[-RECENT - 1 :])]
+    """Estimated remaining seconds of a stage, by its last steps, else by the previous round; None if neither exists."""
+    between = [end - start for start, end in pairwise(files[-RECENT - 1 :])]
     previous = sum(manifest.round(round_ - 1).stage(stage).spent().values()) if stage else 0
     each = median(between) if between else previous / total if previous and total else None
     if each is None:
         return None
-    since = time.time() - files[-1] if files else 0.0
-    return max(0.0, each * (total - done) - since)
+    elapsed = time.time() - files[-1] if files else 0.0
+    return max(0.0, each * (total - done) - elapsed)

@@ -1,4 +1,4 @@
-"""Runs on disk as seen by whoever does not work on them: reports and the status commands. Nothing here writes or waits."""
+"""Read-only access to runs on disk, for reports and the status commands. Nothing here writes or waits."""
 
 import fcntl
 from pathlib import Path
@@ -14,7 +14,7 @@ def run_folders(runs_dir: str) -> list[Path]:
 
 
 def find_run(runs_dir: str, name: str | None) -> Path:
-    """The folder of a run; without a name, of the most recently written one.
+    """The folder of a run, by default the most recently written one.
 
     Raises:
         ConfigError: there is none.
@@ -29,7 +29,7 @@ def find_run(runs_dir: str, name: str | None) -> Path:
 
 
 def in_use(folder: Path) -> bool:
-    """Whether a process works on the run: it then holds the lock for as long as it lives, however it ends."""
+    """Whether a process works on the run: it holds the lock until it exits, even if killed."""
     try:
         with (folder / ".lock").open() as lock:
             fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)

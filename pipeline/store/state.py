@@ -1,7 +1,7 @@
-"""A run's folder as its driver holds it: locked, with the manifest that the driver writes.
+"""A run's folder, locked by its driver, which writes the manifest.
 
-runs/<name>/manifest.json                     how far it got, see `pipeline/store/manifest.py`
-runs/<name>/config.yaml                       the settings the run was started with
+runs/<name>/manifest.json                     progress, see `pipeline/store/manifest.py`
+runs/<name>/config.yaml                       the settings that the run was started with
 runs/<name>/round-<n>/challenger|solver/      step files, the last checkpoint, policy/ in HF format
 runs/<name>/round-<n>/curriculum.parquet      questions, votes and which were kept
 runs/<name>/round-<n>/evaluation/             one file per benchmark
@@ -23,8 +23,8 @@ from conf.settings import flatten
 from pipeline.store.manifest import FILE, Manifest, Round, read_manifest, write_atomically, write_manifest
 from pipeline.store.tables import read_column
 
-# Settings that change where and how fast a run goes, not what comes out of it, but for the last bits of a probability, which
-# follow from the shapes of batches: they may differ when a run is resumed.
+# Settings that may differ when a run is resumed: they change where and how fast it runs, not its results, except for the last
+# bits of probabilities, which depend on the shapes of batches.
 FREE_SETTINGS = (
     "resources.",
     "rollout.",
@@ -38,17 +38,17 @@ FREE_SETTINGS = (
     "learner.gradient_checkpointing",
     "learner.micro_batch_tokens",
 )
-BINDING_SETTINGS = ("rollout.ahead",)  # all the same
+BINDING_SETTINGS = ("rollout.ahead",)  # exceptions: these change the results
 
 
 class RunState:
-    """The manifest of one run, held under a lock so that two drivers cannot write one run."""
+    """The manifest of one run, under a lock so that two drivers cannot write to one run."""
 
     def __init__(self, config: Config) -> None:
         """Opens the run's folder, making it on the first call.
 
         Raises:
-            ConfigError: another process holds the run, or it was started with settings that give other results.
+            ConfigError: another process works on the run, or it was started with settings that give different results.
         """
         self.folder = Path(config.runs_dir).absolute() / config.name
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -64,7 +64,7 @@ class RunState:
             raise
 
     def _locked(self) -> bool:
-        """Takes the lock, which whoever looks whether a run is in use (`runs.in_use`) holds for a moment, too."""
+        """Takes the lock; retries, since `runs.in_use` also holds it for a moment."""
         for _ in range(10):
             try:
                 fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -74,7 +74,7 @@ class RunState:
         return False
 
     def _opened(self, config: Config) -> Manifest:
-        """The manifest as it is, or a new one."""
+        """The existing manifest, or a new one."""
         settings = json.loads(json.dumps(asdict(config)))
         if not self.path.exists():
             manifest = Manifest(config.name, settings)
@@ -90,40 +90,40 @@ class RunState:
         return self.folder / FILE
 
     def save(self) -> None:
-        """Replaces the manifest on disk with the present one."""
+        """Writes the current manifest to disk."""
         write_manifest(self.folder, self.manifest)
 
     def round(self, number: int) -> Round:
-        """The stages of a round, to read and to change; `save` writes what was changed."""
+        """The stages of a round, which may be changed; `save` writes the changes."""
         return self.manifest.rounds.setdefault(number, Round())
 
     def round_folder(self, number: int) -> Path:
         return self.folder / f"round-{number}"
 
     def relative(self, path: Path) -> str:
-        """A path as the manifest names it, so that a run's folder can be moved."""
+        """A path relative to the run's folder, as in the manifest, so that the folder can be moved."""
         return str(path.relative_to(self.folder))
 
     def earlier_questions(self, round_: int, step: int) -> list[str]:
-        """Every well-formed question that the Challenger posed before this step: in its steps, and in the curricula."""
+        """Every well-formed question of the Challenger before this step, from its steps and the curricula."""
         folders = [self.round_folder(number) for number in range(1, round_ + 1)]
         steps = [path for folder in folders for path in sorted((folder / "challenger").glob("questions-*.parquet"))]
-        # An interrupted run leaves files of steps that are now run again.
+        # An interrupted run leaves files of steps that are now repeated.
         steps = [path for path in steps if path.parent.parent != folders[-1] or int(path.stem.split("-")[1]) < step]
         curricula = [folder / "curriculum.parquet" for folder in folders[:-1]]
         posed = [question for path in [*steps, *curricula] for question in read_column(path, "question")]
         return [question for question in posed if question is not None]
 
     def refuse_other_files(self, fingerprints: dict[str, str]) -> None:
-        """Records by setting what a run starts from, and raises ConfigError where that has changed since."""
+        """Records the inputs' fingerprints by setting; raises ConfigError if one has changed since the run was started."""
         if not self.manifest.fingerprints:
             self.manifest.fingerprints = fingerprints
             self.save()
         for setting, value in fingerprints.items():
             if self.manifest.fingerprints.get(setting) != value:
                 raise ConfigError(
-                    f"{setting}: what it names has changed since run '{self.manifest.name}' was started from it. Bring it back, "
-                    "or give the new run another name: NAME=..."
+                    f"{setting}: its content has changed since run '{self.manifest.name}' was started. Restore it, or start "
+                    "a run under another name: NAME=..."
                 )
 
     def track(self, tracking_id: str) -> None:
@@ -136,7 +136,7 @@ class RunState:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self._lock.close()  # and with it the lock
+        self._lock.close()  # releases the lock
 
 
 def remove_tree(path: Path) -> None:
@@ -150,12 +150,12 @@ def may_change(setting: str) -> bool:
 
 
 def refuse_other_settings(name: str, before: dict[str, Any], now: dict[str, Any]) -> None:
-    """Raises ConfigError where a run would be resumed under settings that change its results."""
-    # No held-out sets, and sets that are new or gone, differ in the settings of these.
+    """Raises ConfigError if a run would be resumed with settings that change its results."""
+    # An empty mapping equals a missing one.
     old, new = ({key: value for key, value in flatten(tree) if value != {}} for tree in (before, now))
     for key in sorted(old.keys() | new.keys()):
         if old.get(key) != new.get(key) and not may_change(key):
             raise ConfigError(
                 f"{key}={new.get(key)}: run {name!r} was started with {key}={old.get(key)}. "
-                f"Resume it with that, or give the new settings a name of their own (NAME=...)."
+                f"Resume it with that value, or start a run under another name: NAME=..."
             )

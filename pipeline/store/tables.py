@@ -1,8 +1,8 @@
 """Tables on disk: Parquet files whose columns are derived from frozen records, so that there is one definition of each.
 
-A record's fields become columns of the same name. A field that is itself a record is flattened into the columns of its own
-fields, a `dict[str, float]` into a column for each key (`parts.repetition`), and field metadata may rename a column
-(`{"column": "p_hat"}`). Every file says what it is in its metadata: `rzero.table` and `rzero.version`.
+A record's fields become columns of the same name. A nested record is flattened into the columns of its own fields, a
+`dict[str, float]` into a column per key (`parts.repetition`), and field metadata may rename a column (`{"column": "p_hat"}`).
+Every file's metadata identifies it: `rzero.table` and `rzero.version`.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -22,7 +22,7 @@ VERSION = "3"  # of the layout of all tables
 
 @dataclass(frozen=True, slots=True)
 class SampleRow:
-    """`samples-<step>.parquet`: a response of a GRPO step, the group it belongs to, and its reward, null until that is known."""
+    """`samples-<step>.parquet`: a response of a GRPO step, its group, and its reward, null until it is scored."""
 
     group: int
     sample: Sample
@@ -31,7 +31,7 @@ class SampleRow:
 
 @dataclass(frozen=True, slots=True)
 class CurriculumRow:
-    """`curriculum.parquet`: what the trained Challenger wrote, and whether the Solver is trained on it."""
+    """`curriculum.parquet`: the trained Challenger's questions, and whether the Solver trains on them."""
 
     answered: AnsweredQuestion
     kept: bool
@@ -41,9 +41,9 @@ class CurriculumRow:
 class EvaluationRow:
     """`evaluation/<set>.parquet`: a held-out problem, the Solver's responses to it, and its accuracies.
 
-    `answers` and `greedy_answer` are what a grader reads from the responses, null where there is nothing or a response was cut
-    off. `sampled` is the share of right ones among k sampled answers, `majority` whether their vote is right; both null for
-    k = 0. A prompt that leaves no room for an answer is `skipped`: nothing was drawn, and it counts as wrong.
+    `answers` and `greedy_answer` are the answers that the grader extracts from the responses, null if there is none or the
+    response was cut off. `sampled` is the share of right answers among k samples, `majority` whether their vote is right; both
+    null for k = 0. A problem whose prompt leaves no room for an answer is `skipped`: not sampled, and counted as wrong.
     """
 
     id: str
@@ -58,8 +58,8 @@ class EvaluationRow:
     sampled: float | None
     greedy: float
     majority: float | None
-    truncated: int  # of all responses to the problem
-    unboxed: int  # of those that were not cut off
+    truncated: int  # responses
+    unboxed: int  # responses among those not cut off
     skipped: bool = False
 
 
@@ -77,7 +77,7 @@ _FIELDS: dict[type, tuple[tuple[Field[Any], Any], ...]] = {}
 
 
 def record_fields(record: type) -> tuple[tuple[Field[Any], Any], ...]:
-    """The fields of a record with their types resolved, which takes too long to be done for each row."""
+    """The fields of a record with their types resolved, cached, as resolving is too slow to repeat per row."""
     if record not in _FIELDS:
         hints = get_type_hints(record)
         _FIELDS[record] = tuple((each, hints[each.name]) for each in fields(record))
@@ -125,7 +125,7 @@ def values(record: Any) -> Iterator[tuple[str, Any]]:
 
 
 def from_values(record: type[Row], row: dict[str, Any]) -> Row:
-    """The record that `values` was taken of; what a record computes itself is computed again."""
+    """The record with these `values`; fields with init=False are recomputed."""
     arguments: dict[str, Any] = {}
     for each, hint in record_fields(record):
         if not each.init:
@@ -147,7 +147,7 @@ def schema(record: type, keys: Sequence[str] = ()) -> pa.Schema:
 
 
 def write_table(path: Path, record: type[Row], rows: Iterable[Row]) -> None:
-    """Writes records as Parquet, whole or not at all: beside the place, then renamed to it."""
+    """Writes records as Parquet, atomically: to a temporary file that is then renamed."""
     listed = [dict(values(row)) for row in rows]
     keys = [name.partition(".")[2] for name in (listed[0] if listed else ()) if "." in name]
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -157,7 +157,7 @@ def write_table(path: Path, record: type[Row], rows: Iterable[Row]) -> None:
 
 
 def join_tables(parts: Sequence[Path], path: Path, record: type) -> None:
-    """One file of several, without reading more than one at a time."""
+    """Concatenates files, reading one at a time."""
     partial = path.with_name(f"{path.name}.partial")
     with pq.ParquetWriter(partial, schema(record)) as writer:
         for part in parts:
@@ -166,7 +166,7 @@ def join_tables(parts: Sequence[Path], path: Path, record: type) -> None:
 
 
 def read_table(path: Path, record: type[Row]) -> list[Row]:
-    """The records of a file that `write_table` wrote. A record of some of its columns reads no more than these."""
+    """The records of a file that `write_table` wrote. Only the record's own columns are read."""
     wanted = None if any(get_origin(hint) is dict for _, hint in record_fields(record)) else [name for name, _ in columns(record)]
     return [from_values(record, row) for row in pq.read_table(path, columns=wanted).to_pylist()]
 

@@ -185,7 +185,7 @@ def test_a_commit_that_holds_other_problems_than_before_is_refused(tmp_path: Pat
     (tmp_path / "mine.json").write_text(json.dumps(record | {"sha256": "0" * 64}))
     (tmp_path / "mine.parquet").unlink()
     assert hub.repositories["dataset", "me/mine"].resolve(commit)
-    with pytest.raises(ConfigError, match=r"me/mine holds other problems than those fetched before .*; delete .*mine\.json"):
+    with pytest.raises(ConfigError, match=r"me/mine now has different problems .*; delete .*mine\.json"):
         fetch(definition(), tmp_path, HfApi())
     assert not (tmp_path / "mine.parquet").exists()
 

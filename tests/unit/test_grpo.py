@@ -64,7 +64,7 @@ def test_batch_baseline_keeps_even_groups_unless_the_batch_is_even() -> None:
 
 def test_empty_and_misshapen_batches() -> None:
     assert training_batch([], [], GrpoConfig()).samples == ()
-    with pytest.raises(ValueError, match="want one shape"):
+    with pytest.raises(ValueError, match="valid: one shape"):
         training_batch([[sample(), sample()]], [[1.0]], GrpoConfig())
 
 

@@ -112,7 +112,7 @@ def test_a_run_does_not_resume_from_another_base_model_or_other_prompts(tmp_path
         state.refuse_other_files(first)
     with RunState(config(tmp_path)) as state:
         state.refuse_other_files({"model.path": fingerprint(model), "prompts": "p"})
-        with pytest.raises(ConfigError, match="prompts: what it names has changed since run 'a' was started"):
+        with pytest.raises(ConfigError, match="prompts: its content has changed since run 'a' was started"):
             state.refuse_other_files(first | {"prompts": "q"})
         weights[-1] = 1
         (model / "model.safetensors").write_bytes(weights)

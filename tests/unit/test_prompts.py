@@ -224,7 +224,7 @@ def test_a_chat_template_without_a_system_role_is_told(role: str, tmp_path: Path
     system = {name: "Be brief." if name == role else "null" for name in ("challenger", "solver", "validity")}
     text = "\n".join(f"{name}: {{system: {value}, user: 'Go {{question}}'}}" for name, value in system.items())
     path = write(tmp_path, text)
-    with pytest.raises(ConfigError, match=r"prompts=.*: the model's chat template does not take them: no system role; valid:"):
+    with pytest.raises(ConfigError, match=r"prompts=.*: the model's chat template rejects them: no system role; valid:"):
         PromptCodec(load_config(overrides=[f"prompts={path}"]), load_prompts(path), tokenizer).check()
 
 

@@ -67,10 +67,10 @@ def test_a_name_that_the_registry_refuses_is_not_passed_over(config: Config) -> 
 
 def test_the_search_finds_the_best_rounds_of_all_runs(config: Config) -> None:
     client, experiment = open_store(config.tracking_uri)
-    found = best_rounds(client, experiment, "heldout_sampled", most=3)
+    found = best_rounds(client, experiment, "heldout_sampled", limit=3)
     assert [(best.run, best.round, best.value) for best in found] == [("first", 2, 0.69), ("first", 3, 0.68), ("second", 3, 0.66)]
     assert found[0].policy == "/runs/first/round-2"
-    assert best_rounds(client, experiment, "label_accuracy", most=1)[0].metrics["label_accuracy"] == pytest.approx(0.7)
+    assert best_rounds(client, experiment, "label_accuracy", limit=1)[0].metrics["label_accuracy"] == pytest.approx(0.7)
     assert known_metrics(client, experiment) == ["heldout_sampled", "label_accuracy"]
     assert len(client.search_runs([experiment], search_string("heldout_sampled"))) == 8
 

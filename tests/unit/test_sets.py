@@ -90,7 +90,7 @@ def test_a_file_named_after_a_set_is_asked_and_graded_as_that_set(tmp_path: Path
     [
         (["math50"], r"SETS=math50: no such set; valid: math500, .*, a \.yaml file"),
         (["aime24", "amc23", "aime24"], "SETS: aime24 is named more than once"),
-        (["nowhere.yaml"], r"nowhere\.yaml: not a YAML file that can be read"),
+        (["nowhere.yaml"], r"nowhere\.yaml: cannot be read as YAML"),
     ],
 )
 def test_a_selection_that_does_not_fit_is_told(chosen: list[str], message: str) -> None:
@@ -225,8 +225,8 @@ def test_a_row_that_does_not_fit_is_told(row: dict[str, object], fields: dict[st
 @pytest.mark.parametrize(
     ("answer", "options", "message"),
     [
-        ("D", ["1", "2", "3"], "the answer 'D' is no letter of its options; valid: one of ABC"),
-        ("a", ["1", "2"], "the answer 'a' is no letter of its options; valid: one of AB"),
+        ("D", ["1", "2", "3"], "the answer 'D' is not a letter of its options; valid: one of ABC"),
+        ("a", ["1", "2"], "the answer 'a' is not a letter of its options; valid: one of AB"),
         ("A", ["1"], "column 'options' holds \"['1']\"; valid: a list of 2 to 26 options"),
         ("A", "12", "column 'options' holds '12'; valid: a list"),
     ],

@@ -83,7 +83,7 @@ def test_progress_off_a_terminal_is_a_plain_line_a_step(shown: Callable[[], str]
         progress.update(4, reward=0.4213, p_hat=0.63, tokens_per_s=5812)
         progress.update(5, reward=0.5)
     resumed, fourth, fifth = shown().splitlines()
-    assert "round 1 challenger goes on after 3/5" in resumed
+    assert "round 1 challenger resumes after 3/5" in resumed
     assert "round 1 challenger 4/5, reward 0.42, p-hat 0.63, 5.8k tok/s, 0:00 left" in fourth
     assert "round 1 challenger 5/5, reward 0.50, 0:00 taken" in fifth
     assert ESC not in shown()
@@ -147,7 +147,7 @@ def test_summary_shows_hostile_text_as_text(shown: Callable[[], str]) -> None:
 def test_summary_without_oracle_or_challenger_steps(shown: Callable[[], str]) -> None:
     empty = replace(SUMMARY, label_accuracy=None, p_hat_first=None, p_hat_last=None, examples=[], questions_answered=0)
     round_summary(empty)
-    assert "not known (no oracle)" in shown()
+    assert "unknown (no oracle)" in shown()
     assert "Questions of the curriculum" not in shown()
 
 

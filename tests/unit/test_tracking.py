@@ -166,7 +166,7 @@ def test_a_store_that_was_moved_is_refused(config: Config, tmp_path: Path) -> No
     old = config.tracking_uri.removeprefix("sqlite:///")
     with sqlite3.connect(old) as source, sqlite3.connect(tmp_path / "mlruns/mlflow.db") as copy:
         source.backup(copy)
-    with pytest.raises(ValueError, match="was made elsewhere"):
+    with pytest.raises(ValueError, match="was created elsewhere"):
         open_store(f"sqlite:///{tmp_path}/mlruns/mlflow.db")
 
 

@@ -1,9 +1,9 @@
-"""The oracle of the tiny domain: reads a question back into a program, and so knows its right answer and its difficulty.
+"""The oracle of the tiny domain: parses a question into a program, which gives its right answer and its difficulty.
 
-Any text can be asked about, also one that a model wrote: what is no well-posed problem of the domain gets None. Reading and
-writing (`write.py`) share the phrase tables and nothing else, so that a question which comes back as the program it was
-written from is a real test of the oracle. It serves evaluation and reports alone: no reward and no training label comes from
-here. The worked solutions and the held-out set of the tiny base model are made here too.
+It accepts any text, also a model's, and returns None for what is no well-posed problem of the domain. Reading and writing
+(`write.py`) share only the phrase tables, so that parsing a question back into the program it was written from is a real test
+of the oracle. It serves evaluation and reports only: no reward and no training label uses it. The worked solutions and the
+held-out set of the tiny base model are made here as well.
 """
 
 import re
@@ -15,8 +15,8 @@ from pipeline.domain.tiny import words
 from pipeline.domain.tiny.words import Line, Move, Operand, Problem, Ref, apply, chain, effort, run, value_of
 from pipeline.domain.tiny.write import write
 
-MAX_CHARS = 2000  # a longer text is none of the domain's; the patterns below take time that is quadratic in the length
-MOST_SLIPS = 0.4  # however long the work, the right result of a step stays by far its likeliest
+MAX_CHARS = 2000  # longer than any text of the domain; the patterns below take time quadratic in the length
+MOST_SLIPS = 0.4  # so that the right result of a step stays by far the most likely
 BANDS: Mapping[str, tuple[int, int]] = {"easy": (1, 3), "medium": (4, 6), "hard": (8, 12)}  # difficulty, both ends included
 
 
@@ -24,7 +24,7 @@ BANDS: Mapping[str, tuple[int, int]] = {"easy": (1, 3), "medium": (4, 6), "hard"
 
 
 def read_sum(text: str) -> tuple[int, list[Move]]:
-    """What an expression starts from, and what it does to that."""
+    """The start value of an expression and its moves."""
     terms = re.split(r" ([-+]) ", text)
     start, *rest = (int(f) for f in terms[0].split(" * "))
     moves = [Move("*", (factor,)) for factor in rest]
@@ -38,9 +38,9 @@ def read_expression(text: str) -> Problem | None:
 
 
 def read_moves(book: words.Moves, sentences: Sequence[str], fixed: Mapping[str, str]) -> list[Move] | None:
-    """The moves of a chain, or None if a sentence is no move or does not speak of whom it should."""
-    found = [book.read(s) for s in sentences]
-    moves = [f[0] for f in found if f is not None and all(f[1].get(slot, word) == word for slot, word in fixed.items())]
+    """The moves of a chain; None if a sentence is not a move or its slots differ from the `fixed` ones."""
+    readings = [book.read(s) for s in sentences]
+    moves = [r[0] for r in readings if r is not None and all(r[1].get(slot, word) == word for slot, word in fixed.items())]
     return moves if len(moves) == len(sentences) else None
 
 
@@ -61,14 +61,15 @@ def read_story(first: str, middle: Sequence[str], last: str) -> Problem | None:
 
 
 def read_machine(first: str, middle: Sequence[str], last: str) -> Problem | None:
-    *told, sending = [first, *middle]
+    *rule_sentences, sending = [first, *middle]
     rules: dict[str, Move] = {}
     subjects = set()
-    for sentence in told:
-        if (found := words.MOVE_MACHINE.read(sentence)) is None or found[1]["letter"] in rules:
+    for sentence in rule_sentences:
+        if (reading := words.MOVE_MACHINE.read(sentence)) is None or reading[1]["letter"] in rules:
             return None
-        rules[found[1]["letter"]] = found[0]
-        subjects.add(found[1]["subject"])
+        move, slots = reading
+        rules[slots["letter"]] = move
+        subjects.add(slots["subject"])
     opening = words.OPEN_MACHINE.read(sending)
     if opening is None or len(subjects) != 1 or words.ASK_MACHINE.read(last) is None:
         return None
@@ -78,18 +79,19 @@ def read_machine(first: str, middle: Sequence[str], last: str) -> Problem | None
 
 def read_compare(first: str, middle: Sequence[str], last: str) -> Problem | None:
     opening, ask, total = words.OPEN_COMPARE.read(first), words.ASK_COMPARE.read(last), words.ASK_TOTAL.read(last)
-    if opening is None or (asked := ask or total) is None or asked["thing"] != opening["thing"]:
+    if opening is None or (closing := ask or total) is None or closing["thing"] != opening["thing"]:
         return None
     owned: dict[str, Operand] = {opening["a"]: int(opening["n"])}
     lines: list[Line] = []
     for sentence in middle:
-        if (found := words.MOVE_COMPARE.read(sentence)) is None or found[1]["a"] in owned or found[1]["b"] not in owned:
+        if (reading := words.MOVE_COMPARE.read(sentence)) is None or reading[1]["a"] in owned or reading[1]["b"] not in owned:
             return None
-        lines.append(Line(found[0].op, owned[found[1]["b"]], found[0].factors[0]))
-        owned[found[1]["a"]] = Ref(len(lines) - 1)
+        move, slots = reading
+        lines.append(Line(move.op, owned[slots["b"]], move.factors[0]))
+        owned[slots["a"]] = Ref(len(lines) - 1)
     if total:
         return words.together(lines, owned)
-    return Problem("compare", tuple(lines), owned[asked["a"]]) if asked["a"] in owned else None
+    return Problem("compare", tuple(lines), owned[closing["a"]]) if closing["a"] in owned else None
 
 
 def read_reverse(first: str, middle: Sequence[str], last: str) -> Problem | None:
@@ -104,10 +106,10 @@ READERS = (read_steps, read_story, read_machine, read_compare, read_reverse)
 
 
 def parse(question: str) -> Problem | None:
-    """The program behind any text of the domain, also one that a model wrote; None if the text is no well-posed problem.
+    """The program of any text, also a model's; None if the text is no well-posed problem of the domain.
 
-    Things that are counted or owned cannot be fewer than none, so a story or comparison that takes away too much is ill-posed;
-    bare numbers may go below zero. At least one step has to be worked.
+    Counts cannot be negative, so a story or comparison that takes away too much is ill-posed; bare numbers may be negative. At
+    least one step is required.
     """
     text = question.strip()
     if len(text) > MAX_CHARS:
@@ -127,7 +129,7 @@ def answer_of(problem: Problem) -> int:
 
 
 def true_answer(question: str) -> str | None:
-    """The right answer, e.g. "49", or None where the text is no well-posed problem of the domain."""
+    """The right answer, e.g. "49"; None if the text is no well-posed problem of the domain."""
     problem = parse(question)
     return None if problem is None else str(answer_of(problem))
 
@@ -154,9 +156,9 @@ def effort_of(problem: Problem) -> int:
 def solution(problem: Problem, rng: Random | None = None, slip: float = 0.0) -> str:
     """The worked lines and the boxed answer, e.g. "12+7=19\n19-5=14\n\\boxed{14}".
 
-    With a chance of `slip` times its effort times its place squared, at most `MOST_SLIPS`, a step comes out a little wrong and
-    the work goes on from there: noise that voting can see through, since wrong answers scatter, and that grows along the way,
-    so that what can go wrong in long work is not learned from short questions.
+    With a probability of `slip` times its effort times its position squared, at most `MOST_SLIPS`, a step's result is slightly
+    wrong and the work continues from it: noise that voting removes, since wrong answers scatter, and that grows with position,
+    so that the errors of long work are not learned from short questions.
     """
     values: list[int] = []
     work = []
@@ -176,7 +178,7 @@ def is_held_out(question: str) -> bool:
 
 
 def held_out(seed: int = 0, per_band: int = 80, transfer: int = 60) -> Iterator[dict[str, str | int]]:
-    """Rows of the held-out set: question, answer, band, form, difficulty; the forms take turns within a band."""
+    """Rows of the held-out set: question, answer, band, form, difficulty; the forms alternate within a band."""
     rng = Random(f"held-out {seed}")
     seen: set[str] = set()
     bands = [(band, span, words.FORMS, per_band) for band, span in BANDS.items()]

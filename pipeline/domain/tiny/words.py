@@ -1,6 +1,6 @@
-"""The words of the tiny domain: programs over whole numbers, and the phrases that tell them.
+"""The words of the tiny domain: programs over whole numbers, and the phrases that express them.
 
-A problem is a straight-line program; a form is one way to put it into words:
+A problem is a straight-line program; a form is one way to express it in words:
 
     expression  "Compute 12 + 3 * 4 - 5."
     steps       "Start with 12. Add 7. Double it. What is the result?"
@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 FORMS = ("expression", "steps", "story", "machine", "compare")
 TRANSFER_FORM = "reverse"  # solved in the base's text, never posed in it
-LIMIT = 9999  # no value in rule-written text is larger, but for a total
+LIMIT = 9999  # no value in generated text is larger, except a total
 
 HER = ("Mia", "Ana", "Eva", "Lena", "Zoe", "Nora", "Ivy", "Ruth", "Uma", "Tess")
 HIS = ("Leo", "Tom", "Ben", "Max", "Sam", "Omar", "Finn", "Hugo", "Raj", "Karl")
@@ -55,7 +55,7 @@ class Line(NamedTuple):
 
 
 class Move(NamedTuple):
-    """What a phrase does to the running value: Move("+", (3, 4)) adds three fours, in two lines."""
+    """A phrase's change of the running value: Move("+", (3, 4)) adds three fours, in two lines."""
 
     op: str
     factors: tuple[int, ...]
@@ -87,12 +87,12 @@ def run(problem: Problem) -> list[int]:
 
 
 def effort(op: str, left: int, right: int) -> int:
-    """What a step adds to the difficulty and to the chance of a slip: 1 if small, as 37+15, 2 for a product or large numbers."""
+    """A step's contribution to difficulty and slip probability: 1 if small, as 37+15, 2 for a product or large numbers."""
     return 1 if op != "*" and right <= 20 and left < 100 else 2
 
 
 def chain(form: str, start: int, moves: Sequence[Move]) -> Problem:
-    """The program that takes `start` through `moves`."""
+    """The program that applies `moves` to `start`."""
     lines: list[Line] = []
     value: Operand = start
     for op, (first, *rest) in moves:
@@ -106,7 +106,7 @@ def chain(form: str, start: int, moves: Sequence[Move]) -> Problem:
 
 
 def together(lines: Sequence[Line], owned: Mapping[str, Operand]) -> Problem:
-    """The lines so far, then the sum of what everybody owns."""
+    """The lines so far, then the sum of all that is owned."""
     lines, (total, *others) = list(lines), owned.values()
     for other in others:
         lines.append(Line("+", total, other))

@@ -1,4 +1,4 @@
-"""Questions of the tiny domain written at random, for making the base model and its held-out set alone."""
+"""Random questions of the tiny domain, used only to make the base model and its held-out set."""
 
 from collections.abc import Callable, Mapping
 from itertools import pairwise
@@ -9,7 +9,7 @@ from pipeline.domain.tiny.words import Line, Move, Operand, Problem, Ref, backwa
 
 
 def draw_number(rng: Random, large: float) -> int:
-    """An operand of a sum: up to 20, or with chance `large` up to 999, small ones more often."""
+    """An operand of a sum: up to 20, or with probability `large` up to 999, small ones more often."""
     return rng.randint(1, 20) if rng.random() >= large else round(10 ** rng.uniform(1.3, 2.99))
 
 
@@ -38,14 +38,14 @@ def draw_moves(rng: Random, value: int, steps: int, large: float, ops: str = "+-
 
 
 def draw_lowest(rng: Random, large: float) -> int:
-    """Bare numbers go below zero now and then; what is counted or owned cannot."""
+    """The lowest value of bare numbers, sometimes negative; counts cannot be."""
     return -99 if rng.random() < large else 0
 
 
 def draw_sum(rng: Random, steps: int, large: float) -> tuple[str, int, list[Move]]:
-    """An expression of `steps` lines, e.g. "2 * 6 - 5", and what it starts from and does."""
+    """An expression of `steps` lines, e.g. "2 * 6 - 5", its start value and its moves."""
     start, moves = draw_start(rng, large), []
-    if rng.random() < 2.5 * large:  # a product can only stand at the head: later ones bind more tightly than the sum before them
+    if rng.random() < 2.5 * large:  # a product can only come first: later ones bind more tightly than the preceding sum
         start, moves = rng.randint(2, 12 if rng.random() >= large else 99), [Move("*", (rng.randint(2, 9),))]
     value = run(chain("", start, moves))[-1] if moves else start
     moves += draw_moves(rng, value, steps - len(moves), large, "+-k", draw_lowest(rng, large))
@@ -64,9 +64,9 @@ def write_steps(rng: Random, steps: int, large: float) -> tuple[str, Problem]:
     head: list[Move] = []
     if steps > 1 and rng.random() < large:
         opening, start, head = draw_sum(rng, rng.randint(1, steps - 1), large)
-    before = chain("", start, head)
-    value = value_of(before.answer, run(before))
-    moves = draw_moves(rng, value, steps - len(before.lines), large, lowest=draw_lowest(rng, large))
+    opened = chain("", start, head)
+    value = value_of(opened.answer, run(opened))
+    moves = draw_moves(rng, value, steps - len(opened.lines), large, lowest=draw_lowest(rng, large))
     sentences = [words.OPEN_STEPS.say(rng, e=opening), *(words.MOVE_STEPS.say(m, rng) for m in moves), words.ASK_STEPS.say(rng)]
     return " ".join(sentences), chain("steps", start, head + moves)
 
@@ -83,7 +83,7 @@ def write_machine(rng: Random, steps: int, large: float) -> tuple[str, Problem]:
     subject = rng.choice(words.SUBJECTS)
     while True:
         start, lowest = draw_start(rng, large), draw_lowest(rng, large)
-        # Both letters have a rule, used or not: a Challenger may then send a number through any of them.
+        # Both letters have a rule, used or not, so that a Challenger may send a number through any of them.
         rules = {letter: draw_moves(rng, max(start, 40), 1, large, "+-*")[0] for letter in words.LETTERS}
         sequence = rng.choices(words.LETTERS, k=steps)
         moves = [rules[letter] for letter in sequence]
@@ -96,7 +96,7 @@ def write_machine(rng: Random, steps: int, large: float) -> tuple[str, Problem]:
 
 
 def draw_people(rng: Random, count: int) -> list[str]:
-    """Each is one or two names on from the one before, in a circle: so a chain that grows longer names nobody twice."""
+    """Each name is one or two places after the previous one, cyclically, so that a longer chain does not repeat a name."""
     at = [rng.randrange(len(words.NAMES))]
     while len(at) < count:
         at.append((at[-1] + rng.randint(1, 2)) % len(words.NAMES))

@@ -1,4 +1,4 @@
-"""The charts of a report, one function each: from what `data.py` read to panels of `svg.py`."""
+"""The charts of a report, one function each: from the data of `data.py` to panels of `svg.py`."""
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -23,8 +23,8 @@ def accuracy(name: str, rounds: Sequence[Round]) -> Figure:
     ways = [way for way in WAYS if way in points[0][1]]
     shown = [value for _, measured in points for way in ways for value in (measured[way].low, measured[way].high)]
     low = max(0.0, min(shown) - 0.04)
-    told = "; ".join(f"{way} " + ", ".join(percent(measured[way].mean) for _, measured in points) for way in ways)
-    panel = Panel((numbers[0] - 0.3, numbers[-1] + 0.3), (low, 1.02), f"Accuracy on {name} by round: {told}.", right=46)
+    means = "; ".join(f"{way} " + ", ".join(percent(measured[way].mean) for _, measured in points) for way in ways)
+    panel = Panel((numbers[0] - 0.3, numbers[-1] + 0.3), (low, 1.02), f"Accuracy on {name} by round: {means}.", right=46)
     panel.y_axis([(value, percent(value)) for value in ticks(low, 1.0, 4)])
     step = -(-len(numbers) // 8)
     panel.x_axis("round", [(number, str(number) if number else "base") for number in numbers if number % step == 0])
@@ -40,11 +40,11 @@ def accuracy(name: str, rounds: Sequence[Round]) -> Figure:
 
 
 def p_hats(round_: Round, samples: int, delta: float) -> Figure:
-    """How the Solver's agreement is spread over the questions of each Challenger step, and over the curriculum."""
+    """Distribution of the Solver's agreement over the questions of each Challenger step and of the curriculum."""
     rows = [(f"step {step.number}", step.p_hats) for step in spread(round_.steps)]
     if round_.curriculum:
         rows.append(("curriculum", [row.answered.vote.share for row in round_.curriculum if row.answered.question is not None]))
-    votes = min(samples, 20)  # one bin for each share that the vote can take
+    votes = min(samples, 20)  # one bin per possible share
     bins = [(index - 0.5) / votes for index in range(votes + 2)]
     means = ", ".join(f"{name} {fmean(values):.2f}" for name, values in rows if values)
     return Figure(
@@ -57,7 +57,7 @@ def p_hats(round_: Round, samples: int, delta: float) -> Figure:
 
 
 def difficulties(rounds: Sequence[Round]) -> Figure | None:
-    """The difficulty of the questions that each round's curriculum is chosen from, after those of the first step."""
+    """Difficulty of the questions written for each round's curriculum, preceded by those of the first step."""
     first = [("first step", round_.steps[0].difficulties) for round_ in rounds if round_.number == 1 and round_.steps]
     written = [
         (f"round {round_.number}", [row.difficulty for row in round_.curriculum if row.difficulty is not None])
@@ -67,7 +67,7 @@ def difficulties(rounds: Sequence[Round]) -> Figure | None:
     if not rows:
         return None
     top = sorted(value for _, values in rows for value in values)
-    most = top[int(0.995 * (len(top) - 1))] + 1  # a single long chain must not squeeze the rest
+    most = top[int(0.995 * (len(top) - 1))] + 1  # so that a single long chain does not compress the axis
     width = -(-most // 16)
     bins = [width * index - 0.5 for index in range(1 if width == 1 else 0, most // width + 2)]
     inside = [(name, [min(value, bins[-1] - 0.1) for value in values]) for name, values in rows]
@@ -84,7 +84,7 @@ def difficulties(rounds: Sequence[Round]) -> Figure | None:
 def metric(
     key: str, title: str, rounds: Sequence[Round], *, roles: Sequence[Role] = ROLES, shares: bool = False
 ) -> Figure | None:
-    """A metric of the roles' steps, where they have it."""
+    """A metric of the roles' steps; None if no step has it."""
 
     def curve(role: Role) -> Curve:
         return Curve(role, ROLE_COLOURS[role], role, lambda round_: [step.get(key) for step in round_.metrics[role]])
@@ -110,28 +110,28 @@ def difficulty_by_step(rounds: Sequence[Round]) -> Figure | None:
 
         return Curve(name, "4", "challenger", values)
 
-    edges = curve("quarter", lambda found: quantiles(found)[0]), curve("three quarters", lambda found: quantiles(found)[2])
+    edges = curve("quarter", lambda values: quantiles(values)[0]), curve("three quarters", lambda values: quantiles(values)[2])
     title, note = "Difficulty at each Challenger step", "mean, and the middle half of the questions"
     return over_steps(title, rounds, [curve("mean", fmean)], edges=edges, note=note)
 
 
 def funnel(round_: Round) -> Figure:
-    """How many of the questions written came through each gate."""
+    """How many of the written questions passed each gate."""
     counts = round_.funnel
     gates = {"written": counts.written, "well-formed": counts.well_formed, "answered": counts.answered, "kept": counts.kept}
     total = max(1, counts.written)
-    told = ", ".join(f"{count} {name}" for name, count in gates.items())
+    numbers = ", ".join(f"{count} {name}" for name, count in gates.items())
     rows = [
         (name, [Piece(count, "2" if name == "kept" else "6", f"{count} {name}")], f"{count:,}  {percent(count / total)}")
         for name, count in gates.items()
     ]
-    panel = bars(rows, total, f"Curriculum of round {round_.number}: {told}.", left=82, right=78)
+    panel = bars(rows, total, f"Curriculum of round {round_.number}: {numbers}.", left=82, right=78)
     return Figure(f"Round {round_.number}", panel.svg())
 
 
 def labels(rounds: Sequence[Round]) -> Figure | None:
-    """Of the kept questions, how many pseudo-labels are right, how many wrong, and how many questions have no right answer."""
-    rows, told, intervals = [], [], []
+    """Shares of the kept questions whose pseudo-label is right or wrong, or that have no right answer."""
+    rows, descriptions, intervals = [], [], []
     for round_ in rounds:
         kept = [row for row in round_.curriculum if row.kept]
         if not kept:
@@ -143,11 +143,13 @@ def labels(rounds: Sequence[Round]) -> Figure | None:
             for colour, (name, count) in zip("326", counts.items(), strict=True)
         ]
         rows.append((f"round {round_.number}", pieces, ""))
-        told.append(f"round {round_.number}: " + ", ".join(f"{p.inside} {name}" for p, name in zip(pieces, counts, strict=True)))
+        descriptions.append(
+            f"round {round_.number}: " + ", ".join(f"{p.inside} {name}" for p, name in zip(pieces, counts, strict=True))
+        )
         intervals.append(wilson(right, len(kept)))
     if not rows:
         return None
-    panel = bars(rows, 1, f"Kept questions. {'; '.join(told)}.", right=20, bottom=30)
+    panel = bars(rows, 1, f"Kept questions. {'; '.join(descriptions)}.", right=20, bottom=30)
     for index, (low, high) in enumerate(intervals):
         panel.add('<path class="interval" d="M{} {}H{}"/>', panel.px(low), 35.5 + 34 * index, panel.px(high))
     panel.x_axis("", [(value, percent(value)) for value, _ in QUARTERS])
@@ -155,14 +157,14 @@ def labels(rounds: Sequence[Round]) -> Figure | None:
 
 
 def label_accuracy_by_vote(rounds: Sequence[Round], samples: int) -> Figure | None:
-    """How often a majority of each size is right, over all well-posed questions of the curriculum: what a vote is worth."""
+    """How often a majority of each size is right, over all well-posed questions of the curriculum."""
     lines: dict[str, tuple[int, Points]] = {}
     for index, round_ in enumerate(spread([round_ for round_ in rounds if round_.curriculum], 4), start=1):
         votes: dict[int, list[bool]] = defaultdict(list)
         for row in round_.curriculum:
             if row.right is not None:
                 votes[row.answered.vote.count].append(row.right)
-        if points := [(count / samples, fmean(found)) for count, found in sorted(votes.items()) if len(found) >= 5]:
+        if points := [(count / samples, fmean(right)) for count, right in sorted(votes.items()) if len(right) >= 5]:
             lines[str(index)] = round_.number, points
     if not lines:
         return None
@@ -188,7 +190,7 @@ def time_parts(rounds: Sequence[Round]) -> dict[str, tuple[str, float]]:
 
 
 def times(rounds: Sequence[Round]) -> Figure | None:
-    """Where the wall-clock time of each round went."""
+    """Wall-clock time of each round by part."""
     shown = spread([round_ for round_ in rounds if sum(round_.seconds.values())], 12)
     if not shown:
         return None
@@ -198,5 +200,5 @@ def times(rounds: Sequence[Round]) -> Figure | None:
         pieces = [Piece(seconds, colour, f"{part}: {duration(seconds)}") for seconds, colour, part in spent]
         rows.append((f"round {round_.number}", pieces, duration(sum(round_.seconds.values()))))
     longest = max(sum(round_.seconds.values()) for round_ in shown)
-    told = "; ".join(f"{name} {whole}" for name, _, whole in rows)
-    return Figure("Time by part", bars(rows, longest, f"Time by part. {told}.").svg())
+    totals = "; ".join(f"{name} {whole}" for name, _, whole in rows)
+    return Figure("Time by part", bars(rows, longest, f"Time by part. {totals}.").svg())

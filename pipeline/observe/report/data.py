@@ -1,4 +1,4 @@
-"""What a report shows, read from the files of a run: no Ray, no model. An unfinished run gives what there is of it."""
+"""The data of a report, read from a run's files: no Ray, no model. Of an unfinished run it reads what exists."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable
@@ -29,20 +29,20 @@ class Accuracy:
 
 @dataclass(frozen=True)
 class Step:
-    """A Challenger step: its questions' p-hats, difficulties where they are known, and the mean parts of their rewards."""
+    """A Challenger step: its questions' p-hats, difficulties if known, and the mean parts of their rewards."""
 
     number: int
     p_hats: list[float]
     difficulties: list[int]
     clusters: list[list[ScoredQuestion]]  # the largest first
-    parts: dict[str, float]  # what each scorer added, and "reward", their sum: means over the well-formed questions
+    parts: dict[str, float]  # each scorer's contribution, and "reward", their sum: means over the well-formed questions
 
 
 @dataclass(frozen=True)
 class JudgedQuestion:
-    """A question of a curriculum with what the oracle says of it.
+    """A question of a curriculum, judged by the oracle.
 
-    `truth` is the right answer and `right` whether the majority is that; both None where it is not known.
+    `truth` is the right answer and `right` whether the majority equals it; both None if unknown.
     """
 
     answered: AnsweredQuestion
@@ -54,7 +54,7 @@ class JudgedQuestion:
 
 @dataclass(frozen=True)
 class Round:
-    """Everything known of a round. Empty lists and dicts stand for what has not happened yet."""
+    """The data of a round; lists and dicts are empty for stages that have not run."""
 
     number: int
     finished: bool
@@ -83,17 +83,17 @@ def read_run(folder: Path) -> RunData:
     """Reads all rounds of a run.
 
     Raises:
-        ConfigError: its manifest is damaged, or its oracle cannot be loaded any more.
+        ConfigError: its manifest is damaged, or its oracle cannot be loaded.
     """
     manifest = read_manifest(folder)
-    known = load_oracle(manifest.config["evaluation"]["oracle"])
-    oracle = known or NO_ORACLE
+    loaded = load_oracle(manifest.config["evaluation"]["oracle"])
+    oracle = loaded or NO_ORACLE
     return RunData(
         name=manifest.name,
         config=manifest.config,
         rounds=[read_round(folder, manifest, oracle, number) for number in manifest.begun()],
         written=(folder / FILE).stat().st_mtime,
-        has_oracle=known is not None,
+        has_oracle=loaded is not None,
     )
 
 
@@ -133,7 +133,7 @@ def read_step(number: int, questions: list[ScoredQuestion], oracle: Oracle) -> S
 
 
 def judge(row: CurriculumRow, oracle: Oracle) -> JudgedQuestion:
-    """A question of the curriculum with what the oracle says of it."""
+    """A question of the curriculum, judged by the oracle."""
     question, majority = row.answered.question, row.answered.vote.answer
     if question is None:
         return JudgedQuestion(row.answered, row.kept, None, None, None)
@@ -143,7 +143,7 @@ def judge(row: CurriculumRow, oracle: Oracle) -> JudgedQuestion:
 
 
 def same(answer: str | None, truth: str | None) -> bool | None:
-    """Whether two answers are equivalent; None where that is for math-verify to say."""
+    """Whether two answers are equivalent; None if only math-verify could decide."""
     if not answer or not truth:
         return None
     grader = MathGrader()
@@ -168,7 +168,7 @@ def read_accuracy(benchmarks: Iterable[str], folder: Path) -> dict[str, dict[str
 
 
 def accuracy(way: str, scores: list[float]) -> Accuracy:
-    """Wilson's interval where each question is right or wrong, the bootstrap where it has a mean over samples."""
+    """Wilson's interval if each question is right or wrong, the bootstrap for means over samples."""
     bounds = bootstrap(scores) if way == "sampled" else wilson(sum(scores), len(scores))
     return Accuracy(fmean(scores), *bounds, tuple(scores))
 
@@ -180,6 +180,6 @@ def gain(before: Accuracy, after: Accuracy) -> tuple[float, float, float]:
 
 
 def mean(values: Iterable[float]) -> float:
-    """The mean, 0 of nothing: a step without one well-formed question has earned nothing."""
+    """The mean, 0 without values: a step without a well-formed question has no reward."""
     listed = list(values)
     return fmean(listed) if listed else 0.0

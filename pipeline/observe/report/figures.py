@@ -1,4 +1,4 @@
-"""What the charts of a report are built from: bars and histograms in rows, and curves over the steps of a run."""
+"""Building blocks of a report's charts: bars and histograms in rows, and curves over the steps of a run."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from pipeline.types import Role
 
 Item = TypeVar("Item")
 Points = list[tuple[float, float]]
-MOST_ROWS = 8  # of a histogram by step; longer phases show steps that are evenly spread
+MOST_ROWS = 8  # of a histogram by step; longer phases show evenly spread steps
 
 
 @dataclass(frozen=True)
@@ -61,13 +61,13 @@ class Piece(NamedTuple):
     inside: str = ""
 
 
-Bar = tuple[str, Sequence[Piece], str]  # its name, its pieces side by side, and the text behind it
+Bar = tuple[str, Sequence[Piece], str]  # its name, its pieces side by side, and the text after it
 
 
 def bars(rows: Sequence[Bar], whole: float, describe: str, *, left: int = 60, right: int = 58, bottom: int = 4) -> Panel:
-    """A bar in each row; `whole` is the amount that takes all the width."""
+    """A bar in each row; `whole` is the amount of the full width."""
     panel = Panel((0, whole), (0, 1), describe, height=8 + 34 * len(rows) + bottom, left=left, right=right, bottom=bottom)
-    for index, (name, pieces, told) in enumerate(rows):
+    for index, (name, pieces, caption) in enumerate(rows):
         y, at = 8 + 34 * index, 0.0
         panel.text(left - 6, y + 16, name, anchor="end")
         for amount, colour, hint, inside in pieces:
@@ -75,7 +75,7 @@ def bars(rows: Sequence[Bar], whole: float, describe: str, *, left: int = 60, ri
             if amount > 0.09 * whole:
                 panel.text(panel.px(at + amount / 2), y + 16, inside, "on-fill")
             at += amount
-        panel.text(WIDTH - 4, y + 16, told, "value", "end")
+        panel.text(WIDTH - 4, y + 16, caption, "value", "end")
     return panel
 
 
@@ -101,12 +101,12 @@ def histograms(
         panel.add('<rect class="marked" x="{}" y="4" width="{}" height="{}"/>', low, high - low, floor - 4)
         panel.add('<path class="axis dash" d="M{} 4V{}"/>', (low + high) / 2, floor)
     counts = [histogram(values, bins) for _, values in rows]
-    peak = max(max(found) / max(1, len(values)) for (_, values), found in zip(rows, counts, strict=True)) or 1.0
-    for index, ((name, values), found) in enumerate(zip(rows, counts, strict=True), start=1):
+    peak = max(max(heights) / max(1, len(values)) for (_, values), heights in zip(rows, counts, strict=True)) or 1.0
+    for index, ((name, values), heights) in enumerate(zip(rows, counts, strict=True), start=1):
         base = top + row * index
         opacity = 0.45 + 0.55 * index / len(rows)
         panel.text(68, base - 3, name, anchor="end")
-        for left, right, count in zip(bins, bins[1:], found, strict=False):
+        for left, right, count in zip(bins, bins[1:], heights, strict=False):
             if count:
                 size = (row - 7) * count / len(values) / peak
                 hint = f"{name}: {count} of {len(values)} questions, {left:.2g} to {right:.2g}"
@@ -127,7 +127,7 @@ def histogram(values: Sequence[float], bins: Sequence[float]) -> list[int]:
 
 
 class Curve(NamedTuple):
-    """A quantity of a role's steps: `values` of a round are one a step, None where a step has none."""
+    """A quantity of a role's steps: `values` has one entry per step of a round, None if missing."""
 
     name: str
     colour: str
@@ -135,16 +135,16 @@ class Curve(NamedTuple):
     values: Callable[[Round], Sequence[float | None]]
 
     def pieces(self, rounds: Sequence[Round], roles: Sequence[Role]) -> list[Points]:
-        """Its points in each round that has some, over the steps of all `roles` in the order in which they were made."""
-        found: list[Points] = []
+        """Its points in each round with any, over the steps of all `roles` in order."""
+        by_round: list[Points] = []
         at = 0
         for round_ in rounds:
             for role in roles:
                 if role == self.role:
                     values = enumerate(self.values(round_), start=at + 1)
-                    found.append([(x, y) for x, y in values if y is not None])
+                    by_round.append([(x, y) for x, y in values if y is not None])
                 at += len(round_.metrics[role])
-        return [piece for piece in found if piece]
+        return [piece for piece in by_round if piece]
 
 
 def over_steps(
@@ -169,8 +169,8 @@ def over_steps(
     if high == low:
         high = low + 1.0
     room = 0 if shares else 0.06 * (high - low)
-    told = "; ".join(f"{curve.name} from {pieces[0][0][1]:.3g} to {pieces[-1][-1][1]:.3g}" for curve, pieces in lines)
-    panel = Panel((0.5, end + 0.5), (low - (room if low < 0 else 0), high + room), f"{title}: {told}.", left=46)
+    ranges = "; ".join(f"{curve.name} from {pieces[0][0][1]:.3g} to {pieces[-1][-1][1]:.3g}" for curve, pieces in lines)
+    panel = Panel((0.5, end + 0.5), (low - (room if low < 0 else 0), high + room), f"{title}: {ranges}.", left=46)
     at, starts = 0, []
     for index, (round_, length) in enumerate(zip(rounds, lengths, strict=True)):
         if length and index % 2:

@@ -1,6 +1,6 @@
 """95 % confidence intervals over the questions of a benchmark: how far an accuracy could move with other questions.
 
-What a second seed of the whole run would change is not in them; that takes runs with several seeds.
+They do not cover the variance between seeds of the run, which takes several runs.
 """
 
 import math
@@ -13,7 +13,7 @@ RESAMPLES = 2000
 
 
 def wilson(successes: float, total: int) -> tuple[float, float]:
-    """Wilson's score interval of a share (E. B. Wilson, 1927), for questions that are right or wrong; good near 0 and 1, too.
+    """Wilson's score interval of a share (E. B. Wilson, 1927), for questions that are right or wrong; accurate near 0 and 1, too.
 
     >>> [round(bound, 3) for bound in wilson(10, 10)]
     [0.722, 1.0]
@@ -27,7 +27,7 @@ def wilson(successes: float, total: int) -> tuple[float, float]:
 
 
 def bootstrap(values: Sequence[float]) -> tuple[float, float]:
-    """Percentile bootstrap of a mean over questions, for scores between right and wrong and for differences.
+    """Percentile bootstrap of a mean over questions, for fractional scores and for differences.
 
     The resampling has a fixed seed: the same values give the same interval.
 

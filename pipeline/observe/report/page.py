@@ -1,7 +1,7 @@
-"""The report of a run: one HTML page that needs nothing else, for light and dark screens, desktops and phones.
+"""The report of a run: one self-contained HTML page, for light and dark screens, desktops and phones.
 
-Questions and answers are hostile input: the template escapes everything (Jinja's autoescape), `safe_text` takes out what would
-reorder or hide text, and the page forbids scripts and connections to itself (its Content-Security-Policy).
+Questions and answers are hostile input: the template escapes everything (Jinja's autoescape), `safe_text` removes characters that
+reorder or hide text, and the page's Content-Security-Policy forbids scripts and connections.
 """
 
 import unicodedata
@@ -41,7 +41,7 @@ CURVES = (  # of both roles: metric, title, whether it is a share
 
 
 def write_report(folder: Path) -> Path:
-    """Writes report.html into a run's folder, from what the run has finished so far; returns its path."""
+    """Writes report.html into a run's folder, from the finished part of the run; returns its path."""
     path = folder / REPORT
     write_atomically(path, render(read_run(folder)))
     return path
@@ -59,7 +59,7 @@ def render(run: RunData) -> str:
 
 
 def safe_text(text: object, most: int = 200) -> str:
-    """At most `most` characters, without control, format (bidirectional, invisible) and unassigned ones; escaping comes later.
+    """At most `most` characters, without control, format (bidirectional, invisible) and unassigned ones; the template escapes it.
 
     >>> safe_text("a\\u202eb\\x00 <script>")
     'ab <script>'
@@ -108,7 +108,7 @@ def content(run: RunData) -> dict[str, Any]:
 
 
 def part_colours(begun: list[Round]) -> dict[str, str]:
-    """A colour for the reward and for each of its parts, by the scorer that made it."""
+    """Colours of the reward and its parts, by scorer."""
     names = dict.fromkeys(name for round_ in begun for step in round_.steps for name in step.parts if name != "reward")
     return {**{name: str(colour) for name, colour in zip(names, cycle(PART_COLOURS), strict=False)}, "reward": REWARD_COLOUR}
 
@@ -118,7 +118,7 @@ def present(*figures: Figure | None) -> list[Figure]:
 
 
 def progress(begun: list[Round]) -> str:
-    """Where the run is, as a sentence."""
+    """The run's progress, as a sentence."""
     if not begun:
         return "No round has begun."
     last = begun[-1]
@@ -129,7 +129,7 @@ def progress(begun: list[Round]) -> str:
 
 
 def tiles(run: RunData) -> Iterator[tuple[str, str]]:
-    """The headline: (figure, what it is)."""
+    """The headline figures: (value, description)."""
     measured = [round_ for round_ in run.rounds if round_.accuracy]
     if measured:
         name, ways = next(iter(measured[-1].accuracy.items()))

@@ -1,6 +1,6 @@
 """A small panel in SVG: axes, lines, bands, bars. Colours are CSS classes, so that one page serves light and dark screens.
 
-A panel is about as wide as a phone's screen. A page lays panels side by side where there is room, and text keeps its size.
+A panel is about as wide as a phone's screen; a page shows panels side by side if there is room, at a constant text size.
 """
 
 import math
@@ -42,7 +42,7 @@ def ticks(low: float, high: float, most: int = 5) -> list[float]:
 class Panel:
     """One small chart. `x` and `y` are the ranges of the data; height and margins are in pixels.
 
-    `describe` is what a screen reader says in place of the picture.
+    `describe` is the text for screen readers.
     """
 
     x: tuple[float, float]
@@ -64,7 +64,7 @@ class Panel:
         return self.height - self.bottom - (y - low) / (high - low) * (self.height - self.top - self.bottom)
 
     def add(self, markup: str, *arguments: object) -> None:
-        """Puts in an element; `{}` take arguments, which are escaped, or shortened where they are coordinates."""
+        """Adds an element; the arguments of `{}` are escaped, and shortened if they are coordinates."""
         self.parts.append(Markup(markup).format(*(number(a) if isinstance(a, float) else a for a in arguments)))
 
     def text(self, x: float, y: float, text: str, kind: str = "tick", anchor: str = "middle") -> None:
@@ -100,7 +100,7 @@ class Panel:
         self.path(f"band fill-{colour}", [*low, *reversed(high)], "Z")
 
     def box(self, x: float, y: float, width: float, height: float, colour: str, hint: str, opacity: float = 1.0) -> None:
-        """A rectangle in pixels, with a hint that shows when it is pointed at."""
+        """A rectangle in pixels, with a tooltip `hint`."""
         self.add('<rect class="fill-{}" x="{}" y="{}" width="{}" ', colour, x, y, max(width, 0.0))
         self.add('height="{}" rx="1.5" fill-opacity="{}"><title>{}</title></rect>', height, f"{opacity:.2f}", hint)
 
