@@ -1,4 +1,4 @@
-"""From a profile and the user's overrides to a checked `Config`, or an error that says what would have been valid."""
+"""Builds a checked `Config` from a profile and overrides, or raises an error that says what would be valid."""
 
 import difflib
 import re
@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 class ConfigError(ValueError):
-    """A setting that cannot be used: the message names the setting, its value and what would be valid."""
+    """An invalid setting: the message names the setting, its value and what would be valid."""
 
 
 def profiles() -> list[str]:
@@ -27,14 +27,14 @@ def load_config(profile: str = "tiny", overrides: Sequence[str] = ()) -> Config:
     """The profile conf/profiles/<profile>.yaml (or a path to a YAML file) with `key=value` overrides on top and its preset below.
 
     Raises:
-        ConfigError: an unknown profile or setting, a value of the wrong type or out of range, or a path that leads nowhere.
+        ConfigError: an unknown profile or setting, a value of the wrong type or out of range, or a missing path.
     """
     path = Path(profile) if profile.endswith((".yaml", ".yml")) else ROOT / "conf" / "profiles" / f"{profile}.yaml"
     if not path.is_file():
         raise ConfigError(f"PROFILE={profile}: no such profile. Valid: {', '.join(profiles())}, or a path to a .yaml file.")
     written = read_yaml(path) + [leaf for override in overrides for leaf in split(override)]
     preset = preset_path(dict(written).get("preset", Config.preset))
-    if preset.is_file():  # `check` names the valid ones
+    if preset.is_file():  # otherwise `check` lists the valid ones
         written = read_yaml(preset) + written
     config = Config()
     for name, value in written:
@@ -48,28 +48,28 @@ def preset_path(name: str) -> Path:
 
 
 class TextLoader(yaml.SafeLoader):
-    """Reads every scalar as the text that was written, for its setting knows its type: a name of 1.10 is no number."""
+    """Reads every scalar as text, since the setting determines its type: the name 1.10 is not a number."""
 
-    yaml_implicit_resolvers = {"<": yaml.SafeLoader.yaml_implicit_resolvers["<"]}  # noqa: RUF012  (what merges mappings)
+    yaml_implicit_resolvers = {"<": yaml.SafeLoader.yaml_implicit_resolvers["<"]}  # noqa: RUF012  (YAML merge keys)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         keys = [key.value for key, _ in node.value if not key.tag.endswith(":merge")]
         for key in keys:
             if keys.count(key) > 1:
-                raise yaml.constructor.ConstructorError(problem=f"{key} is written twice", problem_mark=node.start_mark)
+                raise yaml.constructor.ConstructorError(problem=f"{key} is given twice", problem_mark=node.start_mark)
         return super().construct_mapping(node, deep)
 
 
 def read_yaml(path: Path) -> list[tuple[str, Any]]:
-    """The file's settings as (dotted name, value), after those of the file in conf/presets that its key `base` names.
+    """The file's settings as (dotted name, value), preceded by those of the file in conf/presets named by its key `base`.
 
     Raises:
-        ConfigError: the file cannot be read, or holds something that is no setting.
+        ConfigError: the file cannot be read, or contains something that is not a setting.
     """
     try:
         tree = yaml.load(path.read_text(encoding="utf-8-sig"), TextLoader) or {}
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"{path}: not a YAML file that can be read: {error}") from error
+        raise ConfigError(f"{path}: cannot be read as YAML: {error}") from error
     if not isinstance(tree, dict):
         raise ConfigError(f"{path}: holds {tree!r:.60}; valid: settings by name, such as `seed: 1`.")
     base = tree.pop("base", None)
@@ -80,10 +80,10 @@ def read_yaml(path: Path) -> list[tuple[str, Any]]:
 
 
 def split(override: str) -> Iterator[tuple[str, Any]]:
-    """`a.b=value` -> ("a.b", value). What is not a text is read as YAML, so that there are lists and mappings.
+    """`a.b=value` -> ("a.b", value). Values of settings that are not text are parsed as YAML, for lists and mappings.
 
     Raises:
-        ConfigError: there is no `=`, or the value is not one of the setting.
+        ConfigError: there is no `=`, or the value is not valid for the setting.
     """
     name, equals, text = override.partition("=")
     if not equals or not name:
@@ -100,10 +100,10 @@ def split(override: str) -> Iterator[tuple[str, Any]]:
 
 
 def typed(name: str, value: Any, source: str) -> Any:
-    """The value of a setting, from the text (or list of texts) it was written as.
+    """The value of a setting, converted from text or a list of texts.
 
     Raises:
-        ConfigError: there is no such setting, or the value is not of its type.
+        ConfigError: there is no such setting, or the value has the wrong type.
     """
     field = find_setting(name)
     if field is None:
@@ -117,24 +117,24 @@ def typed(name: str, value: Any, source: str) -> Any:
 
 
 def put(config: Config, name: str, value: Any) -> None:
-    """Sets one leaf."""
+    """Sets one setting."""
     section, _, leaf = name.rpartition(".")
     owner: Any = getattr(config, section, config)
     setattr(owner, "lambda_" if leaf == "lambda" else leaf, value)
 
 
 def check(config: Config) -> None:
-    """Bounds, relations between settings, and paths, before anything is started.
+    """Checks bounds, relations between settings, and paths, before anything is started.
 
     Raises:
-        ConfigError: naming the first setting that cannot be used.
+        ConfigError: names the first invalid setting.
     """
     for name, value in flatten(asdict(config)):
         field = find_setting(name)
         if field is not None and not in_bounds(value, field):
             raise ConfigError(f"{name}={value}: {valid(field)}.")
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", config.name):
-        raise ConfigError(f"name={config.name}: names a folder; valid: letters, digits, '.', '_' and '-', not first a sign.")
+        raise ConfigError(f"name={config.name}: names a folder; valid: letters, digits, '.', '_', '-', first a letter or digit.")
     if not config.tracking_uri.startswith(("sqlite:///", "http://", "https://")):
         raise ConfigError(f"tracking_uri={config.tracking_uri}: valid: sqlite:///PATH, or an MLflow server's http(s) address.")
     for role, phase in (("challenger", config.challenger), ("solver", config.solver)):
@@ -146,17 +146,17 @@ def check(config: Config) -> None:
     if config.sampling.max_tokens >= config.model.max_length:
         raise ConfigError(
             f"sampling.max_tokens={config.sampling.max_tokens}: leaves no room for a prompt in model.max_length="
-            f"{config.model.max_length}; valid: less than that."
+            f"{config.model.max_length}; valid: less than model.max_length."
         )
     if config.rollout.ahead and config.grpo.importance == "none":
         raise ConfigError(
-            "rollout.ahead=1: batches are one update stale, which has to be corrected; valid with grpo.importance=token_tis or "
-            "sequence_mask, else 0."
+            "rollout.ahead=1: batches are one update stale, which has to be corrected; valid: grpo.importance=token_tis or "
+            "sequence_mask, or rollout.ahead=0."
         )
     if config.rollout.tensor_parallel > 1 and config.resources.device == "cpu":
         raise ConfigError(
-            f"rollout.tensor_parallel={config.rollout.tensor_parallel}: an engine is split over GPUs; valid with "
-            "resources.device=cpu: 1, and rollout.engines for more processes."
+            f"rollout.tensor_parallel={config.rollout.tensor_parallel}: splits an engine over GPUs; valid with "
+            "resources.device=cpu: 1, with rollout.engines for more processes."
         )
     check_transfer(config)
     if config.learner.offload != "none" and config.learner.zero_stage == 0:
@@ -176,27 +176,27 @@ def check(config: Config) -> None:
 
 
 def check_transfer(config: Config) -> None:
-    """Raises ConfigError where weights cannot go the way of `rollout.transfer`."""
-    way, shared = config.rollout.transfer, config.resources.learner_gpus + config.resources.rollout_gpus <= 1
-    if way == "host":
+    """Raises ConfigError if `rollout.transfer` does not work with the other settings."""
+    transfer, shared_gpu = config.rollout.transfer, config.resources.learner_gpus + config.resources.rollout_gpus <= 1
+    if transfer == "host":
         return
-    if (config.resources.device == "cpu") != (way == "shared"):
+    if (config.resources.device == "cpu") != (transfer == "shared"):
         valid_here = "host or shared" if config.resources.device == "cpu" else "host, nccl or ipc"
-        raise ConfigError(f"rollout.transfer={way}: valid with resources.device={config.resources.device}: {valid_here}.")
+        raise ConfigError(f"rollout.transfer={transfer}: valid with resources.device={config.resources.device}: {valid_here}.")
     if config.rollout.ahead:
-        raise ConfigError(f"rollout.transfer={way}: keeps no weights but the newest; valid with rollout.ahead=1: host.")
-    if way == "nccl" and shared:
+        raise ConfigError(f"rollout.transfer={transfer}: keeps only the latest weights; valid with rollout.ahead=1: host.")
+    if transfer == "nccl" and shared_gpu:
         raise ConfigError(
-            "rollout.transfer=nccl: NCCL refuses two processes on one GPU; valid where resources.learner_gpus and "
+            "rollout.transfer=nccl: NCCL refuses two processes on one GPU; valid when resources.learner_gpus and "
             "resources.rollout_gpus share one: ipc or host."
         )
-    if way == "ipc" and not (shared and config.learner.ranks == config.rollout.engines * config.rollout.tensor_parallel):
+    if transfer == "ipc" and not (shared_gpu and config.learner.ranks == config.rollout.engines * config.rollout.tensor_parallel):
         raise ConfigError(
-            "rollout.transfer=ipc: every learner rank shares its GPU with an engine; valid with as many ranks as engines "
-            "(times rollout.tensor_parallel) and learner_gpus + rollout_gpus at most 1; otherwise nccl or host."
+            "rollout.transfer=ipc: every learner rank has to share its GPU with an engine; valid: learner.ranks equal to "
+            "rollout.engines times rollout.tensor_parallel, and learner_gpus + rollout_gpus at most 1; otherwise nccl or host."
         )
 
 
 def resolve(path: str) -> Path:
-    """A path as the user wrote it, or relative to the repository when it is not there."""
+    """The path as given, or relative to the repository if it does not exist."""
     return Path(path) if Path(path).exists() else ROOT / path

@@ -11,7 +11,7 @@ from typing import Any, Literal
 def setting(
     default: Any, help: str, *, low: float | None = None, high: float | None = None, choices: tuple[Any, ...] = ()
 ) -> Any:
-    """A dataclass field that carries its help text and what values are valid (bounds are inclusive)."""
+    """A dataclass field with its help text and valid values (bounds are inclusive)."""
     metadata = {"help": help, "low": low, "high": high, "choices": choices}
     if isinstance(default, (list, dict)):
         return field(default_factory=lambda: default.copy(), metadata=metadata)
@@ -27,14 +27,14 @@ class ModelConfig:
 
 @dataclass
 class SamplingConfig:
-    temperature: float = setting(1.0, "softmax temperature of the rollouts; log-probabilities are taken at it", low=0.01, high=10)
+    temperature: float = setting(1.0, "softmax temperature of the rollouts and of all log-probabilities", low=0.01, high=10)
     top_p: float = setting(1.0, "nucleus mass of the rollouts; below 1 the importance ratio is biased", low=0.01, high=1)
     max_tokens: int = setting(96, "longest response, tokens", low=1)
 
 
 @dataclass
 class RoleConfig:
-    """What one GRPO phase of a role does."""
+    """One GRPO phase of a role."""
 
     steps: int = setting(30, "GRPO updates in the phase", low=0)
     batch: int = setting(160, "responses sampled per step (a multiple of `group`)", low=1)
@@ -45,16 +45,16 @@ class RoleConfig:
 @dataclass
 class RewardConfig:
     lambda_: float = setting(1.0, "weight of the repetition penalty (written `reward.lambda`)", low=0)
-    threshold: float = setting(0.5, "BLEU distance under which questions cluster (tau)", low=0, high=1)
+    threshold: float = setting(0.5, "BLEU distance below which questions cluster (tau)", low=0, high=1)
     scorers: list[str] = setting(
         ["triangular", "repetition"],
-        "what makes the Challenger's reward, in order: triangular | band | variance | repetition | memory | validity | official, "
-        "or one's own as path/to/file.py:function",
+        "scorers of the Challenger's reward, in order: triangular | band | variance | repetition | memory | validity | official, "
+        "or your own as path/to/file.py:function",
     )
     grader: str = setting(
-        "math", "what says which answers are equal: math | choice | exact, or one's own as path/to/file.py:Class"
+        "math", "grader that decides which answers are equal: math | choice | exact, or your own as path/to/file.py:Class"
     )
-    samples: int = setting(10, "Solver answers per question that the vote is taken over (m)", low=2)
+    samples: int = setting(10, "Solver answers per question, over which the vote is taken (m)", low=2)
     workers: int = setting(2, "sandboxed math-verify processes", low=1)
     timeout_s: float = setting(2.0, "CPU seconds one equivalence check may take before its process is killed", low=0.05)
     memory_mb: int = setting(1024, "address-space limit of a sandboxed process, MiB", low=256)
@@ -63,9 +63,9 @@ class RewardConfig:
 @dataclass
 class CurriculumConfig:
     questions: int = setting(512, "questions the trained Challenger writes (N)", low=1)
-    part: int = setting(128, "questions written, answered and saved at a time: what an interruption can cost", low=1)
+    part: int = setting(128, "questions written, answered and saved at a time; an interruption loses at most this many", low=1)
     delta: float = setting(0.25, "a question is kept when |p_hat - 1/2| <= delta", low=0, high=0.5)
-    replay: int = setting(0, "earlier rounds whose kept questions the Solver trains on, too, labelled as they were", low=0)
+    replay: int = setting(0, "earlier rounds whose kept questions the Solver trains on again, with their original labels", low=0)
 
 
 @dataclass
@@ -82,11 +82,13 @@ class GrpoConfig:
     aggregation: str = setting(
         "token_mean", "how per-token losses are averaged", choices=("token_mean", "sequence_mean", "fixed_length")
     )
-    advantage_scale: str = setting("group", "what advantages are divided by", choices=("group", "batch", "none"))
-    baseline: str = setting("group", "what is subtracted from rewards", choices=("group", "batch"))
+    advantage_scale: str = setting(
+        "group", "standard deviation that advantages are divided by", choices=("group", "batch", "none")
+    )
+    baseline: str = setting("group", "mean that is subtracted from rewards", choices=("group", "batch"))
     importance: str = setting(
         "token_tis",
-        "correction where rollout and learner log-probabilities differ",
+        "correction for differences between rollout and learner log-probabilities",
         choices=("none", "token_tis", "sequence_mask"),
     )
     importance_cap: float = setting(2.0, "cap of the importance correction", low=1)
@@ -102,7 +104,7 @@ class LearnerConfig:
     gradient_checkpointing: bool = setting(False, "recompute activations in the backward pass to save memory")
     offload: str = setting(
         "none",
-        "what lives in host memory: the optimizer's state, or also the KL reference between batches and at ZeRO 3 the parameters",
+        "what is kept in host memory: the optimizer state, or also the KL reference between batches and at ZeRO 3 the parameters",
         choices=("none", "optimizer", "all"),
     )
     checkpoint_every: int = setting(1, "steps between checkpoints; a resumed run repeats at most this many", low=1)
@@ -110,36 +112,36 @@ class LearnerConfig:
 
 @dataclass
 class LoraConfig:
-    """Low-rank adapters in place of full fine-tuning; merged into the policy wherever it leaves the learner."""
+    """Low-rank adapters in place of full fine-tuning, merged into the policy when it leaves the learner."""
 
     rank: int = setting(0, "rank of the adapters; 0 trains all weights", low=0)
     alpha: int = setting(32, "an adapter is scaled by alpha / rank", low=0)
     targets: list[str] = setting(
         ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"],
-        "names of the linear layers that get an adapter",
+        "names of the linear layers with an adapter",
     )
 
 
 @dataclass
 class RolloutConfig:
-    engines: int = setting(1, "vLLM engines of a fleet (data parallel)", low=1)
-    tensor_parallel: int = setting(1, "devices that one engine is split over, all of one node", low=1)
+    engines: int = setting(1, "vLLM engines per fleet (data parallel)", low=1)
+    tensor_parallel: int = setting(1, "GPUs that one engine is split over, all on one node", low=1)
     fleets: str = setting(
-        "shared", "whether both roles share one fleet, weights swapped, or have one each", choices=("shared", "per_role")
+        "shared", "whether both roles share one fleet, swapping weights, or have one each", choices=("shared", "per_role")
     )
     ahead: int = setting(
-        0, "batches sampled while the learner is at the one before; 1 makes them one update stale", low=0, high=1
+        0, "batches sampled while the learner trains on the previous one; with 1 they are one update stale", low=0, high=1
     )
     max_num_seqs: int = setting(256, "sequences an engine decodes at once", low=1)
-    chunk: int = setting(512, "samples that an engine is asked for at a time; few spread work over many engines", low=1)
+    chunk: int = setting(512, "samples requested from an engine at a time; small chunks balance load over many engines", low=1)
     transfer: str = setting(
         "host",
-        "how the learner's weights reach the engines: Ray's store in host memory, memory that they share (CPU, one machine), "
-        "NCCL broadcasts between GPUs, or CUDA IPC where both are on one GPU",
+        "how the learner's weights reach the engines: Ray's object store in host memory, shared memory (CPU, one machine), NCCL "
+        "broadcasts between GPUs, or CUDA IPC when both are on one GPU",
         choices=("host", "shared", "nccl", "ipc"),
     )
     transfer_timeout_s: float = setting(
-        300.0, "seconds an engine has to take on new weights before it is replaced, and the learner to send them", low=0.1
+        300.0, "seconds for an engine to load new weights before it is replaced, and for the learner to send them", low=0.1
     )
     kv_cache_mb: int = setting(512, "KV cache of an engine on CPU, MiB", low=16)
     gpu_memory_utilization: float = setting(0.85, "share of a GPU's memory that an engine may take", low=0.05, high=0.98)
@@ -161,15 +163,15 @@ class EvaluationConfig:
     )
     folder: str = setting("benchmarks", "folder that `make benchmarks` fetches sets into")
     samples: int | None = setting(
-        None, "answers sampled per problem, for mean@k and majority@k, in place of each set's own; 0 for greedy alone", low=0
+        None, "answers sampled per problem, for mean@k and majority@k, overriding each set's own; 0 for greedy alone", low=0
     )
-    limit: int | None = setting(None, "problems of each set that are measured, drawn by the run's seed; null for all", low=1)
+    limit: int | None = setting(None, "problems measured per set, drawn by the run's seed; null for all", low=1)
     temperature: float = setting(1.0, "softmax temperature of the sampled answers", low=0.01, high=10)
     top_p: float = setting(1.0, "nucleus mass of the sampled answers", low=0.01, high=1)
     oracle: str | None = setting(
         None,
-        "module whose true_answer(question) -> str | None knows right answers and whose difficulty(question) -> int | None, "
-        "which it need not have, measures questions; for reports alone, null where there is no such thing",
+        "module with true_answer(question) -> str | None, the right answer, and optionally difficulty(question) -> int | None; "
+        "used in reports only; null for none",
     )
 
 
@@ -177,20 +179,20 @@ class EvaluationConfig:
 class Config:
     """A whole run. See conf/profiles/*.yaml for the profiles."""
 
-    profile: str = setting("tiny", "profile this configuration came from")
+    profile: str = setting("tiny", "profile that these settings come from")
     preset: str = setting(
         "modern",
-        "settings of the algorithm that profile and overrides go on top of: conf/presets/*.yaml",
+        "settings of the algorithm, conf/presets/*.yaml, which profile and overrides take precedence over",
         choices=("paper", "modern"),
     )
     name: str = setting("tiny", "name of the run; its folder is <runs_dir>/<name>")
     runs_dir: str = setting("runs", "folder that holds the runs")
-    seed: int = setting(0, "seed from which every sample's and shuffle's seed derives", low=0)
+    seed: int = setting(0, "seed from which the seeds of all samples and shuffles are derived", low=0)
     prompts: str = setting("conf/prompts/tiny.yaml", "file with the Challenger's and the Solver's prompts")
     tracking_uri: str = setting("sqlite:///mlruns/mlflow.db", "MLflow tracking store: a sqlite:/// path or an http(s) server")
     policies: str = setting(
         "separate",
-        "whether the roles are trained apart, or are one model that each phase takes further",
+        "whether the roles are two models, or one model that every phase trains further",
         choices=("separate", "shared"),
     )
     model: ModelConfig = field(default_factory=ModelConfig)

@@ -1,4 +1,4 @@
-"""What the schema says of each setting: its name, what values it takes, and how they are read from text."""
+"""The schema's settings: their names, valid values and conversion from text."""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -24,8 +24,8 @@ def settings(schema: type = Config, prefix: str = "") -> Iterator[tuple[str, Fie
 
 
 def find_setting(name: str) -> Field[Any] | None:
-    """The field of a dotted name as a user writes it; None where there is none."""
-    return {shown(known): field for known, field in settings()}.get(name)
+    """The field of a dotted name as a user writes it; None if there is no such setting."""
+    return {shown(setting): field for setting, field in settings()}.get(name)
 
 
 def shown(name: str) -> str:
@@ -52,10 +52,10 @@ def is_text(field: Field[Any]) -> bool:
 
 
 def convert(value: object, kind: Any) -> Any:
-    """A value of the type `kind` from the text (of a list: the texts) that it was written as. A text keeps its spelling.
+    """Converts text (for a list: texts) to the type `kind`. A text is kept verbatim.
 
     Raises:
-        ValueError: it does not say a value of that type.
+        ValueError: the text is not a value of that type.
     """
     members = [member for member in get_args(kind) if member is not NoneType]
     if get_origin(kind) is list and isinstance(value, list):
@@ -72,7 +72,7 @@ def convert(value: object, kind: Any) -> Any:
 
 
 def in_bounds(value: Any, field: Field[Any]) -> bool:
-    """Whether a value of the right type is one that the schema allows. No number may be infinite or NaN."""
+    """Whether the schema allows a value, which has the right type. Numbers must be finite."""
     low, high, choices = (field.metadata.get(key) for key in ("low", "high", "choices"))
     if choices:
         return value in choices
@@ -82,7 +82,7 @@ def in_bounds(value: Any, field: Field[Any]) -> bool:
 
 
 def valid(field: Field[Any]) -> str:
-    """What values a setting takes, in words."""
+    """A setting's valid values, in words."""
     low, high, choices = (field.metadata.get(key) for key in ("low", "high", "choices"))
     if choices:
         return f"valid: {' | '.join(map(str, choices))}"
@@ -99,7 +99,7 @@ def type_name(field: Field[Any]) -> str:
 
 
 def help_text() -> str:
-    """Every setting with its default, valid values and meaning, one a line."""
+    """Every setting with its default, meaning and valid values."""
     default = dict(flatten(asdict(Config())))
     lines = []
     for name, field in settings():

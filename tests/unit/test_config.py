@@ -124,9 +124,9 @@ def test_the_sets_of_a_profile_can_be_dropped_and_replaced(tmp_path: Path) -> No
     [
         (b"- 1\n- 2\n", ["['1', '2']", "settings by name"]),
         (b"seed\n", ["'seed'", "settings by name"]),
-        (b"seed: 1\nseed: 2\n", ["seed is written twice"]),
-        (b"seed: [1\n", ["not a YAML file that can be read"]),
-        (b"name: caf\xe9\n", ["not a YAML file that can be read", "utf-8"]),
+        (b"seed: 1\nseed: 2\n", ["seed is given twice"]),
+        (b"seed: [1\n", ["cannot be read as YAML"]),
+        (b"name: caf\xe9\n", ["cannot be read as YAML", "utf-8"]),
         (b"challenger: 5\n", ["challenger=5", "no such setting", "challenger.steps"]),
         (b"solver: {lr: .nan}\n", ["solver.lr=.nan", "float at least 0 and finite"]),
         (b"base: other\n", ["base=other", "conf/presets"]),
@@ -176,9 +176,9 @@ def test_stale_batches_have_to_be_corrected_for() -> None:
     ("settings", "said"),
     [
         (["rollout.transfer=nccl"], "rollout.transfer=nccl: NCCL refuses two processes on one GPU.*ipc or host"),
-        (["rollout.transfer=ipc", "rollout.engines=2"], "rollout.transfer=ipc: every learner rank shares its GPU"),
+        (["rollout.transfer=ipc", "rollout.engines=2"], "rollout.transfer=ipc: every learner rank has to share its GPU"),
         (["rollout.transfer=shared"], "rollout.transfer=shared: valid with resources.device=cuda: host, nccl or ipc"),
-        (["rollout.transfer=ipc", "rollout.ahead=1"], "rollout.transfer=ipc: keeps no weights but the newest"),
+        (["rollout.transfer=ipc", "rollout.ahead=1"], "rollout.transfer=ipc: keeps only the latest weights"),
     ],
 )
 def test_weights_cannot_go_a_way_that_the_gpus_do_not_have(settings: list[str], said: str) -> None:

@@ -170,7 +170,7 @@ def test_the_example_of_a_scorer_halves_the_reward_of_long_questions() -> None:
     ("text", "function", "said"),
     [
         ("def f(): pass", "g", "has no function g"),
-        ("1 +", "f", "fails when it is run: SyntaxError"),
+        ("1 +", "f", "fails to run: SyntaxError"),
         (None, "f", "no such scorer; valid: triangular, band, variance, repetition, memory, validity, official, or path/to"),
     ],
 )
