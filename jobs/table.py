@@ -19,6 +19,9 @@ from actors.cluster import prepare_environment, ray_cluster
 from conf.load import ROOT, ConfigError, load_config
 from conf.schema import Config
 from jobs.cli import command
+from pipeline.errors import RunError
+from pipeline.inputs import check_inputs
+from pipeline.observe.terminal import STARTED, PhaseProgress, say
 from pipeline.store.manifest import FILE, read_manifest
 from pipeline.store.runs import in_use
 from pipeline.store.state import RunState
@@ -72,9 +75,6 @@ def work(todo: Sequence[tuple[Variant, int]]) -> int:
     """Runs what no other lane is at, one after another on one set of engines; 1 if a run failed."""
     prepare_environment()
     from actors.rollout.fleet import rollout_fleets
-    from pipeline.errors import RunError
-    from pipeline.inputs import check_inputs
-    from pipeline.observe.terminal import STARTED, say
     from pipeline.round import run_rounds
     from pipeline.run import open_run
 
@@ -132,8 +132,6 @@ def finished(folder: Path, round_: int) -> bool:
 
 def run_all(arguments: Sequence[str], todo: Sequence[tuple[Variant, int]]) -> int:
     """Starts the lanes and tells how far they are until they end; the number of lanes in which something failed."""
-    from pipeline.observe.terminal import PhaseProgress, say
-
     before, total = finished_rounds(todo), sum(variant.rounds for variant, _ in todo)
     say(f"{len(todo)} runs, {total - before} of {total} rounds to go; make watch RUNS=runs/table shows the one written to last")
     with ExitStack() as stack:
