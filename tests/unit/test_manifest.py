@@ -116,5 +116,5 @@ def test_a_run_does_not_resume_from_another_base_model_or_other_prompts(tmp_path
             state.refuse_other_files(first | {"prompts": "q"})
         weights[-1] = 1
         (model / "model.safetensors").write_bytes(weights)
-        with pytest.raises(ConfigError, match=r"model\.path: what it names has changed"):
+        with pytest.raises(ConfigError, match=r"model\.path: its content has changed"):
             state.refuse_other_files({"model.path": fingerprint(model), "prompts": "p"})

@@ -239,7 +239,7 @@ def test_a_choice_that_does_not_fit_is_told(answer: str, options: object, messag
 
 def test_two_problems_with_one_id_are_told() -> None:
     rows = [{"question": "q", "answer": "1", "n": name} for name in "aba"]
-    with pytest.raises(ConfigError, match="set mine, row 3: its id 'a' is that of row 1"):
+    with pytest.raises(ConfigError, match="set mine, row 3: its id 'a' is also that of row 1"):
         to_problems(parsed(columns={"id": "n"}), rows)
     assert [each.id for each in to_problems(parsed(), rows)] == ["0", "1", "2"]
 
