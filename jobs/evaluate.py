@@ -10,22 +10,24 @@ import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
 from copy import deepcopy
+from dataclasses import asdict
 from pathlib import Path
 
 from actors.cluster import prepare_environment, ray_cluster
 from conf.load import ConfigError, load_config, profiles
 from conf.schema import Config
 from jobs.cli import command
+from pipeline.domain.problems import Problem
 from pipeline.domain.sets import BenchmarkSet, find_sets
 from pipeline.evaluate import as_metrics
-from pipeline.inputs import Inputs, check_inputs
-from pipeline.measure import measure
+from pipeline.inputs import Inputs, check_inputs, fingerprint
+from pipeline.measure import forget_parts, measure
 from pipeline.observe.clock import Clock
 from pipeline.observe.report.page import write_report
-from pipeline.observe.scores import Scores, read_scores, show_rounds, show_scores, summary
+from pipeline.observe.scores import read_scores, show_rounds, show_scores, summary
 from pipeline.observe.terminal import AnswerProgress, say
 from pipeline.policies import Target, find_policies
-from pipeline.results import FolderResults, Results, RoundResults
+from pipeline.results import FolderResults, Results, RoundResults, held
 from pipeline.store.benchmarks import read_problems
 from pipeline.store.manifest import write_atomically
 from pipeline.store.state import RunState
@@ -50,7 +52,7 @@ def main(arguments: Sequence[str]) -> int:
     options = parser.parse_args(arguments)
     prepare_environment()
     targets = find_policies(options.policy)
-    evaluate(settings(options, targets[0]), targets, options.output, keep=options.limit is None and options.samples is None)
+    evaluate(settings(options, targets[0]), targets, options.output)
     return 0
 
 
@@ -65,37 +67,51 @@ def settings(options: argparse.Namespace, target: Target) -> Config:
     return load_config(str(target.run / "config.yaml"), [*told, *options.set, *place])
 
 
-def evaluate(config: Config, targets: Sequence[Target], output: Path, keep: bool) -> None:
-    """Measures what is missing, writes summary.json for each policy, and prints the tables.
-
-    Args:
-        keep: whether a run's rounds keep their figures.
-    """
+def evaluate(config: Config, targets: Sequence[Target], output: Path) -> None:
+    """Measures what is missing, writes summary.json for each policy, and prints the tables."""
     if not (sets := find_sets(config.evaluation.sets, "SETS")):
         raise ConfigError("SETS: no set is named; valid: names of conf/benchmarks.yaml, .yaml files of definitions, data files.")
     inputs = check_inputs(config)
+    tasks = [(each, read_problems(each, config.evaluation.folder)) for each in sets]
     with ExitStack() as stack:
-        state = stack.enter_context(RunState(config)) if targets[0].run else None
-        results: list[Results] = []
         for target in targets:
-            folder = output / target.name
-            results.append(RoundResults(state, target.round) if state and keep else FolderResults(folder, target, config))
-        todo = [(*pair, each) for pair in zip(targets, results, strict=True) for each in sets if each.name not in pair[1].known()]
+            stack.enter_context(held(output / target.name))
+        state = stack.enter_context(RunState(config)) if targets[0].run else None
+        if state:
+            state.refuse_other_files(inputs.fingerprints())
+        config = with_room(config, inputs, sets)
+        results = [results_of(target, state, output, config) for target in targets]
+        todo = [(*pair, *task) for pair in zip(targets, results, strict=True) for task in tasks if not pair[1].known(*task)]
         if todo:
             measure_all(config, inputs, todo)
         rows = []
         for target, result in zip(targets, results, strict=True):
-            scores = read_scores(target.name, result.folder, {each.name: result.known()[each.name] for each in sets})
+            known = {task[0].name: (result.known(*task), result.path(*task)) for task in tasks}
+            scores = read_scores(target.name, {name: (each, path) for name, (each, path) in known.items() if each})
             write_atomically(output / target.name / "summary.json", json.dumps(summary(scores), indent=1))
             show_scores(scores)
             rows.append((target.label, scores))
         show_rounds(rows, config.model.path if state else targets[0].label)
         print(f"summaries: {output.absolute()}")
-        if todo and (keep or state is None):
-            track(config, state, targets, [scores for _, scores in rows])
+        if state and any(isinstance(result, RoundResults) for result in results):
+            track_rounds(config, state, targets)
+        elif todo and state is None:
+            from pipeline.observe.tracking import track_policy  # mlflow takes seconds to import
+
+            for target, (_, scores) in zip(targets, rows, strict=True):
+                track_policy(config.tracking_uri, target.name, target.path, as_metrics(scores.means()))
 
 
-def measure_all(config: Config, inputs: Inputs, todo: Sequence[tuple[Target, Results, BenchmarkSet]]) -> None:
+def results_of(target: Target, state: RunState | None, output: Path, config: Config) -> Results:
+    """Where figures go: into the run, where they are measured as the run measures its own."""
+    own = state.manifest.config["evaluation"] if state else {}
+    now = asdict(config.evaluation)
+    if state and all(own[name] == now[name] for name in ("limit", "samples", "temperature", "top_p")):
+        return RoundResults(state, target.round)
+    return FolderResults(output / target.name, target, config)
+
+
+def measure_all(config: Config, inputs: Inputs, todo: Sequence[tuple[Target, Results, BenchmarkSet, Sequence[Problem]]]) -> None:
     """Measures sets under policies with one fleet of engines, which takes on one policy after another."""
     import torch
 
@@ -103,18 +119,17 @@ def measure_all(config: Config, inputs: Inputs, todo: Sequence[tuple[Target, Res
     from actors.weights.host import stored_weights
     from pipeline.inference import start_inference
 
-    config = with_room(config, inputs, [each for _, _, each in todo])
     say(f"starting Ray and the rollout workers to measure {len(todo)} sets")
     with ray_cluster(config, say), rollout_fleets(config, inputs.base_path) as fleets:
         ask = start_inference(config, inputs, fleets, Clock())
-        for target, result, each in todo:
+        for target, result, each, problems in todo:
             weights = stored_weights(target.path, getattr(torch, config.model.dtype), config.rollout.transfer_timeout_s)
-            path = result.folder / f"{each.name}.parquet"
+            policy, path = Policy(f"{target.name} {fingerprint(Path(target.path))}", weights), result.path(each, problems)
             with AnswerProgress(f"{target.name} {each.name}") as progress:
-                policy, problems = Policy(target.name, weights), read_problems(each, config.evaluation.folder)
                 accuracies, measured = measure(ask, policy, each, problems, path, progress)
             measured.undecided = round(ask.take_usage().sandbox.get("undecided", 0.0))
-            result.record(each.name, accuracies, measured)
+            result.record(each, problems, accuracies, measured)
+            forget_parts(path)
 
 
 def with_room(config: Config, inputs: Inputs, sets: Sequence[BenchmarkSet]) -> Config:
@@ -127,20 +142,16 @@ def with_room(config: Config, inputs: Inputs, sets: Sequence[BenchmarkSet]) -> C
     return room
 
 
-def track(config: Config, state: RunState | None, targets: Sequence[Target], scores: Sequence[Scores]) -> None:
-    """Logs the figures: of a run's rounds in their MLflow runs, and in its report; of any other policy in a run of its own."""
-    from pipeline.observe.tracking import Tracker, track_policy
+def track_rounds(config: Config, state: RunState, targets: Sequence[Target]) -> None:
+    """Logs the figures of a run's rounds in their MLflow runs, and writes the run's report anew."""
+    from pipeline.observe.tracking import Tracker  # mlflow takes seconds to import
 
-    if state is None:
-        for target, each in zip(targets, scores, strict=True):
-            track_policy(config.tracking_uri, target.name, target.path, as_metrics(each.means()))
-        return
     with Tracker(config, parent_id=state.manifest.tracking_id) as tracker:
         state.track(tracker.parent_id)
         for target in targets:
-            figures = as_metrics(state.manifest.round(target.round).evaluation.accuracies)
-            tracker.round(target.round).log_step(figures, target.round)
-            tracker.log_step(figures, target.round)
+            metrics = as_metrics(state.manifest.round(target.round).evaluation.accuracies)
+            tracker.round(target.round).log_step(metrics, target.round)
+            tracker.log_step(metrics, target.round)
     write_report(state.folder)
 
 

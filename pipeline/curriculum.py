@@ -60,7 +60,7 @@ def write_curriculum(run: "Run", round_: int) -> None:
         raise EmptyCurriculumError(
             f"round {round_}: none of {len(rows)} questions has a p-hat within {run.config.curriculum.delta} of 1/2 "
             f"({counts['well_formed']} were well-formed, {counts['answered']} got an answer); see {path}. "
-            "Raise curriculum.questions or curriculum.delta to keep more."
+            "A run with a larger curriculum.questions or curriculum.delta (under another NAME) keeps more."
         )
     stage.written, stage.well_formed = counts["written"], counts["well_formed"]
     stage.answered, stage.kept = counts["answered"], counts["kept"]

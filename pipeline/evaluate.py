@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from pipeline.domain.sets import find_sets
-from pipeline.measure import measure
+from pipeline.measure import forget_parts, measure
 from pipeline.observe.terminal import AnswerProgress
 from pipeline.store.benchmarks import read_problems
 from pipeline.store.manifest import Accuracies
@@ -34,6 +34,7 @@ def evaluate(run: "Run", round_: int) -> None:
             stage.seconds = added(stage.seconds, usage.seconds)
             stage.counts = added(stage.counts, usage.counts())
             run.state.save()
+            forget_parts(path)
         for record in (tracked, run.tracker.round(round_), run.tracker):
             record.log_step(as_metrics(stage.accuracies), round_)
         tracked.log_step(stage.counts, round_)

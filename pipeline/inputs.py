@@ -8,7 +8,7 @@ from pathlib import Path
 
 from conf.load import ConfigError, resolve
 from conf.schema import Config
-from pipeline.algorithm.rewards import Scorer, find_scorer
+from pipeline.algorithm.rewards import Scorer, find_scorer, scorer_name
 from pipeline.domain.graders.find import find_grader
 from pipeline.domain.oracle import load_oracle
 from pipeline.domain.prompts import Prompts, load_prompts
@@ -76,14 +76,29 @@ def hashed(content: bytes) -> str:
     return hashlib.blake2b(content, digest_size=16).hexdigest()
 
 
+def check_sets(config: Config) -> None:
+    """
+    Raises:
+        ConfigError: a held-out set cannot be read, or has the name of another set's band.
+    """
+    names: dict[str, str] = {}
+    for definition in find_sets(config.evaluation.sets, "evaluation.sets"):
+        problems = read_problems(definition, config.evaluation.folder)
+        for name in [definition.name, *{f"{definition.name}_{problem.band}" for problem in problems if problem.band}]:
+            if name in names:
+                raise ConfigError(
+                    f"evaluation.sets: {name} is a set or a band of {names[name]} and of {definition.name}; valid: other names."
+                )
+            names[name] = definition.name
+
+
 def check_inputs(config: Config) -> Inputs:
     """Finds the base model, the prompts, the scorers, the grader, the benchmarks and the oracle.
 
     Raises:
         ConfigError: one of them is missing or invalid.
     """
-    for definition in find_sets(config.evaluation.sets, "evaluation.sets"):
-        read_problems(definition, config.evaluation.folder)
+    check_sets(config)
     load_oracle(config.evaluation.oracle)
     try:
         prompts = load_prompts(resolve(config.prompts))
@@ -93,13 +108,19 @@ def check_inputs(config: Config) -> Inputs:
         scorers = [find_scorer(name) for name in config.reward.scorers]
     except ValueError as error:
         raise ConfigError(f"reward.scorers: {error}.") from error
+    names = {scorer_name(scorer): text for text, scorer in zip(config.reward.scorers, scorers, strict=True)}
+    if clash := [text for text, scorer in zip(config.reward.scorers, scorers, strict=True) if names[scorer_name(scorer)] != text]:
+        raise ConfigError(f"reward.scorers: {clash[0]} has the name of another scorer; valid: functions of different names.")
     try:
         find_grader(config.reward.grader)
     except ValueError as error:
         raise ConfigError(f"reward.grader: {error}.") from error
     base_path = find_model(config.model.path)
-    model = json.loads((Path(base_path) / "config.json").read_text())
-    heads, positions = model.get("num_key_value_heads"), model.get("max_position_embeddings")
+    try:
+        model = json.loads((Path(base_path) / "config.json").read_text())
+        heads, positions = model.get("num_key_value_heads"), model.get("max_position_embeddings")
+    except (OSError, ValueError, AttributeError) as error:
+        raise ConfigError(f"model.path={config.model.path}: its config.json cannot be read: {error}.") from error
     if positions and not model.get("rope_scaling") and config.model.max_length > positions:
         raise ConfigError(
             f"model.max_length={config.model.max_length}: {config.model.path} has {positions} positions; valid: at most that."

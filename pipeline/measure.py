@@ -14,7 +14,7 @@ from conf.schema import SamplingConfig
 from pipeline.algorithm.seeds import derive_seed, seeded_requests
 from pipeline.domain.benchmarks import by_band
 from pipeline.domain.graders.find import find_grader
-from pipeline.domain.problems import Problem
+from pipeline.domain.problems import Problem, checksum
 from pipeline.domain.sets import BenchmarkSet
 from pipeline.store.manifest import Accuracies, MeasuredSet, write_atomically
 from pipeline.store.state import remove_tree
@@ -56,26 +56,40 @@ def measure(
 ) -> tuple[Accuracies, MeasuredSet]:
     """Writes the set's table to `path`, a row for each problem; returns its accuracies and how it was measured.
 
-    Parts that an interrupted call left beside `path` are kept, if it measured the same.
+    Parts that an interrupted call left beside `path` are kept, if it measured the same. `forget_parts` removes them once the
+    result is recorded.
     """
-    settings = inference.config.evaluation
+    config, settings = inference.config, inference.config.evaluation
     count = definition.samples if settings.samples is None else settings.samples
-    chosen = choose(problems, settings.limit, inference.config.seed, definition.name)
-    parts = path.with_suffix("")
-    parts_of(
-        parts, repr((policy.version, definition, count, settings, inference.config.seed, inference.config.sampling.max_tokens))
-    )
-    done = sum(PART for number in range(len(chosen) // PART) if (parts / f"part-{number:04d}.parquet").exists())
+    chosen = choose(problems, settings.limit, config.seed, definition.name)
+    drawn = (settings.temperature, settings.top_p, config.seed, config.sampling.max_tokens, config.model.max_length)
+    parts = parts_of(path, repr((policy.version, definition, count, drawn, checksum(chosen))))
+    files = [parts / f"part-{part:04d}.parquet" for part in range(-(-len(chosen) // PART))]
+    done = sum(len(chosen[part * PART : (part + 1) * PART]) for part, file in enumerate(files) if file.exists())
     watch.begin(len(chosen) * (1 + count), done * (1 + count))
-    for part, first in enumerate(range(0, len(chosen), PART)):
-        file = parts / f"part-{part:04d}.parquet"
+    for part, file in enumerate(files):
         if not file.exists():
-            part_of_it = chosen[first : first + PART]
-            rows = measure_part(inference, policy, definition, count, part_of_it, first, watch)
-            write_table(file, EvaluationRow, rows)
-    join_tables(sorted(parts.glob("part-*.parquet")), path, EvaluationRow)
-    remove_tree(parts)
-    return figures(path, definition, count, settings.limit)
+            members = chosen[part * PART : (part + 1) * PART]
+            write_table(file, EvaluationRow, measure_part(inference, policy, definition, count, members, part * PART, watch))
+    join_tables(files, path, EvaluationRow)
+    accuracies, measured = figures(path, definition, count, settings.limit)
+    measured.checksum = checksum(problems)
+    return accuracies, measured
+
+
+def parts_of(path: Path, what: str) -> Path:
+    """The folder of a table's parts, without parts of anything else than `what` is measured."""
+    folder = path.with_suffix("")
+    note = folder / "measured.txt"
+    if not note.exists() or note.read_text() != what:
+        remove_tree(folder)
+        write_atomically(note, what)
+    return folder
+
+
+def forget_parts(path: Path) -> None:
+    """Removes the parts of a table that is complete and recorded."""
+    remove_tree(path.with_suffix(""))
 
 
 @dataclass(slots=True)
@@ -170,14 +184,6 @@ def draw(
         asked = [requests[place] for place in chosen]
         for index, samples in inference.stream("solver", asked, policy, sampling, for_learning=False):
             yield chosen[index], samples
-
-
-def parts_of(folder: Path, what: str) -> None:
-    """Makes the folder of a set's parts, without parts of anything else than `what` is measured."""
-    note = folder / "measured.txt"
-    if not note.exists() or note.read_text() != what:
-        remove_tree(folder)
-        write_atomically(note, what)
 
 
 def choose(problems: Sequence[Problem], limit: int | None, seed: int, name: str) -> list[Problem]:

@@ -34,14 +34,14 @@ def find_policies(text: str) -> list[Target]:
     folder, colon, which = text.rpartition(":") if (Path(text.rpartition(":")[0]) / FILE).is_file() else (text, "", "")
     if not (Path(folder) / FILE).is_file():
         path = find_model(text, "POLICY")
-        name = text if path != str(Path(text).absolute()) else Path(text).name
-        return [Target(name.replace("/", "--"), path)]
+        name = Path(text).resolve().name if Path(text).is_dir() else text.replace("/", "--")
+        return [Target(name, path)]
     place, manifest = Path(folder).absolute(), read_manifest(Path(folder))
     there = [number for number in range(manifest.closed_rounds() + 1) if number == 0 or manifest.round(number).solver.finished]
     if which == "best":
         chosen = [best_round(manifest, folder)]
     elif colon:
-        if not which.isdigit() or int(which) not in there:
+        if which not in map(str, there):
             raise ConfigError(f"POLICY={text}: no such round; valid: {', '.join(map(str, there))}, or best.")
         chosen = [int(which)]
     else:

@@ -212,6 +212,11 @@ def score_questions(
     ]
 
 
+def scorer_name(scorer: Scorer) -> str:
+    """The name that its part of the reward has in tables and metrics."""
+    return str(getattr(scorer, "__name__", type(scorer).__name__))
+
+
 def score(batch: QuestionBatch, scorers: Sequence[Scorer]) -> tuple[list[float], dict[str, list[float]]]:
     """The rewards [B] after all scorers, and by scorer its contribution [B]; a malformed response is worth at most 0.
 
@@ -221,7 +226,7 @@ def score(batch: QuestionBatch, scorers: Sequence[Scorer]) -> tuple[list[float],
     rewards = [0.0] * len(batch.answered)
     parts: dict[str, list[float]] = {}
     for scorer in scorers:
-        name = getattr(scorer, "__name__", repr(scorer))
+        name = scorer_name(scorer)
         after = _scored(scorer, name, batch, rewards)
         added = [new - old for old, new in zip(rewards, after, strict=True)]
         parts[name] = [sum(pair) for pair in zip(parts[name], added, strict=True)] if name in parts else added

@@ -1,6 +1,5 @@
 """Held-out problems in files of the project's format, and their bands."""
 
-from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any, Protocol, TypeVar
@@ -33,14 +32,13 @@ Row = TypeVar("Row", bound=Banded)
 
 
 def by_band(name: str, rows: Iterable[Row]) -> dict[str, list[Row]]:
-    """The rows of a benchmark under its name, and those of each of its bands under `name_band`.
+    """The rows of a benchmark under its name, which comes first, and those of each of its bands under `name_band`.
 
-    A band called "transfer" is reported on its own and left out of the benchmark.
+    A band called "transfer" is reported on its own and left out of the benchmark, unless there is nothing else in it.
     """
-    groups: dict[str, list[Row]] = defaultdict(list)
-    for row in rows:
-        if row.band != "transfer":
-            groups[name].append(row)
+    listed = list(rows)
+    groups: dict[str, list[Row]] = {name: [row for row in listed if row.band != "transfer"] or listed}
+    for row in listed:
         if row.band:
-            groups[f"{name}_{row.band}"].append(row)
+            groups.setdefault(f"{name}_{row.band}", []).append(row)
     return groups

@@ -99,7 +99,9 @@ def _text(row: Row, column: Column) -> str:
 
 
 def _optional_text(row: Row, column: Column | None) -> str | None:
-    return (_as_text(_value(row, column), column.name).strip() or None) if column else None
+    if column is None or column.name not in row:
+        return None
+    return _as_text(_value(row, column), column.name).strip() or None
 
 
 def _as_text(value: object, column: str) -> str:

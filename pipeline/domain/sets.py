@@ -106,11 +106,11 @@ def of_file(path: Path, catalogue: Mapping[str, BenchmarkSet], setting: str) -> 
     if not path.is_file():
         raise ConfigError(f"{setting}={path}: no such file.")
     try:
-        present = read_rows(path)[:1]
+        rows = read_rows(path)
     except ValueError as error:
         raise ConfigError(f"{setting}={path}: {error}.") from error
     known_columns = [field.name for field in fields(Columns)]
-    names = [name for name in known_columns if name in ("question", "answer") or any(name in row for row in present)]
+    names = [name for name in known_columns if name in ("question", "answer") or any(name in row for row in rows)]
     columns = Columns(**{name: Column(name) for name in names})
     if (definition := catalogue.get(path.stem)) is not None:
         return replace(definition, hub=None, revision=None, files=None, problems=None, path=str(path.absolute()), columns=columns)

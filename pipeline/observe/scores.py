@@ -10,7 +10,7 @@ import yaml
 
 from conf.load import ROOT
 from pipeline.domain.sets import CATALOGUE, read_sets
-from pipeline.observe.report.data import Accuracy, read_accuracy
+from pipeline.observe.report.data import Accuracy, set_accuracy
 from pipeline.observe.terminal import console, printable, table_of
 from pipeline.store.manifest import Accuracies, MeasuredSet
 
@@ -55,9 +55,10 @@ class Scores:
         return fmean([self.math_avg, *(self.headline(name).mean for name in general)])
 
 
-def read_scores(policy: str, folder: Path, sets: Mapping[str, MeasuredSet]) -> Scores:
-    """Reads scores from the tables `<set>.parquet` in a folder."""
-    return Scores(policy, read_accuracy(sets, folder), sets)
+def read_scores(policy: str, tables: Mapping[str, tuple[MeasuredSet, Path]]) -> Scores:
+    """Figures from the tables of sets, by set with how it was measured."""
+    accuracies = {group: ways for name, (_, path) in tables.items() for group, ways in set_accuracy(name, path).items()}
+    return Scores(policy, accuracies, {name: measured for name, (measured, _) in tables.items()})
 
 
 def paper_sets(group: str) -> list[str]:
@@ -92,7 +93,7 @@ def set_summary(scores: Scores, name: str) -> dict[str, Any]:
         "bands": {
             band.removeprefix(f"{name}_"): {way: accuracy.mean for way, accuracy in ways.items()}
             for band, ways in scores.accuracies.items()
-            if band.startswith(f"{name}_")
+            if band.startswith(f"{name}_") and band not in scores.sets
         },
     }
 

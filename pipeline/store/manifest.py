@@ -81,6 +81,7 @@ class MeasuredSet:
     truncated: int = 0
     undecided: int = 0
     skipped: int = 0
+    checksum: str = ""  # of all problems of the set
 
 
 @dataclass(slots=True)

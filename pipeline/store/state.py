@@ -51,8 +51,11 @@ class RunState:
             ConfigError: another process works on the run, or it was started with settings that give different results.
         """
         self.folder = Path(config.runs_dir).absolute() / config.name
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self._lock = (self.folder / ".lock").open("w")
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._lock = (self.folder / ".lock").open("w")
+        except OSError as error:
+            raise ConfigError(f"runs_dir={config.runs_dir}: {self.folder} cannot be written: {error.strerror}.") from error
         if not self._locked():
             raise ConfigError(
                 f"name={config.name}: another process is working on {self.folder}. Wait for it, or use another name."

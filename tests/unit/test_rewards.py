@@ -75,7 +75,7 @@ def test_uncertainty_is_symmetric_about_one_half_and_within_0_and_1(p_hat: float
 
 def test_uncertainty_at_the_points_of_the_paper() -> None:
     assert [uncertainty(p) for p in (0.0, 0.25, 0.5, 0.75, 1.0)] == [0.0, 0.5, 1.0, 0.5, 0.0]
-    with pytest.raises(ValueError, match="p_hat=1\.1: a share of answers; valid: 0 to 1"):
+    with pytest.raises(ValueError, match=r"p_hat=1\.1: a share of answers; valid: 0 to 1"):
         uncertainty(1.1)
 
 

@@ -158,12 +158,17 @@ def votes(row: JudgedQuestion) -> list[tuple[str | None, int, bool | None]]:
     return [(answer, count, same(answer, row.truth)) for answer, count in ranked]
 
 
-def read_accuracy(benchmarks: Iterable[str], folder: Path) -> dict[str, dict[str, Accuracy]]:
+def read_accuracy(names: Iterable[str], folder: Path) -> dict[str, dict[str, Accuracy]]:
+    """Accuracies of the sets of a folder, by set or band and way."""
+    return {group: ways for name in names for group, ways in set_accuracy(name, folder / f"{name}.parquet").items()}
+
+
+def set_accuracy(name: str, path: Path) -> dict[str, dict[str, Accuracy]]:
+    """Accuracies of a set and of its bands, by way."""
     measured = {}
-    for name in benchmarks:
-        for group, rows in by_band(name, read_table(folder / f"{name}.parquet", EvaluationRow)).items():
-            scores = {way: [value for row in rows if (value := getattr(row, way)) is not None] for way in WAYS}
-            measured[group] = {way: accuracy(way, values) for way, values in scores.items() if values}
+    for group, rows in by_band(name, read_table(path, EvaluationRow)).items():
+        scores = {way: [value for row in rows if (value := getattr(row, way)) is not None] for way in WAYS}
+        measured[group] = {way: accuracy(way, values) for way, values in scores.items() if values}
     return measured
 
 

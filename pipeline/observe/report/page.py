@@ -134,12 +134,13 @@ def tiles(run: RunData) -> Iterator[tuple[str, str]]:
     if measured:
         name, ways = next(iter(measured[-1].accuracy.items()))
         for way, last in ways.items():
-            first = measured[0].accuracy[name][way]
-            if len(measured) > 1:
+            start = next(round_ for round_ in measured if way in round_.accuracy.get(name, {}))
+            first, begun = start.accuracy[name][way], "the base" if start.number == 0 else f"round {start.number}"
+            if start is not measured[-1] and len(first.scores) == len(last.scores):
                 change, low, high = gain(first, last)
-                of_it = f"{change * 100:+.1f} ({100 * low:+.1f} to {100 * high:+.1f}) from the base"
+                of_it = f"{change * 100:+.1f} ({100 * low:+.1f} to {100 * high:+.1f}) from {begun}"
             else:
-                of_it = "base" if measured[0].number == 0 else f"round {measured[0].number}"
+                of_it = "base" if measured[-1].number == 0 else f"round {measured[-1].number}"
             yield f"{100 * last.mean:.1f}%", f"{name}, {way}: {of_it}"
     steps = [step for round_ in run.rounds for step in round_.steps]
     if steps:
