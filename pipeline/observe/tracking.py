@@ -64,8 +64,8 @@ def open_store(uri: str) -> tuple[MlflowClient, str]:
     """Opens the tracking store, created on first use; returns a client and the id of the experiment.
 
     Takes 2 to 8 seconds on a new SQLite store (MLflow creates its tables) and well under one afterwards. An SQLite store keeps
-    its artifacts in its folder; an http(s) server determines its own location. Raises ConfigError for any other URI, and for a store
-    that was moved, since MLflow would keep writing artifacts to the previous folder.
+    its artifacts in its folder; an http(s) server determines its own location. Raises ConfigError for any other URI, and for
+    a store that was moved, since MLflow would keep writing artifacts to the previous folder.
     """
     if uri.startswith(("http://", "https://")):
         client = MlflowClient(uri)

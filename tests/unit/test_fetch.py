@@ -111,7 +111,7 @@ def test_a_set_that_is_gone_or_gated_or_has_no_such_split_is_told_and_the_others
     gone, gated, other, summary = told.err.splitlines()
     assert gone.startswith("error: set gone: me/gone: not on http://127.0.0.1")
     assert gated.startswith("error: set gated: me/gated: gated; accept its terms")
-    assert "me/other has no file for the split 'test'; it holds train.jsonl" in other
+    assert "me/other has no file for the split 'test'; it has train.jsonl" in other
     assert summary == "3 of 4 sets missing: gone, gated, other"
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["there.json", "there.parquet"]
 
