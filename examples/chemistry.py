@@ -1,6 +1,8 @@
-r"""A grader of one's own: molecules, compared by the atoms in them. Named as `examples/chemistry.py:FormulaGrader`.
+r"""A domain of one's own: questions whose answers are formulas. This is its grader and its oracle; examples/chemistry.yaml holds
+its prompts and the command that runs it, examples/chemistry.jsonl held-out problems.
 
-`C2H5OH`, `\ce{CH3CH2OH}` and `\text{C}_2\text{H}_6\text{O}` are one formula, here; isomers are not told apart.
+Molecules are compared by the atoms in them: `C2H5OH`, `\ce{CH3CH2OH}` and `\text{C}_2\text{H}_6\text{O}` are one formula; isomers
+are not told apart.
 """
 
 import re
@@ -43,3 +45,16 @@ class FormulaGrader:
 
     def equivalent(self, a: str, b: str) -> bool:
         return a == b != ""
+
+
+COMPOUNDS = {"water": "H2O", "methane": "CH4", "ammonia": "NH3", "slaked lime": "Ca(OH)2", "table salt": "NaCl"}
+
+
+def true_answer(question: str) -> str | None:
+    """The oracle, for reports alone: the formula of the one compound that a question names, None where it cannot tell.
+
+    >>> true_answer("What is the formula of ammonia?")
+    'NH3'
+    """
+    named = [formula for name, formula in COMPOUNDS.items() if name in question.lower()]
+    return named[0] if len(named) == 1 else None

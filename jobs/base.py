@@ -13,8 +13,8 @@ import argparse
 import math
 import os
 import tempfile
-import time
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -23,6 +23,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+from torch.nn.utils.rnn import pad_sequence
+from tqdm import tqdm
 from transformers import GenerationConfig, PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
@@ -136,8 +138,9 @@ def batches(tokenizer: PreTrainedTokenizerFast, seed: int, tokens: int) -> Itera
     rng = Random(f"text {seed}")
     while True:
         chunk = examples(rng, 8192)
-        chats = [tokenizer.apply_chat_template(chat, add_generation_prompt=True, tokenize=False) for chat, _ in chunk]
-        prompts, replies = tokenizer(chats).input_ids, tokenizer([reply + END for _, reply in chunk]).input_ids
+        asked: Any = tokenizer.apply_chat_template([chat for chat, _ in chunk], add_generation_prompt=True)
+        prompts = asked.input_ids
+        replies = tokenizer([reply + END for _, reply in chunk]).input_ids
         rows = sorted(zip(prompts, replies, strict=True), key=lambda row: len(row[0]) + len(row[1]))
         cut: list[list[tuple[list[int], list[int]]]] = [[]]
         for row in rows:
@@ -146,12 +149,8 @@ def batches(tokenizer: PreTrainedTokenizerFast, seed: int, tokens: int) -> Itera
             cut[-1].append(row)
         rng.shuffle(cut)
         for group in cut:
-            ids = torch.full((len(group), max(len(p) + len(r) for p, r in group)), tokenizer.pad_token_id)
-            labels = torch.full_like(ids, -100)
-            for i, (p, r) in enumerate(group):
-                ids[i, : len(p) + len(r)] = torch.tensor(p + r)
-                labels[i, len(p) : len(p) + len(r)] = torch.tensor(r)
-            yield ids, labels
+            ids, labels = [torch.tensor(p + r) for p, r in group], [torch.tensor([-100] * len(p) + r) for p, r in group]
+            yield pad_sequence(ids, True, tokenizer.pad_token_id), pad_sequence(labels, True, -100)
 
 
 # --- training -------------------------------------------------------------------------------------------------------------------
@@ -201,8 +200,9 @@ def train(model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFast, steps: in
         return min(1.0, (step + 1) / warmup) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * step / steps)))
 
     schedules = [torch.optim.lr_scheduler.LambdaLR(optimizer, share) for optimizer in optimizers]
-    begin, seen, mean = time.monotonic(), 0, 0.0
-    for step, (ids, labels) in zip(range(1, steps + 1), batches(tokenizer, seed, tokens), strict=False):
+    mean = 0.0
+    progress = tqdm(islice(batches(tokenizer, seed, tokens), steps), total=steps, mininterval=2)
+    for step, (ids, labels) in enumerate(progress):
         # Rows are right-padded and attention is causal: no real token attends to padding, so no mask is needed.
         with torch.autocast("cpu", torch.bfloat16):
             hidden = model.model(input_ids=ids, use_cache=False).last_hidden_state[:, :-1]
@@ -216,39 +216,11 @@ def train(model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFast, steps: in
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
             schedule.step()
-        seen += ids.numel()
-        mean = loss.item() if step == 1 else 0.98 * mean + 0.02 * loss.item()
-        if step % 25 == 0 or step == steps:
-            took = time.monotonic() - begin
-            end = "\n" if step % 500 == 0 or step == steps else ""
-            left = took / step * (steps - step) / 60
-            print(
-                f"\rstep {step}/{steps}  loss {mean:.4f}  {seen / took:,.0f} tokens/s  {left:.1f} min left ", end=end, flush=True
-            )
+        mean = 0.98 * mean + 0.02 * loss.item() if step else loss.item()
+        progress.set_postfix(loss=f"{mean:.4f}", refresh=False)
 
 
 # --- the job --------------------------------------------------------------------------------------------------------------------
-
-CARD = """\
----
-license: apache-2.0
----
-# tiny-base
-
-A Qwen3-architecture model of {parameters:.2f} M parameters that can pose arithmetic problems in words and solve them step by
-step, with slips: the base that both roles of the tiny R-Zero profile start from. Made by `python -m jobs.base --seed {seed}` in
-{steps} steps from text written by rule (`pipeline/domain/tiny/write.py`); it has seen no other text and is good for nothing else.
-
-- Prompts: `conf/prompts/tiny.yaml`. A Challenger writes `<question>...</question>` and a box, a Solver worked lines and a box.
-- Five forms of problem are posed and solved; a sixth, `reverse`, is solved alone and kept for a transfer check.
-- It also says of a question whether it is well-posed.
-- The n-th worked step in the training text is wrong with a chance of {slip} n², twice that for a product or large numbers, at
-  most {most}, and carried on from there.
-- Questions of the held-out set (`../heldout.parquet`) come from an eighth of all texts that training never touches.
-- Sampled at temperature 1 and top-p 1; ten samples a question; 500 written questions:
-
-{table}
-"""
 
 
 def write_assets(out: Path, model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFast, rows: Sequence[Row], card: str) -> None:
@@ -292,7 +264,8 @@ def main() -> None:
         write_assets(args.out, model, tokenizer, rows, "Not measured yet.\n")
     results = table(measure(model, tokenizer, rows, args.seed))
     print(results)
-    card = CARD.format(parameters=parameters, steps=args.steps, seed=args.seed, slip=SLIP, most=domain.MOST_SLIPS, table=results)
+    told = vars(args) | {"parameters": parameters, "slip": SLIP, "most": domain.MOST_SLIPS, "table": results}
+    card = Path(__file__).with_name("base_card.md").read_text().format(**told)
     write_assets(args.out, model, tokenizer, rows, card)
 
 

@@ -17,6 +17,9 @@ from pipeline.algorithm.rewards import question_clusters
 from pipeline.domain.prompts import extract_boxed, load_prompts, parse_question
 from pipeline.domain.tiny import read as domain
 from pipeline.domain.tiny.words import TRANSFER_FORM
+from pipeline.observe import markdown
+from pipeline.observe.report.data import mean
+from pipeline.types import in_groups
 
 PROMPTS = load_prompts(Path(__file__).resolve().parents[1] / "conf/prompts/tiny.yaml")
 
@@ -24,16 +27,13 @@ Row = Mapping[str, Any]  # of the held-out set: question, answer, band, form, di
 Answers = list[list[str | None]]  # by question, then by sample
 
 
-def prompt_ids(tokenizer: PreTrainedTokenizerFast, chat: list[dict[str, str]]) -> list[int]:
-    text = tokenizer.apply_chat_template(chat, add_generation_prompt=True, tokenize=False)
-    return list(tokenizer(str(text)).input_ids)
-
-
 @torch.inference_mode()
 def sample(
-    model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFast, prompts: Sequence[list[int]], greedy: bool = False
+    model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFast, chats: list[list[dict[str, str]]], greedy: bool = False
 ) -> list[list[int]]:
     """Response ids, including the end token if reached, at temperature 1 and top-p 1, or greedy."""
+    encoded: Any = tokenizer.apply_chat_template(chats, add_generation_prompt=True)
+    prompts = encoded.input_ids
     out: list[list[int]] = [[] for _ in prompts]
     order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))  # similar lengths share a batch
     for at in range(0, len(order), 512):
@@ -49,21 +49,15 @@ def solve(
     model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFast, questions: Sequence[str], m: int, greedy: bool = False
 ) -> tuple[Answers, list[int]]:
     """m answers to each question, None if a response does not end or has no box; and all responses' lengths in tokens."""
-    prompts = [prompt_ids(tokenizer, PROMPTS.solver_messages(q)) for q in questions for _ in range(m)]
-    replies = sample(model, tokenizer, prompts, greedy)
+    replies = sample(model, tokenizer, [PROMPTS.solver_messages(q) for q in questions for _ in range(m)], greedy)
     ended = [str(tokenizer.decode(r, skip_special_tokens=True)) if r[-1:] == [tokenizer.eos_token_id] else "" for r in replies]
-    flat = [extract_boxed(text) for text in ended]
-    return [flat[i : i + m] for i in range(0, len(flat), m)], [len(r) for r in replies]
+    return in_groups([extract_boxed(text) for text in ended], m), [len(r) for r in replies]
 
 
 def vote(answers: Sequence[str | None]) -> tuple[str | None, float]:
     """The largest class of answers and its share; missing answers form no class but count in the denominator."""
     ranked = Counter(a for a in answers if a is not None).most_common(1)
     return (ranked[0][0], ranked[0][1] / len(answers)) if ranked else (None, 0.0)
-
-
-def mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values) if values else 0.0
 
 
 def measure(model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFast, rows: Sequence[Row], seed: int) -> dict[str, float]:
@@ -81,7 +75,7 @@ def measure(model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFast, rows: S
         figures[f"{name}: greedy"] = mean([g == [right] for right, _, g in picked])
     figures["held-out: majority above pass@1"] = figures["held-out: majority of 10"] - figures["held-out: pass@1"]
 
-    written = sample(model, tokenizer, [prompt_ids(tokenizer, PROMPTS.challenger_messages())] * 500)
+    written = sample(model, tokenizer, [PROMPTS.challenger_messages()] * 500)
     posed = [q for r in written if (q := parse_question(str(tokenizer.decode(r, skip_special_tokens=True))))]
     effort = [d for q in posed if (d := domain.difficulty(q)) is not None]
     figures["written: well-formed"] = len(posed) / len(written)
@@ -120,9 +114,9 @@ NEEDS = {  # ranges that a base model has to be in for R-Zero to work on it
 
 
 def table(figures: Mapping[str, float]) -> str:
-    lines = ["| figure | measured | needed |", "|---|---|---|"]
+    rows = []
     for name, value in figures.items():
         low, high = NEEDS.get(name, (-math.inf, math.inf))
         needed = f"{low} to {high}{'' if low <= value <= high else ': MISSED'}" if name in NEEDS else ""
-        lines.append(f"| {name} | {value:.3f} | {needed} |")
-    return "\n".join(lines)
+        rows.append((name, f"{value:.3f}", needed))
+    return markdown.table(("figure", "measured", "needed"), rows)

@@ -1,6 +1,7 @@
 """Common parts of the commands: exit statuses, and the options that select a run."""
 
 import argparse
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from functools import wraps
@@ -14,10 +15,13 @@ Main = Callable[[Sequence[str]], int]
 
 def command(main: Main) -> Main:
     """Turns user-facing errors into a line on stderr and an exit status: 1 the run failed, 2 invalid input, 130 interrupted.
-    Other exceptions keep their traceback."""
+
+    SIGTERM exits every context and ends the command with status 143. Other exceptions keep their traceback.
+    """
 
     @wraps(main)
     def ended(arguments: Sequence[str]) -> int:
+        signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
         try:
             return main(arguments)
         except (ConfigError, RunError) as error:

@@ -8,6 +8,7 @@ from typing import Any
 from conf.load import ROOT, profiles
 from conf.schema import Config
 from conf.settings import flatten, settings, shown, valid
+from pipeline.observe.markdown import table
 from pipeline.store.state import may_change
 
 PATH = ROOT / "docs" / "settings.md"
@@ -34,9 +35,8 @@ def settings_page() -> str:
     rows = [(shown(name), written(default[shown(name)]), field) for name, field in settings()]
     parts = [HEAD.format(profiles=", ".join(f"`{name}`" for name in profiles()))]
     for section, members in groupby(rows, lambda row: row[0].partition(".")[0] if "." in row[0] else ""):
-        parts.append(f"## {section or 'The run'}\n")
-        parts.append("| setting | default | valid | meaning |\n|---|---|---|---|")
-        parts.append("\n".join(line(*row) for row in members) + "\n")
+        lines = table(("setting", "default", "valid", "meaning"), [cells(*row) for row in members])
+        parts.append(f"## {section or 'The run'}\n\n{lines}\n")
     return "\n".join(parts)
 
 
@@ -45,10 +45,9 @@ def written(value: object) -> str:
     return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def line(name: str, default: str, field: Field[Any]) -> str:
+def cells(name: str, default: str, field: Field[Any]) -> tuple[str, ...]:
     free = " †" if may_change(name) else ""
-    cells = (f"`{name}`{free}", f"`{default}`" if default else "", valid(field).removeprefix("valid: "), field.metadata["help"])
-    return "| " + " | ".join(cell.replace("|", "\\|").replace("<", "&lt;") for cell in cells) + " |"
+    return f"`{name}`{free}", f"`{default}`" if default else "", valid(field).removeprefix("valid: "), field.metadata["help"]
 
 
 def main() -> int:

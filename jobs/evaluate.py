@@ -6,26 +6,30 @@ in MLflow and in its report, unless LIMIT or SAMPLES make them others than the r
 
 import argparse
 import json
-import signal
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
 from copy import deepcopy
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from actors.cluster import prepare_environment, ray_cluster
 from conf.load import ConfigError, load_config, profiles
 from conf.schema import Config
 from jobs.cli import command
-
-if TYPE_CHECKING:
-    from pipeline.domain.sets import BenchmarkSet
-    from pipeline.inputs import Inputs
-    from pipeline.observe.scores import Scores
-    from pipeline.policies import Target
-    from pipeline.results import Results
-    from pipeline.store.state import RunState
+from pipeline.domain.sets import BenchmarkSet, find_sets
+from pipeline.evaluate import as_metrics
+from pipeline.inputs import Inputs, check_inputs
+from pipeline.measure import measure
+from pipeline.observe.clock import Clock
+from pipeline.observe.report.page import write_report
+from pipeline.observe.scores import Scores, read_scores, show_rounds, show_scores, summary
+from pipeline.observe.terminal import AnswerProgress, say
+from pipeline.policies import Target, find_policies
+from pipeline.results import FolderResults, Results, RoundResults
+from pipeline.store.benchmarks import read_problems
+from pipeline.store.manifest import write_atomically
+from pipeline.store.state import RunState
+from pipeline.types import Policy
 
 CONTEXT = 2048  # tokens of a prompt that the context has room for, beside the longest answer that a set names
 
@@ -44,16 +48,13 @@ def main(arguments: Sequence[str]) -> int:
     )
     parser.add_argument("--set", nargs="*", default=[], metavar="SETTING=VALUE", help="e.g. rollout.engines=2")
     options = parser.parse_args(arguments)
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # leave through every context's end
     prepare_environment()
-    from pipeline.policies import find_policies
-
     targets = find_policies(options.policy)
     evaluate(settings(options, targets[0]), targets, options.output, keep=options.limit is None and options.samples is None)
     return 0
 
 
-def settings(options: argparse.Namespace, target: "Target") -> Config:
+def settings(options: argparse.Namespace, target: Target) -> Config:
     """The run's own settings, or those of a profile, with what the command line says on top."""
     told = [f"evaluation.sets=[{','.join(options.sets.replace(',', ' ').split())}]"] if options.sets else []
     told += [f"evaluation.limit={options.limit}"] if options.limit is not None else []
@@ -64,19 +65,12 @@ def settings(options: argparse.Namespace, target: "Target") -> Config:
     return load_config(str(target.run / "config.yaml"), [*told, *options.set, *place])
 
 
-def evaluate(config: Config, targets: "Sequence[Target]", output: Path, keep: bool) -> None:
+def evaluate(config: Config, targets: Sequence[Target], output: Path, keep: bool) -> None:
     """Measures what is missing, writes summary.json for each policy, and prints the tables.
 
     Args:
         keep: whether a run's rounds keep their figures.
     """
-    from pipeline.domain.sets import find_sets
-    from pipeline.inputs import check_inputs
-    from pipeline.observe.scores import read_scores, show_rounds, show_scores, summary
-    from pipeline.results import FolderResults, Results, RoundResults
-    from pipeline.store.manifest import write_atomically
-    from pipeline.store.state import RunState
-
     if not (sets := find_sets(config.evaluation.sets, "SETS")):
         raise ConfigError("SETS: no set is named; valid: names of conf/benchmarks.yaml, .yaml files of definitions, data files.")
     inputs = check_inputs(config)
@@ -101,18 +95,13 @@ def evaluate(config: Config, targets: "Sequence[Target]", output: Path, keep: bo
             track(config, state, targets, [scores for _, scores in rows])
 
 
-def measure_all(config: Config, inputs: "Inputs", todo: "Sequence[tuple[Target, Results, BenchmarkSet]]") -> None:
+def measure_all(config: Config, inputs: Inputs, todo: Sequence[tuple[Target, Results, BenchmarkSet]]) -> None:
     """Measures sets under policies with one fleet of engines, which takes on one policy after another."""
     import torch
 
     from actors.rollout.fleet import rollout_fleets
     from actors.weights.host import stored_weights
     from pipeline.inference import start_inference
-    from pipeline.measure import measure
-    from pipeline.observe.clock import Clock
-    from pipeline.observe.terminal import AnswerProgress, say
-    from pipeline.store.benchmarks import read_problems
-    from pipeline.types import Policy
 
     config = with_room(config, inputs, [each for _, _, each in todo])
     say(f"starting Ray and the rollout workers to measure {len(todo)} sets")
@@ -128,7 +117,7 @@ def measure_all(config: Config, inputs: "Inputs", todo: "Sequence[tuple[Target, 
             result.record(each.name, accuracies, measured)
 
 
-def with_room(config: Config, inputs: "Inputs", sets: "Sequence[BenchmarkSet]") -> Config:
+def with_room(config: Config, inputs: Inputs, sets: Sequence[BenchmarkSet]) -> Config:
     """The settings of the engines: a context that holds the longest answer that a set names, where the model has positions."""
     named = [each.max_tokens for each in sets if each.max_tokens]
     room = deepcopy(config)
@@ -138,10 +127,8 @@ def with_room(config: Config, inputs: "Inputs", sets: "Sequence[BenchmarkSet]") 
     return room
 
 
-def track(config: Config, state: "RunState | None", targets: "Sequence[Target]", scores: "Sequence[Scores]") -> None:
+def track(config: Config, state: RunState | None, targets: Sequence[Target], scores: Sequence[Scores]) -> None:
     """Logs the figures: of a run's rounds in their MLflow runs, and in its report; of any other policy in a run of its own."""
-    from pipeline.evaluate import as_metrics
-    from pipeline.observe.report.page import write_report
     from pipeline.observe.tracking import Tracker, track_policy
 
     if state is None:

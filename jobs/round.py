@@ -3,7 +3,6 @@
 import argparse
 import os
 import shlex
-import signal
 import sys
 from collections.abc import Sequence
 
@@ -11,7 +10,7 @@ from actors.cluster import prepare_environment, ray_cluster
 from conf.load import ConfigError, load_config, profiles
 from conf.schema import Config
 from conf.settings import help_text
-from pipeline.errors import RunError
+from jobs.cli import command
 
 EPILOG = "settings (change them with --set SETTING=VALUE ...):\n"
 
@@ -52,21 +51,11 @@ def overrides(options: argparse.Namespace) -> list[str]:
     return [*options.set, *named, *seeded]
 
 
+@command
 def main(arguments: Sequence[str]) -> int:
     """Exit status: 0 done, 1 the run failed, 2 an invalid setting, 130 or 143 interrupted (the same command resumes)."""
     options = parse(arguments, "jobs.round")
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # exits every context
-    try:
-        run(settings(options), options.iter)
-    except ConfigError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except RunError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("interrupted; the same command resumes from the last checkpoint", file=sys.stderr)
-        return 130
+    run(settings(options), options.iter)
     print(f"next: {another_round(options)}")
     return 0
 

@@ -11,8 +11,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from conf.load import ConfigError
-from jobs.cli import options
+from jobs.cli import command, options
 from pipeline.observe.terminal import WAYS, console, duration, printable
 from pipeline.store.progress import Progress, read_progress
 from pipeline.store.runs import find_run, run_folders
@@ -20,14 +19,11 @@ from pipeline.store.runs import find_run, run_folders
 BARS = "▁▂▃▄▅▆▇█"
 
 
+@command
 def main(arguments: Sequence[str]) -> int:
     """Exit status: 0 shown, 2 no such run."""
     chosen = options("jobs.status", "Show the progress of all runs, or of one in detail.").parse_args(arguments)
-    try:
-        first = find_run(chosen.runs_dir, chosen.name)
-    except ConfigError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    first = find_run(chosen.runs_dir, chosen.name)
     console.print(one_run(read_progress(first)) if chosen.name else all_runs(run_folders(chosen.runs_dir)))
     return 0
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from conf.load import ROOT, ConfigError, load_config, resolve
 from conf.schema import Config
+from jobs.cli import command
 from jobs.round import overrides, parse, settings
 
 if TYPE_CHECKING:
@@ -27,20 +28,16 @@ SQLITE = "sqlite:///"
 CONNECT_TIMEOUT_S = 10
 
 
-class ClusterError(Exception):
-    """The cluster could not be reached or rejected the job; the message is for the user."""
+class ClusterError(ConfigError):
+    """The cluster could not be reached or rejected the job."""
 
 
+@command
 def main(arguments: Sequence[str]) -> int:
     """Exit status: the job's own, 2 if nothing was submitted, 130 if following was interrupted (the job keeps running)."""
-    options = parse(arguments, "jobs.submit")
-    try:
-        command, config = entrypoint(options)
-        address = cluster_address()
-        client, job = submit(address, command)
-    except (ConfigError, ClusterError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    entry, config = entrypoint(parse(arguments, "jobs.submit"))
+    address = cluster_address()
+    client, job = submit(address, entry)
     print(f"job {job} was submitted to {address}\nresults go to {Path(config.runs_dir) / config.name} on the cluster")
     print(how_to(address, job, "Ctrl-C stops following; the job keeps running. Then"), flush=True)
     try:

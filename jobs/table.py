@@ -19,12 +19,15 @@ from actors.cluster import prepare_environment, ray_cluster
 from conf.load import ROOT, ConfigError, load_config
 from conf.schema import Config
 from jobs.cli import command
+from pipeline.errors import RunError
+from pipeline.inputs import check_inputs
+from pipeline.observe.terminal import STARTED, PhaseProgress, say
 from pipeline.store.manifest import FILE, read_manifest
 from pipeline.store.runs import in_use
 from pipeline.store.state import RunState
 
 LANES = 2  # concurrent processes, about one per core
-POLL_S = 30
+POLL_S, REPORT_S = 30, 600
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,28 +35,29 @@ class Variant:
     """A row or more of the table: settings under a name, how many rounds they run, and with which seeds."""
 
     name: str
+    label: str  # in the table
     rounds: int
     overrides: tuple[str, ...] = ()
     seeds: range = range(5)
 
 
 VARIANTS = (
-    Variant("r-zero", 6),
-    Variant("untrained-challenger", 3, ("challenger.steps=0",)),
-    Variant("no-repetition-penalty", 2, ("reward.scorers=[triangular]",)),
-    Variant("no-filter", 2, ("curriculum.delta=0.5",)),
-    Variant("one-model", 2, ("policies=shared",)),
-    Variant("official-reward", 2, ("reward.scorers=[official]",)),
+    Variant("r-zero", "R-Zero", 6),
+    Variant("untrained-challenger", "untrained Challenger", 3, ("challenger.steps=0",)),
+    Variant("no-repetition-penalty", "no repetition penalty", 2, ("reward.scorers=[triangular]",)),
+    Variant("no-filter", "no filter", 2, ("curriculum.delta=0.5",)),
+    Variant("one-model", "one model for both roles", 2, ("policies=shared",)),
+    Variant("official-reward", "the public code's reward", 2, ("reward.scorers=[official]",)),
     # More seeds for the main comparison, whose difference is small.
-    Variant("r-zero", 3, seeds=range(5, 7)),
-    Variant("untrained-challenger", 3, ("challenger.steps=0",), range(5, 7)),
+    Variant("r-zero", "R-Zero", 3, seeds=range(5, 7)),
+    Variant("untrained-challenger", "untrained Challenger", 3, ("challenger.steps=0",), range(5, 7)),
 )
 # Options that might help over many rounds.
 OPTIONS = (
-    Variant("validity-vote", 6, ("reward.scorers=[triangular,repetition,validity]",), range(3)),
-    Variant("memory", 6, ("reward.scorers=[triangular,repetition,memory]",), range(3)),
-    Variant("narrow-filter", 6, ("curriculum.delta=0.15",), range(3)),
-    Variant("replay", 6, ("curriculum.replay=2",), range(5)),  # more seeds, since it seems to help
+    Variant("validity-vote", "R-Zero, validity vote", 6, ("reward.scorers=[triangular,repetition,validity]",), range(3)),
+    Variant("memory", "R-Zero, memory", 6, ("reward.scorers=[triangular,repetition,memory]",), range(3)),
+    Variant("narrow-filter", "R-Zero, narrow filter", 6, ("curriculum.delta=0.15",), range(3)),
+    Variant("replay", "R-Zero, replay", 6, ("curriculum.replay=2",), range(5)),  # more seeds, since it seems to help
 )
 
 
@@ -71,9 +75,6 @@ def work(todo: Sequence[tuple[Variant, int]]) -> int:
     """Runs the jobs that no other lane has claimed, sequentially on one set of engines; 1 if a run failed."""
     prepare_environment()
     from actors.rollout.fleet import rollout_fleets
-    from pipeline.errors import RunError
-    from pipeline.inputs import check_inputs
-    from pipeline.observe.terminal import STARTED, say
     from pipeline.round import run_rounds
     from pipeline.run import open_run
 
@@ -131,8 +132,6 @@ def finished(folder: Path, round_: int) -> bool:
 
 def run_all(arguments: Sequence[str], todo: Sequence[tuple[Variant, int]]) -> int:
     """Starts the lanes and reports their progress until they end; returns the number of failed lanes."""
-    from pipeline.observe.terminal import duration, say
-
     before, total = finished_rounds(todo), sum(variant.rounds for variant, _ in todo)
     say(f"{len(todo)} runs, {total - before} of {total} rounds to go; make watch RUNS=runs/table shows the latest")
     with ExitStack() as stack:
@@ -143,14 +142,10 @@ def run_all(arguments: Sequence[str], todo: Sequence[tuple[Variant, int]]) -> in
             command = [sys.executable, "-m", "jobs.table", *arguments, "--lane", str(lane)]
             lanes.append(subprocess.Popen(command, cwd=ROOT, stdout=stack.enter_context(log.open("a")), stderr=subprocess.STDOUT))
             stack.callback(end, lanes[-1])
-        started, reported = time.monotonic(), before
+        progress = stack.enter_context(PhaseProgress("table, rounds", total=total, done=before, every_s=REPORT_S))
         while any(lane.poll() is None for lane in lanes):
             time.sleep(POLL_S)
-            done = finished_rounds(todo)
-            if done > reported:
-                left = (time.monotonic() - started) / (done - before) * (total - done)
-                say(f"{done} of {total} rounds, about {duration(left)} left")
-                reported = done
+            progress.update(finished_rounds(todo))
     failed = [number for number, process in enumerate(lanes) if process.returncode]
     for number in failed:
         say(f"lane {number} ended with status {lanes[number].returncode}; see runs/table/lane-{number}.log")
@@ -173,7 +168,6 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--collect", action="store_true", help="run nothing: write the results of the existing runs")
     parser.add_argument("--lane", type=int, help=argparse.SUPPRESS)
     chosen = parser.parse_args(arguments)
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     todo = jobs(OPTIONS if chosen.options else VARIANTS, chosen.seeds)
     if chosen.lane is not None:
         return work(todo)

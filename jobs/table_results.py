@@ -16,34 +16,20 @@ from matplotlib.figure import Figure
 from scipy.stats import t as student
 
 from conf.load import ROOT
-from jobs.table import VARIANTS, Variant, finished, folder_of
+from jobs.table import OPTIONS, VARIANTS, Variant, finished, folder_of
 from pipeline.algorithm.rewards import question_clusters
 from pipeline.domain.oracle import load_oracle
+from pipeline.observe import markdown
 from pipeline.store.manifest import read_manifest, write_atomically
 from pipeline.store.tables import CurriculumRow, read_table
 
 RESULTS = ROOT / "docs" / "results"
 CLUSTERED = 200  # questions per curriculum in which clusters are counted, so that curricula of any size are comparable
-LABELS = {
-    "r-zero": "R-Zero",
-    "untrained-challenger": "untrained Challenger",
-    "no-repetition-penalty": "no repetition penalty",
-    "no-filter": "no filter",
-    "one-model": "one model for both roles",
-    "official-reward": "the public code's reward",
-    "validity-vote": "R-Zero, validity vote",
-    "memory": "R-Zero, memory",
-    "narrow-filter": "R-Zero, narrow filter",
-    "replay": "R-Zero, replay",
-}
+LABELS = {variant.name: variant.label for variant in (*VARIANTS, *OPTIONS)}
 ACCURACIES = {
     "sampled": "heldout sampled",
-    "easy": "heldout_easy sampled",
-    "medium": "heldout_medium sampled",
-    "hard": "heldout_hard sampled",
-    "transfer": "heldout_transfer sampled",
-    "greedy": "heldout greedy",
-    "majority": "heldout majority",
+    **{band: f"heldout_{band} sampled" for band in ("easy", "medium", "hard", "transfer")},
+    **{way: f"heldout {way}" for way in ("greedy", "majority")},
 }
 CURRICULUM = {
     "labels right": "labels right",
@@ -119,37 +105,35 @@ def cell(values: Sequence[float], name: str) -> str:
     return f"{scale * centre:.1f}" + (f" ± {scale * half:.1f}" if half == half else "")
 
 
-def table(results: Results, columns: Mapping[str, str]) -> str:
+def table(results: Results, columns: Mapping[str, str], title: str = "{}") -> str:
     """A Markdown table with a line per variant and round that has these measures; the base once."""
-    lines = head(columns)
+    rows = []
     for place, (variant, rounds) in enumerate(results.items()):
         for round_, seeds in rounds.items():
-            if (round_ or not place) and all(name in one for one in seeds.values() for name in columns.values()):
-                title = f"{LABELS[variant]}, round {round_}" if round_ else "base"
-                lines.append(line(title, {name: [one[name] for one in seeds.values()] for name in columns.values()}))
-    return "\n".join(lines)
+            values = {name: [one[name] for one in seeds.values() if name in one] for name in columns.values()}
+            if (round_ or not place) and all(values.values()):
+                label = f"{title.format(LABELS[variant])}, round {round_}" if round_ else "base"
+                rows.append([label, len(seeds), *(cell(by_seed, name) for name, by_seed in values.items())])
+    return markdown.table(["", "seeds", *columns], rows)
 
 
 def differences(results: Results) -> str:
     """A Markdown table of R-Zero's accuracy less every other variant's, at the same round and seed."""
     plain = results[VARIANTS[0].name]
-    lines = head(ACCURACIES)
-    for variant, rounds in results.items():
-        for round_ in sorted(rounds.keys() & plain.keys() - {0}) if rounds is not plain else []:
-            if seeds := sorted(rounds[round_].keys() & plain[round_].keys()):
-                gains = {name: [plain[round_][s][name] - rounds[round_][s][name] for s in seeds] for name in ACCURACIES.values()}
-                lines.append(line(f"over {LABELS[variant]}, round {round_}", gains))
-    return "\n".join(lines)
-
-
-def head(columns: Mapping[str, str]) -> list[str]:
-    return [f"| | seeds | {' | '.join(columns)} |", f"|---|---|{'---|' * len(columns)}"]
-
-
-def line(title: str, values: Mapping[str, Sequence[float]]) -> str:
-    """A line of a Markdown table from the values of each measure, by seed."""
-    cells = [cell(by_seed, name) for name, by_seed in values.items()]
-    return f"| {' | '.join([title, str(len(next(iter(values.values())))), *cells])} |"
+    gains = {
+        variant: {
+            round_: {
+                seed: {name: plain[round_][seed][name] - measured[name] for name in ACCURACIES.values()}
+                for seed, measured in seeds.items()
+                if seed in plain[round_]
+            }
+            for round_, seeds in rounds.items()
+            if round_ and round_ in plain
+        }
+        for variant, rounds in results.items()
+        if rounds is not plain
+    }
+    return table(gains, ACCURACIES, "over {}")
 
 
 def draw(results: Results, path: Path) -> None:

@@ -45,12 +45,12 @@ class Inference:
         return Usage(self.clock.take(), dict(rollout), sandbox)
 
     def stream(
-        self, role: Role, requests: Sequence[Request], policy: Policy, sampling: SamplingConfig
+        self, role: Role, requests: Sequence[Request], policy: Policy, sampling: SamplingConfig, for_learning: bool = True
     ) -> Iterator[tuple[int, list[Sample]]]:
-        """(index of the request, its samples) from a role's fleet as they finish, drawn under `policy`."""
+        """(index of the request, its samples) from a role's fleet as they are finished; see `RolloutFleet.stream`."""
         with self.clock.part("transfer"):
             self.fleets[role].load(policy)
-        return self.clock.during("sampling", self.fleets[role].stream(requests, policy, sampling))
+        return self.clock.during("sampling", self.fleets[role].stream(requests, policy, sampling, for_learning))
 
 
 def start_inference(config: Config, inputs: Inputs, fleets: dict[Role, RolloutFleet], clock: Clock) -> Inference:

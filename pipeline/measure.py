@@ -5,7 +5,7 @@ costs one part. Seeds derive from the run's seed, the set and the problem's plac
 """
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeVar
@@ -120,28 +120,23 @@ def measure_part(
 ) -> list[EvaluationRow]:
     """The rows of the problems from number `first` on."""
     config, grader = inference.config, find_grader(definition.grader)
-    longest = definition.max_tokens or config.sampling.max_tokens
     prompts = [inference.codec.problem(definition, problem) for problem in problems]
     # An answer may end where the context does, but has as much room as one in training.
-    needed = min(longest, config.sampling.max_tokens)
+    needed = min(definition.max_tokens or config.sampling.max_tokens, config.sampling.max_tokens)
     fitting = [place for place, prompt in enumerate(prompts) if len(prompt) + needed <= config.model.max_length]
     answered = [Answered(problem) for problem in problems]
     grades, votes = inference.reward.grading(grader), inference.reward.voting(grader)
     watch.arrived((len(problems) - len(fitting)) * (1 + count), 0, grades.finished)  # skipped
-    for temperature, draws, path in ((0.0, 1, ("greedy", "answer")), (config.evaluation.temperature, count, ("answer",))):
-        requests = seeded_requests(config.seed, prompts, draws, "evaluation", definition.name, *path, first=first)
-        sampling = SamplingConfig(temperature, config.evaluation.top_p if temperature else 1.0, longest)
-        chosen = [requests[place] for place in fitting if draws]
-        for index, samples in inference.stream("solver", chosen, policy, sampling):
-            item = answered[fitting[index]]
-            read = [None if sample.truncated else grader.extract(sample.text, item.problem.options) for sample in samples]
-            for number, answer in enumerate(read, start=len(item.samples)):
-                grades.add((fitting[index], number), answer, item.problem.answer)
-            if temperature:
-                votes.add(fitting[index], read)
-            item.samples += samples
-            item.answers += read
-            watch.arrived(len(samples), sum(len(sample.token_ids) for sample in samples), grades.finished)
+    for place, samples in draw(inference, policy, definition, count, prompts, first, fitting):
+        item = answered[place]
+        read = [None if sample.truncated else grader.extract(sample.text, item.problem.options) for sample in samples]
+        for number, answer in enumerate(read, start=len(item.samples)):
+            grades.add((place, number), answer, item.problem.answer)
+        if item.samples:  # the greedy one: these are the sampled ones
+            votes.add(place, read)
+        item.samples += samples
+        item.answers += read
+        watch.arrived(len(samples), sum(len(sample.token_ids) for sample in samples), grades.finished)
     with inference.clock.part("scoring"):
         for place, graded in zip(fitting, in_groups(grades.results(), 1 + count), strict=True):
             answered[place].grades = graded
@@ -150,6 +145,31 @@ def measure_part(
         for place, grade in zip(fitting, inference.reward.grade(labels, truths, grader), strict=False):
             answered[place].majority = grade
     return [item.row(count) for item in answered]
+
+
+def draw(
+    inference: "Inference",
+    policy: Policy,
+    definition: BenchmarkSet,
+    count: int,
+    prompts: Sequence[tuple[int, ...]],
+    first: int,
+    fitting: Sequence[int] | None = None,
+) -> Iterator[tuple[int, list[Sample]]]:
+    """(place of the prompt, its samples) as they arrive: greedy ones of all prompts, then `count` sampled ones of each.
+
+    Prompts are numbered from `first` within their set; `fitting` are the places of those that are asked, None for all.
+    """
+    config = inference.config
+    chosen = range(len(prompts)) if fitting is None else fitting
+    longest = definition.max_tokens or config.sampling.max_tokens
+    sampled = SamplingConfig(config.evaluation.temperature, config.evaluation.top_p, longest)
+    passes = [(1, SamplingConfig(0.0, 1.0, longest), ("greedy", "answer")), (count, sampled, ("answer",))]
+    for draws, sampling, path in passes[: 2 if count else 1]:
+        requests = seeded_requests(config.seed, prompts, draws, "evaluation", definition.name, *path, first=first)
+        asked = [requests[place] for place in chosen]
+        for index, samples in inference.stream("solver", asked, policy, sampling, for_learning=False):
+            yield chosen[index], samples
 
 
 def parts_of(folder: Path, what: str) -> None:

@@ -1,7 +1,6 @@
 """The end of a round: its summary in the terminal, in MLflow and in the report."""
 
 from pathlib import Path
-from typing import Any
 
 from pipeline.curriculum import kept_questions, true_answers
 from pipeline.evaluate import as_metrics
@@ -9,6 +8,7 @@ from pipeline.observe.cards import read_policy_card
 from pipeline.observe.registry import register_solver
 from pipeline.observe.report.page import REPORT, write_report
 from pipeline.observe.terminal import Example, RoundSummary, round_summary
+from pipeline.observe.tracking import TrackedRun
 from pipeline.run import Run
 from pipeline.store.manifest import Accuracies, write_atomically
 from pipeline.types import ROLES
@@ -16,8 +16,8 @@ from pipeline.types import ROLES
 EXAMPLES = 5
 
 
-def close_round(run: Run, round_: int, tracked: Any) -> None:
-    """Prints the round's table, logs its metrics, writes the policies' cards, closes the round, and writes the report."""
+def close_round(run: Run, round_: int, tracked: TrackedRun) -> None:
+    """Prints the round's table, logs its metrics, gives the policies their cards, closes the round, and writes the report."""
     summary = summarise(run, round_)
     tracked.log_step({f"seconds_{part}": spent for part, spent in summary.seconds.items()}, round_)
     curriculum = {"kept_share": summary.questions_kept / max(1, summary.questions_written)}

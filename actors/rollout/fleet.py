@@ -17,6 +17,7 @@ from pipeline.types import Policy, Request, Role, Sample
 
 MOST_DEATHS_IN_A_ROW = 3
 LOST = (RayActorError, RayTaskError)  # a dead engine, and one in which a call failed and whose state is therefore unknown
+LARGE_CHUNK = 4  # chunks that are drained as one where nothing is learned from their samples
 STALLED_S = 1800  # a response of a large model takes minutes; engines that finish none in this time are hung
 START_TIMEOUT_S = 1800  # reading a large model and capturing its graphs takes minutes
 
@@ -123,8 +124,12 @@ class RolloutFleet:
         drawn = dict(self.stream(requests, policy, sampling))
         return [drawn[place] for place in range(len(requests))]
 
-    def stream(self, requests: Sequence[Request], policy: Policy, sampling: SamplingConfig) -> Iterator[tuple[int, list[Sample]]]:
+    def stream(
+        self, requests: Sequence[Request], policy: Policy, sampling: SamplingConfig, for_learning: bool = True
+    ) -> Iterator[tuple[int, list[Sample]]]:
         """The same as they finish: (index of the request, its samples), in any order.
+
+        Samples that are not `for_learning` have no log-probabilities, which cost time, and are drawn in larger chunks.
 
         Chunks of requests wait in one queue, from which each engine with room takes the next. An engine that dies or fails is
         replaced, gets the policy's weights, and its chunks are drawn again with the same seeds. If no chunk finishes within
@@ -135,7 +140,7 @@ class RolloutFleet:
         """
         self.load(policy)
         clock = time.monotonic()
-        waiting = deque(self._chunks(requests))
+        waiting = deque(self._chunks(requests, 1 if for_learning else self._chunk_factor()))
         running: dict[Any, tuple[Any, list[int]]] = {}
         left = set(range(len(requests)))
         deaths = 0
@@ -143,7 +148,8 @@ class RolloutFleet:
             while waiting and (worker := self._free([busy for busy, _ in running.values()])):
                 chunk = waiting.popleft()
                 call = worker.sample.options(num_returns="streaming")
-                running[call.remote([requests[place] for place in chunk], sampling, policy.version)] = worker, chunk
+                started = call.remote([requests[place] for place in chunk], sampling, policy.version, for_learning)
+                running[started] = worker, chunk
             done, _ = ray.wait(list(running), num_returns=1, timeout=STALLED_S)
             if not done:
                 for worker, _ in running.values():
@@ -175,15 +181,19 @@ class RolloutFleet:
                         yield place, drawn.samples
                         clock = time.monotonic()
 
-    def _chunks(self, requests: Sequence[Request]) -> Iterator[list[int]]:
-        """Indices of requests that together have about `rollout.chunk` samples.
+    def _chunk_factor(self) -> int:
+        """How much larger a chunk may be where an engine drains one before it takes the next, as on CPU."""
+        return LARGE_CHUNK if self._config.resources.device == "cpu" else 1
+
+    def _chunks(self, requests: Sequence[Request], factor: int) -> Iterator[list[int]]:
+        """Indices of requests that together have about `factor * rollout.chunk` samples.
 
         Independent of the number of engines, so that the shape of each computation is too.
         """
         chunk: list[int] = []
         size = 0
         for place, request in enumerate(requests):
-            if chunk and size + len(request.seeds) > self._config.rollout.chunk:
+            if chunk and size + len(request.seeds) > factor * self._config.rollout.chunk:
                 yield chunk
                 chunk, size = [], 0
             chunk.append(place)

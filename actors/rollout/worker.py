@@ -137,7 +137,9 @@ class RolloutWorker:
         self.version = version
         return wrong
 
-    async def sample(self, requests: Sequence[Request], sampling: SamplingConfig, version: str) -> AsyncIterator[list[Drawn]]:
+    async def sample(
+        self, requests: Sequence[Request], sampling: SamplingConfig, version: str, for_learning: bool = True
+    ) -> AsyncIterator[list[Drawn]]:
         """Draws a chunk under policy `version` and yields its requests as they finish.
 
         Temperature 0 is greedy. Concurrent calls share the engine's batches. A call that runs alone depends on its requests and
@@ -153,7 +155,7 @@ class RolloutWorker:
             engine = self.llm.llm_engine
             if not engine.has_unfinished_requests():
                 self.llm.reset_prefix_cache()
-            pending = self._enqueue(requests, sampling)
+            pending = self._enqueue(requests, sampling, for_learning)
             outputs: list[list[Any]] = [[None] * len(request.seeds) for request in requests]
             while pending:
                 # A step serves all running calls; each picks its own finished outputs.
@@ -168,7 +170,7 @@ class RolloutWorker:
                     yield complete
                 await asyncio.sleep(0)  # lets other calls run
 
-    def _enqueue(self, requests: Sequence[Request], sampling: SamplingConfig) -> dict[int, tuple[int, int]]:
+    def _enqueue(self, requests: Sequence[Request], sampling: SamplingConfig, for_learning: bool) -> dict[int, tuple[int, int]]:
         """Submits every seed of every request to vLLM; returns (request index, seed index) by vLLM's request number."""
         from vllm import SamplingParams, TokensPrompt
 
@@ -184,8 +186,8 @@ class RolloutWorker:
                     seed=requests[place].seeds[index],
                     stop_token_ids=self.stop_ids,
                     # Only the drawn token's log-probability; the text is decoded once, below.
-                    logprobs=0,
-                    flat_logprobs=True,
+                    logprobs=0 if for_learning else None,
+                    flat_logprobs=for_learning,
                     detokenize=False,
                 )
                 for place, index in places
@@ -205,7 +207,7 @@ class RolloutWorker:
         return Sample(
             prompt_ids=request.prompt_ids,
             token_ids=token_ids,
-            logprobs=tuple(np.asarray(completion.logprobs.logprobs, dtype=np.float32).tolist()),
+            logprobs=tuple(np.asarray(completion.logprobs.logprobs, dtype=np.float32).tolist()) if completion.logprobs else (),
             text=self.tokenizer.decode(list(text_ids), skip_special_tokens=False),
             finish_reason=completion.finish_reason,
             version=self.version,

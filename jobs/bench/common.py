@@ -7,7 +7,8 @@ from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from typing import Any, TypeVar
 
-from conf.load import ROOT
+from conf.load import ROOT, load_config
+from conf.schema import Config
 
 T = TypeVar("T")
 BASE = str(ROOT / "assets" / "tiny-base")
@@ -27,6 +28,28 @@ def in_new_process(function: Callable[..., T], *arguments: object, environment: 
 
 def set_environment(variables: Mapping[str, str]) -> None:
     os.environ.update(variables)
+
+
+def in_engine_process(function: Callable[[], T]) -> T:
+    """What the function returns in a process with the environment of a rollout worker."""
+    from actors.rollout.worker import engine_environment
+
+    quiet = {"VLLM_LOGGING_LEVEL": "ERROR", "PYTHONWARNINGS": "ignore", "HF_HUB_OFFLINE": "1"}
+    return in_new_process(function, environment=engine_environment(load_config()) | quiet)
+
+
+def heldout_prompts(config: Config) -> list[tuple[int, ...]]:
+    """The prompts of the embedded held-out set."""
+    from transformers import AutoTokenizer
+
+    from pipeline.domain.codec import PromptCodec
+    from pipeline.domain.sets import find_sets
+    from pipeline.inputs import check_inputs
+    from pipeline.store.benchmarks import read_problems
+
+    (heldout,) = find_sets(config.evaluation.sets)
+    codec = PromptCodec(config, check_inputs(config).prompts, AutoTokenizer.from_pretrained(BASE))
+    return [codec.problem(heldout, problem) for problem in read_problems(heldout)]
 
 
 def write_model(folder: str, dtype: str = "float32", **shape: Any) -> Any:

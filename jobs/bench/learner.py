@@ -69,9 +69,6 @@ class Ours:
         self.learner.join("127.0.0.1", self.learner.listen("127.0.0.1"))
         self.learner.begin_phase(config, model_path, 1e-6, None)
 
-    def update(self, batch: TrainingBatch) -> None:
-        self.learner.update(batch)
-
     def compute(self, batch: TrainingBatch) -> None:
         """The passes alone: the reference's forward, the policy's forward and backward, through the modules without DeepSpeed."""
         policy, reference = self.learner.engine.module, self.learner.reference
@@ -209,7 +206,7 @@ def now() -> float:
     return time.perf_counter()
 
 
-def seconds_of(action: Callable[[], None]) -> float:
+def seconds_of(action: Callable[[], object]) -> float:
     """Seconds of a second call; the first warms up."""
     action()
     return timed(action, now)[1]
@@ -226,7 +223,7 @@ def bench_update(name: str, config: Config, model_path: str, batch: TrainingBatc
     found: dict[str, list[float]] = {"ours": [], "compute": [], "plain": [], "trl": trl}
     ours = Ours(config, model_path)
     for _ in range(repeats):  # in turn, so that what else the machine does falls on both
-        found["ours"].append(seconds_of(lambda: ours.update(batch)))
+        found["ours"].append(seconds_of(lambda: ours.learner.update(batch)))
         found["compute"].append(seconds_of(lambda: ours.compute(batch)))
     ours.learner._release()
     plain = PlainLoop(config, model_path, micro_batch)

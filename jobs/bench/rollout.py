@@ -10,8 +10,8 @@ from statistics import median
 from typing import Any, ClassVar
 
 from actors.cluster import prepare_environment, ray_cluster
-from conf.load import load_config, resolve
-from jobs.bench.common import BASE, in_new_process, timed, write_model
+from conf.load import load_config
+from jobs.bench.common import BASE, heldout_prompts, in_engine_process, timed, write_model
 
 PROMPTS, SEEDS, MAX_TOKENS = 64, 8, 96
 REPEATS, TRANSFERS = 3, 16
@@ -29,17 +29,9 @@ BIG: dict[str, Any] = {
 
 def requests() -> list[Any]:
     """The Solver's prompts for held-out problems, with several seeds each."""
-    from transformers import AutoTokenizer
-
-    from pipeline.domain.benchmarks import read_benchmark
-    from pipeline.domain.codec import PromptCodec
-    from pipeline.domain.prompts import load_prompts
     from pipeline.types import Request
 
-    config = load_config()
-    codec = PromptCodec(config, load_prompts(resolve(config.prompts)), AutoTokenizer.from_pretrained(BASE))
-    problems = read_benchmark("heldout", "assets/heldout.parquet")[:PROMPTS]
-    return [Request(codec.solver(row["question"]), tuple(range(SEEDS))) for row in problems]
+    return [Request(prompt, tuple(range(SEEDS))) for prompt in heldout_prompts(load_config())[:PROMPTS]]
 
 
 def best(action: Callable[[], int]) -> float:
@@ -160,11 +152,7 @@ def transfer(way: str) -> dict[str, float]:
 
 def main() -> None:
     prepare_environment()
-    from actors.rollout.worker import engine_environment
-
-    quiet = {"VLLM_LOGGING_LEVEL": "ERROR", "PYTHONWARNINGS": "ignore"}
-    environment = engine_environment(load_config()) | {"HF_HUB_OFFLINE": "1"} | quiet
-    bare, hf = (in_new_process(peer, environment=environment) for peer in (bare_vllm, transformers_generate))
+    bare, hf = in_engine_process(bare_vllm), in_engine_process(transformers_generate)
     started = time.perf_counter()
     with ray_cluster(load_config(), print):
         ray_s = time.perf_counter() - started

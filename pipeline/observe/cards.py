@@ -1,25 +1,31 @@
-"""Cards (README.md) of policies and curricula for the Hub.
+"""The README.md of what is pushed to the Hub: a policy, or a curriculum as a data set. Its text is in the templates beside it.
 
 Pure functions of a run's files. A card contains no local path and no text written by a model.
 """
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePath
 from typing import Any
 
 from huggingface_hub import DatasetCardData, ModelCardData
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from conf.load import resolve
+from conf.settings import flatten
+from pipeline.observe.markdown import table, text
 from pipeline.observe.report.data import Accuracy, read_accuracy
 from pipeline.store.manifest import Manifest, MeasuredSet
 from pipeline.store.state import may_change
 from pipeline.types import Role
 
-PAPER = "[R-Zero](https://arxiv.org/abs/2508.05004)"
 SECTIONS = ("sampling", "challenger", "solver", "reward", "curriculum", "grpo", "learner", "lora")  # of the settings
+TEMPLATES = Environment(
+    loader=FileSystemLoader(Path(__file__).parent), undefined=StrictUndefined, trim_blocks=True, keep_trailing_newline=True
+)
 
 Figures = Mapping[int, Mapping[str, Mapping[str, Accuracy]]]
+Row = tuple[object, ...]
 
 
 def read_policy_card(folder: Path, manifest: Manifest, role: Role, round_: int) -> str:
@@ -47,12 +53,6 @@ def policy_card(manifest: Manifest, role: Role, round_: int, figures: Figures, h
     data = ModelCardData(
         base_model=hub_base, library_name="transformers", pipeline_tag="text-generation", tags=["r-zero", "grpo", "self-play"]
     )
-    what = {
-        "solver": "answers questions: it was trained on those that a Challenger posed, with its own majority votes as labels",
-        "challenger": "poses questions: it was rewarded for those on which the answers of a frozen Solver disagree",
-    }[role]
-    shared = config.get("policies") == "shared"
-    roles = "Both roles are this one model," if shared else "Both roles start from one base model and are"
     facts = [
         ("base model", hub_base or f"{base_name(config)}, a local folder"),
         ("rounds", round_),
@@ -60,30 +60,17 @@ def policy_card(manifest: Manifest, role: Role, round_: int, figures: Figures, h
         ("seed", config["seed"]),
         ("precision", config["model"]["dtype"]),
     ]
-    parts = [
-        front_matter(data),
-        f"# {text(manifest.name)}, round {round_}: {role.capitalize()}",
-        f"A policy of a {PAPER} run. It {what}. {roles} trained by GRPO in alternation, with no task and no label from outside.",
-        "## Where it comes from",
-        table(("", ""), facts),
-        *rounds_part(manifest, round_),
-        "## Figures",
-        *figures_part(manifest, round_, figures, role),
-        "## What it is not",
-        bullets(
-            "It is not an assistant: it was not trained for safety, refusals, tone or languages.",
-            "Its labels are majority votes of the Solver, not known answers. They tend to get worse as questions get "
-            "harder, and a wrong majority is trained on like a right one.",
-            "It is one run with one seed. The intervals say how far other questions would move a figure, not what another seed "
-            "would give.",
-            "The figures are not those of the paper, whose evaluation has another model look again at answers judged wrong. "
-            "Compare them with the base in the table first.",
-            "The base model's licence applies to it as well.",
-        ),
-        "## Settings",
-        settings_part(config),
-    ]
-    return "\n\n".join(parts) + "\n"
+    return card(
+        "policy_card.md",
+        data,
+        manifest,
+        round_,
+        role=role,
+        shared=config.get("policies") == "shared",
+        facts=facts,
+        figures=list(accuracies(manifest, round_, figures)) if round_ in figures else None,
+        drawn=config["evaluation"],
+    )
 
 
 def curriculum_card(manifest: Manifest, round_: int) -> str:
@@ -94,64 +81,40 @@ def curriculum_card(manifest: Manifest, round_: int) -> str:
         tags=["r-zero", "synthetic"],
         configs=[{"config_name": "default", "data_files": "curriculum.parquet"}],
     )
-    answers, delta = config["reward"]["samples"], config["curriculum"]["delta"]
-    parts = [
-        front_matter(data),
-        f"# {text(manifest.name)}, round {round_}: curriculum",
-        f"The questions that the Challenger of a {PAPER} run wrote in round {round_}, with {answers} answers of the Solver to "
-        f"each. A question is kept for training where its majority has a share within {delta:g} of one half.",
-        *rounds_part(manifest, round_),
-        "## Columns",
-        bullets(
-            "`question`: null where a response was not in the format",
-            "`answers`: what the Solver boxed, null where there was nothing",
-            "`majority`: the pseudo-label, with `count` votes out of `total`; `p_hat` is their share",
-            "`undecided`: pairs of answers whose equivalence could not be decided",
-            "`invalid`: share of the Solver's verdicts that call the question ill-posed, 0 without verdicts",
-            "`kept`: whether the Solver was trained on it",
-        ),
-        "## What it is not",
-        bullets(
-            "The labels are votes, not known answers. Nobody checked a question or an answer, and some questions have none.",
-            f"Both models come from {text(base_name(config))}: its licence applies, and memorised texts may be in here.",
-            "All of it is text that a model wrote. Escape it before it is shown, and never run it.",
-        ),
-        "## Settings",
-        settings_part(config),
-    ]
-    return "\n\n".join(parts) + "\n"
+    told = {"answers": config["reward"]["samples"], "delta": config["curriculum"]["delta"], "base": text(base_name(config))}
+    return card("curriculum_card.md", data, manifest, round_, **told)
 
 
-def rounds_part(manifest: Manifest, last: int) -> list[str]:
-    """The curriculum's funnel in each round up to `last`; label accuracy if there is an oracle."""
-    rows = []
+def card(template: str, data: ModelCardData | DatasetCardData, manifest: Manifest, round_: int, **told: object) -> str:
+    """A card by its template, with what both kinds hold: the funnels up to the round, and the settings."""
+    leaves = flatten({section: manifest.config.get(section, {}) for section in SECTIONS})
+    return TEMPLATES.get_template(template).render(
+        data=data.to_yaml(),
+        name=text(manifest.name),
+        round=round_,
+        funnels=list(funnels(manifest, round_)),
+        settings=[(name, shown(value)) for name, value in leaves if not may_change(name)],
+        table=table,
+        **told,
+    )
+
+
+def funnels(manifest: Manifest, last: int) -> Iterator[Row]:
+    """The curriculum's funnel in each round up to `last`; label accuracy where an oracle knew right answers."""
     for number in manifest.begun():
         funnel = manifest.round(number).curriculum
         if funnel.finished and number <= last:
             share = "unknown" if funnel.label_accuracy is None else percent(funnel.label_accuracy)
-            rows.append((number, funnel.written, funnel.well_formed, funnel.answered, funnel.kept, share))
-    return [table(("round", "questions", "well-formed", "answered", "kept", "labels right, %"), rows)] if rows else []
+            yield number, funnel.written, funnel.well_formed, funnel.answered, funnel.kept, share
 
 
-def figures_part(manifest: Manifest, round_: int, figures: Figures, role: Role) -> list[str]:
-    """Accuracies of the base and of the round with their 95 % intervals, and how they were measured."""
-    if round_ not in figures:
-        return ["This round was not evaluated."]
-    drawn, sets = manifest.config["evaluation"], manifest.round(round_).evaluation.sets
-    rows = []
+def accuracies(manifest: Manifest, round_: int, figures: Figures) -> Iterator[Row]:
+    """Accuracies of the base and of the round with their 95 % intervals, by set and way of answering."""
     for name, ways in figures[round_].items():
         for way, after in ways.items():
             before = figures.get(0, {}).get(name, {}).get(way)
-            rows.append((name, len(after.scores), way_name(way, name, sets), interval(before), interval(after)))
-    whose = "" if role == "solver" else " They are the Solver's of the same round: a Challenger is not measured itself."
-    return [
-        f"Accuracies in %, with 95 % intervals over the questions.{whose}",
-        table(("set", "questions", "measured as", "base", f"round {round_}"), rows),
-        f"Sampled answers are drawn at temperature {drawn['temperature']:g} and top-p {drawn['top_p']:g}, greedy ones at "
-        "temperature 0. An answer is the last box of a response; one that was cut off, or has no box, is wrong. Answers are "
-        "compared by rules and by math-verify, without a judge model. Intervals are Wilson's where a question is right or wrong, "
-        "and a bootstrap over questions for mean@k.",
-    ]
+            measured_as = way_name(way, name, manifest.round(round_).evaluation.sets)
+            yield name, len(after.scores), measured_as, interval(before), interval(after)
 
 
 def way_name(way: str, name: str, sets: Mapping[str, MeasuredSet]) -> str:
@@ -159,13 +122,6 @@ def way_name(way: str, name: str, sets: Mapping[str, MeasuredSet]) -> str:
     owner = max((each for each in sets if name == each or name.startswith(f"{each}_")), key=len, default=None)
     samples = sets[owner].samples if owner else "k"
     return {"sampled": f"mean@{samples}", "majority": f"majority@{samples}"}.get(way, way)
-
-
-def settings_part(config: Mapping[str, Any]) -> str:
-    """The settings that the results depend on; `pipeline.store.state.may_change` says which those are not."""
-    leaves = [(f"{section}.{key}", value) for section in SECTIONS for key, value in config.get(section, {}).items()]
-    rows = [(name.replace("lambda_", "lambda"), shown(value)) for name, value in leaves if not may_change(name)]
-    return table(("setting", "value"), rows)
 
 
 def shown(value: object) -> str:
@@ -189,27 +145,3 @@ def interval(accuracy: Accuracy | None) -> str:
     '50.0 (25.0 to 75.0)'
     """
     return "-" if accuracy is None else f"{percent(accuracy.mean)} ({percent(accuracy.low)} to {percent(accuracy.high)})"
-
-
-def front_matter(data: ModelCardData | DatasetCardData) -> str:
-    return f"---\n{data.to_yaml()}\n---"
-
-
-def bullets(*lines: str) -> str:
-    return "\n".join(f"- {line}" for line in lines)
-
-
-def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """
-    >>> print(table(("a", "b"), [(1, "x|y")]))
-    | a | b |
-    |---|---|
-    | 1 | x\\|y |
-    """
-    lines = [header, ["---"] * len(header), *([text(cell) for cell in row] for row in rows)]
-    return "\n".join("|---" * len(line) + "|" if line[0] == "---" else f"| {' | '.join(line)} |" for line in lines)
-
-
-def text(value: object) -> str:
-    """A value as one line of Markdown that cannot leave its cell."""
-    return " ".join(str(value).split()).replace("|", "\\|").replace("<", "&lt;")

@@ -9,6 +9,7 @@ import time
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from types import TracebackType
 from typing import NamedTuple, Self
 
@@ -91,6 +92,15 @@ def say(text: str) -> None:
     console.print(Text.assemble((clock, "dim"), printable(text, 2000)), soft_wrap=True)
 
 
+# What a progress line may say of a step, and how.
+NUMBERS: Mapping[str, Callable[[float], str]] = {
+    "reward": "reward {:.2f}".format,
+    "p_hat": "p-hat {:.2f}".format,
+    "tokens_per_s": lambda rate: f"{rate / 1000:.1f}k tok/s" if rate >= 1000 else f"{rate:.0f} tok/s",
+    "accuracy": "{:.1%} right".format,
+}
+
+
 class PhaseProgress:
     """The live line of a phase, with the last step's numbers and the remaining time. `done` steps were made before.
 
@@ -117,31 +127,14 @@ class PhaseProgress:
         if self._live:
             self._live.stop()
 
-    def update(
-        self,
-        step: int,
-        *,
-        reward: float | None = None,
-        p_hat: float | None = None,
-        tokens_per_s: float | None = None,
-        accuracy: float | None = None,
-    ) -> None:
-        """Shows that `step` (from 1) is done, with its mean reward, mean p-hat, sampled tokens per second, accuracy.
+    def update(self, step: int, **numbers: float | None) -> None:
+        """Show that `step` (counted from 1) is done, with those of the `NUMBERS` that it has.
 
         Without a terminal, prints a line at most every `every_s` seconds, and for the last step.
         """
         self._done = step
         self._updated = time.monotonic()
-        self._numbers = []
-        if reward is not None:
-            self._numbers.append(f"reward {reward:.2f}")
-        if p_hat is not None:
-            self._numbers.append(f"p-hat {p_hat:.2f}")
-        if tokens_per_s is not None:
-            rate = f"{tokens_per_s / 1000:.1f}k" if tokens_per_s >= 1000 else f"{tokens_per_s:.0f}"
-            self._numbers.append(f"{rate} tok/s")
-        if accuracy is not None:
-            self._numbers.append(f"{accuracy:.1%} right")
+        self._numbers = [NUMBERS[name](value) for name, value in numbers.items() if value is not None]
         if self._live:
             self._live.refresh()
         elif step >= self._total or self._updated - self._said >= self._every_s:
@@ -172,37 +165,30 @@ class PhaseProgress:
         return grid
 
 
-class AnswerProgress:
-    """The live line of a held-out set: answers drawn and in total, tokens/s, accuracy so far, remaining time.
+class AnswerProgress(PhaseProgress):
+    """The live line of a held-out set: answers drawn of how many, tokens/s, share right so far, time left.
 
     Without a terminal, one plain line per minute.
     """
 
     def __init__(self, label: str) -> None:
-        self._label = label
-        self._shown: PhaseProgress | None = None
-        self._total = self._done = self._tokens = 0
-        self._started = self._updated = time.monotonic()
+        super().__init__(label, total=0, every_s=60.0)
+        self._tokens = 0
 
     def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        if self._shown:
-            self._shown.__exit__(kind, error, trace)
+        return self  # there is nothing to show before `begin`
 
     def begin(self, total: int, done: int) -> None:
         """See `pipeline.measure.Watch`."""
-        self._total, self._done = total, done
-        self._shown = PhaseProgress(self._label, total=total, done=done, every_s=60.0).__enter__()
+        self._total, self._done, self._done_before = total, done, done
+        super().__enter__()
 
     def arrived(self, answers: int, tokens: int, grades: Callable[[], Sequence[float]]) -> None:
         """See `pipeline.measure.Watch`."""
         self._done, self._tokens, now = self._done + answers, self._tokens + tokens, time.monotonic()
-        if self._shown and (self._done >= self._total or now - self._updated >= 1.0):
-            self._updated, grades_so_far = now, grades()
-            accuracy = sum(grades_so_far) / len(grades_so_far) if grades_so_far else None
-            self._shown.update(self._done, accuracy=accuracy, tokens_per_s=self._tokens / max(1e-9, now - self._started))
+        if self._done >= self._total or now - self._updated >= 1.0:
+            accuracy = fmean(known) if (known := grades()) else None
+            self.update(self._done, tokens_per_s=self._tokens / max(1e-9, now - self._started), accuracy=accuracy)
 
 
 def round_summary(summary: RoundSummary) -> None:

@@ -11,8 +11,7 @@ import math
 import os
 import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
@@ -75,17 +74,10 @@ def open_store(uri: str) -> tuple[MlflowClient, str]:
         raise ConfigError(f"tracking_uri={uri}: valid: sqlite:///<file> or http(s)://<server>")
     folder = database.resolve().parent
     folder.mkdir(parents=True, exist_ok=True)
-    with _locked(folder / ".lock"):
+    with (folder / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # runs started side by side must not create the tables of one new store at once
         client = MlflowClient(uri)
         return client, _experiment(client, artifacts=folder / "artifacts")
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Holds an exclusive lock, so that concurrent runs do not both create a new store's tables."""
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 def _experiment(client: MlflowClient, artifacts: Path | None) -> str:

@@ -6,9 +6,12 @@ import pytest
 from transformers import AutoTokenizer
 
 from actors.cluster import ROOT, gpus
+from actors.reward.sandbox import AnswerSandbox
 from conf.load import ConfigError, load_config, resolve
 from jobs.submit import relocations
 from pipeline.domain.codec import PromptCodec
+from pipeline.domain.graders.find import find_grader
+from pipeline.domain.oracle import load_oracle
 from pipeline.domain.prompts import load_prompts
 from pipeline.domain.sets import find_sets
 from pipeline.inputs import check_inputs
@@ -36,6 +39,29 @@ def test_a_challengers_prompt_that_fills_the_context_is_told() -> None:
 def test_more_length_than_the_model_has_positions_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"model\.max_length=1024: assets/tiny-base has 512 positions; valid: at most that"):
         check_inputs(load_config(overrides=["model.max_length=1024"]))
+
+
+def test_a_domain_of_ones_own_plugs_in() -> None:
+    """The example: prompts, a grader, held-out problems and an oracle, none of which the loop knows of."""
+    parts = [
+        "prompts=examples/chemistry.yaml",
+        "reward.grader=examples/chemistry.py:FormulaGrader",
+        "evaluation.oracle=examples.chemistry",
+    ]
+    config = load_config("tiny", [*parts, "evaluation.sets=[examples/chemistry.jsonl]", "model.max_length=512"])
+    inputs = check_inputs(config)
+    assert "formula" in inputs.prompts.challenger.user
+    (chemistry,) = find_sets(config.evaluation.sets)
+    oracle, grader = load_oracle(config.evaluation.oracle), find_grader(config.reward.grader)
+    assert oracle is not None
+    problems = read_problems(chemistry)
+    assert [oracle.true_answer(problem.question) for problem in problems] == [problem.answer for problem in problems]
+    for problem in problems:
+        response = grader.extract(f"It is \\boxed{{\\ce{{{problem.answer}}}}}.")
+        assert response is not None
+        assert grader.equivalent(grader.canonical(response), grader.canonical(problem.answer)) is True
+    with AnswerSandbox(workers=1) as sandbox:
+        assert sandbox.vote([r"\ce{Ca(OH)2}", "CaO2H2", "CaO"], grader).count == 2
 
 
 def test_gpus_that_a_run_reserves() -> None:

@@ -61,6 +61,7 @@ def test_paper_preset_differs_in_the_algorithm_alone() -> None:
     assert changed == {
         "preset": "paper",
         "sampling.top_p": 0.99,
+        "evaluation.top_p": 0.99,
         "solver.steps": 15,
         "grpo.clip_high": 0.2,
         "grpo.aggregation": "sequence_mean",

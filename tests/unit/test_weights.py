@@ -8,6 +8,7 @@ import torch
 from safetensors.torch import save_file
 
 from actors.weights.buckets import CHECKSUM_STRIDE, checksum, pack, read_checkpoint, strided_sums_add_up, unpack
+from actors.weights.host import stored_weights
 from actors.weights.vllm_load import disagreements
 
 FUSED = {"qkv": ["q", "k", "v"]}
@@ -77,6 +78,12 @@ def test_what_differs_is_named(name: str) -> None:
     held = engine()
     held[name].view(-1)[1] += 1
     assert disagreements([sums(held)], sums(SENT), FUSED) == [name]
+
+
+def test_stored_weights_are_not_read_before_engines_need_them() -> None:
+    weights = stored_weights("nowhere", torch.float32, timeout=1)
+    with pytest.raises(FileNotFoundError):
+        weights.send([])
 
 
 def test_what_did_not_arrive_is_named() -> None:

@@ -6,28 +6,13 @@ of the oracle. It serves evaluation and reports only: no reward and no training 
 held-out set of the tiny base model are made here as well.
 """
 
-from __future__ import annotations
-
 import re
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from random import Random
 
 from pipeline.domain.tiny import words
-from pipeline.domain.tiny.words import (
-    FORMS,
-    TRANSFER_FORM,
-    Line,
-    Move,
-    Operand,
-    Problem,
-    Ref,
-    apply,
-    chain,
-    effort,
-    run,
-    value_of,
-)
+from pipeline.domain.tiny.words import Line, Move, Operand, Problem, Ref, apply, chain, effort, run, value_of
 from pipeline.domain.tiny.write import write
 
 MAX_CHARS = 2000  # longer than any text of the domain; the patterns below take time quadratic in the length
@@ -86,14 +71,10 @@ def read_machine(first: str, middle: Sequence[str], last: str) -> Problem | None
         rules[slots["letter"]] = move
         subjects.add(slots["subject"])
     opening = words.OPEN_MACHINE.read(sending)
-    if (
-        opening is None
-        or len(subjects) != 1
-        or words.ASK_MACHINE.read(last) is None
-        or not set(opening["sequence"].split()) <= set(rules)
-    ):
+    if opening is None or len(subjects) != 1 or words.ASK_MACHINE.read(last) is None:
         return None
-    return chain("machine", int(opening["n"]), [rules[letter] for letter in opening["sequence"].split()])
+    letters = opening["sequence"].split()
+    return chain("machine", int(opening["n"]), [rules[letter] for letter in letters]) if rules.keys() >= set(letters) else None
 
 
 def read_compare(first: str, middle: Sequence[str], last: str) -> Problem | None:
@@ -137,7 +118,7 @@ def parse(question: str) -> Problem | None:
     sentences = re.findall(r"[^.?]+[.?]", text)
     if problem is None and len(sentences) >= 2 and " ".join(s.strip() for s in sentences) == text:
         first, *middle, last = (s.strip() for s in sentences)
-        problem = next((p for read in READERS if (p := read(first, middle, last)) is not None), None)
+        problem = next((p for read in READERS if (p := read(first, middle, last))), None)
     if problem is None or not problem.lines or (problem.form in ("story", "compare") and min(run(problem)) < 0):
         return None
     return problem
@@ -200,9 +181,8 @@ def held_out(seed: int = 0, per_band: int = 80, transfer: int = 60) -> Iterator[
     """Rows of the held-out set: question, answer, band, form, difficulty; the forms alternate within a band."""
     rng = Random(f"held-out {seed}")
     seen: set[str] = set()
-    for band, (low, high), forms, count in [
-        *((band, span, FORMS, per_band) for band, span in BANDS.items()), ("transfer", (1, 8), (TRANSFER_FORM,), transfer),
-    ]:  # fmt: skip
+    bands = [(band, span, words.FORMS, per_band) for band, span in BANDS.items()]
+    for band, (low, high), forms, count in [*bands, ("transfer", (1, 8), (words.TRANSFER_FORM,), transfer)]:
         for i in range(count):
             while True:
                 text, problem = write(rng, forms[i % len(forms)], rng.randint(1, high), large=0.1)

@@ -12,8 +12,6 @@ A problem is a straight-line program; a form is one way to express it in words:
 `write.py` writes questions at random, `read.py` reads text back.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -159,9 +157,9 @@ class Phrases:
 class Moves:
     """Sentences that move the running value. Keys: "+" and so on; "*2" with the number in the verb; "+k" for k times n."""
 
-    def __init__(self, linked: bool, **table: Sequence[str]) -> None:
-        self.linked = linked  # may begin with "Then" and the like
-        self.table = {OPS[key]: [Phrase(t) for t in templates] for key, templates in table.items()}
+    def __init__(self, linked: bool, table: Mapping[str, Sequence[str]]) -> None:
+        self.linked = linked  # may be joined to the sentence before by "Then" and the like
+        self.table = {key: [Phrase(t) for t in templates] for key, templates in table.items()}
 
     def say(self, move: Move, rng: Random, **slots: object) -> str:
         op, factors = move
@@ -182,25 +180,23 @@ class Moves:
         return None
 
 
-OPS = {"add": "+", "sub": "-", "mul": "*", "double": "*2", "triple": "*3", "add_many": "+k", "sub_many": "-k"}
-
 ASK_EXPRESSION = ("Compute", "Evaluate", "Calculate", "Work out", "Find", "What is")
 
 OPEN_STEPS = Phrases("Start with {e}.", "Begin with {e}.", "Take {e}.", "Think of {e}.", "Write down {e}.")
-MOVE_STEPS = Moves(
-    True, add=("Add {n}.", "Increase it by {n}."), sub=("Subtract {n}.", "Take away {n}.", "Decrease it by {n}."),
-    mul=("Multiply by {n}.",), double=("Double it.",), triple=("Triple it.",),
-    add_many=("Add {k} times {n}.",), sub_many=("Subtract {k} times {n}.",),
-)  # fmt: skip
+MOVE_STEPS = Moves(True, {
+    "+": ("Add {n}.", "Increase it by {n}."), "-": ("Subtract {n}.", "Take away {n}.", "Decrease it by {n}."),
+    "*": ("Multiply by {n}.",), "*2": ("Double it.",), "*3": ("Triple it.",),
+    "+k": ("Add {k} times {n}.",), "-k": ("Subtract {k} times {n}.",),
+})  # fmt: skip
 ASK_STEPS = Phrases("What is the result?", "What do you get?", "What number is it now?", "Where do you end?")
 
 OPEN_STORY = Phrases("{a} has {n} {thing}.", "{a} owns {n} {thing}.", "{a} starts with {n} {thing}.", "{a} keeps {n} {thing}.")
-MOVE_STORY = Moves(
-    True, add=("{p} buys {n} more.", "{p} finds {n} more.", "{p} wins {n}.", "{p} gets {n} more."),
-    sub=("{p} loses {n}.", "{p} sells {n}.", "{p} gives away {n}.", "{p} breaks {n}."),
-    mul=("{p} swaps each for {n} new ones.",), double=("The number doubles.",), triple=("The number triples.",),
-    add_many=("{p} buys {k} {packs} of {n}.", "{p} finds {k} {packs} of {n}."), sub_many=("{p} sells {k} {packs} of {n}.",),
-)  # fmt: skip
+MOVE_STORY = Moves(True, {
+    "+": ("{p} buys {n} more.", "{p} finds {n} more.", "{p} wins {n}.", "{p} gets {n} more."),
+    "-": ("{p} loses {n}.", "{p} sells {n}.", "{p} gives away {n}.", "{p} breaks {n}."),
+    "*": ("{p} swaps each for {n} new ones.",), "*2": ("The number doubles.",), "*3": ("The number triples.",),
+    "+k": ("{p} buys {k} {packs} of {n}.", "{p} finds {k} {packs} of {n}."), "-k": ("{p} sells {k} {packs} of {n}.",),
+})  # fmt: skip
 ASK_STORY = Phrases(
     "How many {thing} does {a} have now?",
     "How many {thing} are left?",
@@ -208,27 +204,24 @@ ASK_STORY = Phrases(
     "Count the {thing}.",
 )
 
-MOVE_THIRD: dict[str, Sequence[str]] = {"add": ("adds {n}.",), "sub": ("subtracts {n}.", "takes away {n}.")}
+MOVE_THIRD = {"+": ("adds {n}.",), "-": ("subtracts {n}.", "takes away {n}.")}
 OPEN_MACHINE = Phrases("Send {n} through {sequence}.", "Put {n} into {sequence}.", "Feed {n} to {sequence}.")
-MOVE_MACHINE = Moves(
-    False, **{key: [f"{{subject}} {{letter}} {t}" for t in templates] for key, templates in MOVE_THIRD.items()},
-    mul=("{subject} {letter} multiplies by {n}.",), double=("{subject} {letter} doubles.",),
-    triple=("{subject} {letter} triples.",),
-)  # fmt: skip
+MOVE_MACHINE = Moves(False, {
+    key: [f"{{subject}} {{letter}} {t}" for t in templates]
+    for key, templates in (MOVE_THIRD | {"*": ("multiplies by {n}.",), "*2": ("doubles.",), "*3": ("triples.",)}).items()
+})  # fmt: skip
 ASK_MACHINE = Phrases("What comes out?", "What is the output?", "Which number comes out?")
 
 OPEN_COMPARE = Phrases("{a} has {n} {thing}.", "{a} owns {n} {thing}.", "{a} holds {n} {thing}.")
-MOVE_COMPARE = Moves(
-    False, add=("{a} has {n} more than {b}.", "{a} owns {n} more than {b}."),
-    sub=("{a} has {n} fewer than {b}.", "{a} owns {n} fewer than {b}."),
-    mul=("{a} has {n} times as many as {b}.", "{a} owns {n} times as many as {b}."),
-    double=("{a} has twice as many as {b}.", "{a} owns twice as many as {b}."),
-)  # fmt: skip
+MOVE_COMPARE = Moves(False, {
+    key: [f"{{a}} {verb} {than} {{b}}." for verb in ("has", "owns")]
+    for key, than in {"+": "{n} more than", "-": "{n} fewer than", "*": "{n} times as many as", "*2": "twice as many as"}.items()
+})  # fmt: skip
 ASK_COMPARE = Phrases("How many {thing} does {a} have?", "How many {thing} does {a} own?")
 ASK_TOTAL = Phrases("How many {thing} do they have together?", "How many {thing} do they have in all?")
 
 OPEN_REVERSE = Phrases("{a} thinks of a number.", "{a} picks a secret number.", "{a} hides a number.")
-MOVE_REVERSE = Moves(True, **{key: [f"{{p}} {t}" for t in templates] for key, templates in MOVE_THIRD.items()})
+MOVE_REVERSE = Moves(True, {key: [f"{{p}} {t}" for t in templates] for key, templates in MOVE_THIRD.items()})
 RESULT_REVERSE = Phrases("{p} gets {n}.", "{p} ends with {n}.")
 ASK_REVERSE = Phrases("What was the number?", "Which number was it?")
 

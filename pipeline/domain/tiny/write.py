@@ -1,7 +1,5 @@
 """Random questions of the tiny domain, used only to make the base model and its held-out set."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from itertools import pairwise
 from random import Random
@@ -106,12 +104,9 @@ def draw_people(rng: Random, count: int) -> list[str]:
 
 
 def write_compare(rng: Random, steps: int, large: float) -> tuple[str, Problem]:
-    total = steps % 2 == 0 and rng.random() < 0.4  # summing over the people takes as many lines as relating them
-    people, thing, start = (
-        draw_people(rng, steps // 2 + 1 if total else steps + 1),
-        rng.choice(words.THINGS),
-        draw_start(rng, large),
-    )
+    total = steps % 2 == 0 and rng.random() < 0.4  # adding up the people costs as many lines as relating them
+    people = draw_people(rng, steps // 2 + 1 if total else steps + 1)
+    thing, start = rng.choice(words.THINGS), draw_start(rng, large)
     owned: dict[str, Operand] = {people[0]: start}
     lines: list[Line] = []
     sentences = [words.OPEN_COMPARE.say(rng, a=people[0], n=start, thing=thing)]
