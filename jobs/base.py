@@ -138,8 +138,8 @@ def batches(tokenizer: PreTrainedTokenizerFast, seed: int, tokens: int) -> Itera
     rng = Random(f"text {seed}")
     while True:
         chunk = examples(rng, 8192)
-        asked: Any = tokenizer.apply_chat_template([chat for chat, _ in chunk], add_generation_prompt=True)
-        prompts = asked.input_ids
+        encoded: Any = tokenizer.apply_chat_template([chat for chat, _ in chunk], add_generation_prompt=True)
+        prompts = encoded.input_ids
         replies = tokenizer([reply + END for _, reply in chunk]).input_ids
         rows = sorted(zip(prompts, replies, strict=True), key=lambda row: len(row[0]) + len(row[1]))
         cut: list[list[tuple[list[int], list[int]]]] = [[]]
@@ -264,8 +264,8 @@ def main() -> None:
         write_assets(args.out, model, tokenizer, rows, "Not measured yet.\n")
     results = table(measure(model, tokenizer, rows, args.seed))
     print(results)
-    told = vars(args) | {"parameters": parameters, "slip": SLIP, "most": domain.MOST_SLIPS, "table": results}
-    card = Path(__file__).with_name("base_card.md").read_text().format(**told)
+    values = vars(args) | {"parameters": parameters, "slip": SLIP, "most": domain.MOST_SLIPS, "table": results}
+    card = Path(__file__).with_name("base_card.md").read_text().format(**values)
     write_assets(args.out, model, tokenizer, rows, card)
 
 
