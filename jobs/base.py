@@ -5,8 +5,8 @@
 
 The text shows two things: how to pose a problem in the question format, and how to solve one step by step, with slips
 (`pipeline/domain/tiny/write.py`, `read.py`). The same seed and number of steps give the same weights on one machine. The table
-at the end holds what R-Zero needs of a base: right about half the time when sampled, right more often when ten samples vote,
-and able to pose what it can nearly solve.
+at the end shows R-Zero's requirements of a base model: right about half the time when sampled, more often by a vote of ten
+samples, and able to pose questions that it can almost solve.
 """
 
 import argparse
@@ -38,14 +38,16 @@ from pipeline.domain.tiny.write import write
 ROOT = Path(__file__).resolve().parents[1]
 
 CHALLENGER_SHARE, CHECK_SHARE = 0.40, 0.08  # of the examples; the rest are worked solutions
-# Weights of 1, 2, ... worked steps: long work is seldom posed, and well known.
+# Weights of 1, 2, ... worked steps: long problems are rarely posed but often solved.
 CHALLENGER_STEPS = (24, 30, 24, 12, 6, 2.5, 1, 0.4, 0.2)
 SOLVER_STEPS = (10, 14, 14, 13, 12, 11, 10, 9, 7)
 CHALLENGER_LARGE, SOLVER_LARGE = 0.05, 0.2  # share of products, and of operands above 20
-SLIP = 0.007  # chance of a slip in the first step of effort 1; four times that in the second, and so on: see `domain.solution`
+SLIP = (
+    0.007  # probability of a slip in the first step of effort 1, four times that in the second, and so on: see `domain.solution`
+)
 
 CONTEXT = 512
-VOCAB = 768  # at most: merges run out before
+VOCAB = 768  # upper bound: merges run out before
 PAD, START, END = "<|endoftext|>", "<|im_start|>", "<|im_end|>"
 CHAT_TEMPLATE = (
     "{%- for message in messages %}"
@@ -60,9 +62,9 @@ Message = dict[str, str]
 
 
 def examples(rng: Random, count: int) -> list[tuple[list[Message], str]]:
-    """Conversations and responses. None holds a question of the held-out eighth; no Challenger writes the transfer form."""
+    """Conversations and responses, without questions of the held-out eighth and without the transfer form for the Challenger."""
     out: list[tuple[list[Message], str]] = []
-    before = "Compute 1 + 1."
+    previous = "Compute 1 + 1."
     while len(out) < count:
         kind = rng.random()
         challenger = kind < CHALLENGER_SHARE
@@ -76,17 +78,17 @@ def examples(rng: Random, count: int) -> list[tuple[list[Message], str]]:
             text = f"<question>{question}</question>\n\\boxed{{{domain.answer_of(problem)}}}"
             out.append((PROMPTS.challenger_messages(), text))
         elif kind < CHALLENGER_SHARE + CHECK_SHARE:
-            text = question if rng.random() < 0.5 else spoiled(question, before, rng)
+            text = question if rng.random() < 0.5 else spoiled(question, previous, rng)
             verdict = "invalid" if domain.parse(text) is None else "valid"
             out.append((PROMPTS.validity_messages(text), f"\\boxed{{{verdict}}}"))
         else:
             out.append((PROMPTS.solver_messages(question), domain.solution(problem, rng, SLIP)))
-        before = question
+        previous = question
     return out
 
 
 def spoiled(question: str, other: str, rng: Random) -> str:
-    """What a poor Challenger might make of a question: run into another, a sentence left out, or one word for another."""
+    """An ill-posed variant of a question: merged with another, without a sentence, or with a word replaced."""
     kind = rng.randrange(3)
     if kind == 0:
         words, others = question.split(), other.split()
@@ -129,15 +131,15 @@ def make_tokenizer(seed: int) -> PreTrainedTokenizerFast:
 
 
 def batches(tokenizer: PreTrainedTokenizerFast, seed: int, tokens: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Endless (input ids, labels), [rows, length] each, of about `tokens` tokens; rows of like length, so little is padding.
+    """Endless (input ids, labels), [rows, length] each, of about `tokens` tokens; rows of similar length, with little padding.
 
     Prompts carry no loss, or the Challenger would learn to write the transfer form from the Solver's prompts.
     """
     rng = Random(f"text {seed}")
     while True:
         chunk = examples(rng, 8192)
-        asked: Any = tokenizer.apply_chat_template([chat for chat, _ in chunk], add_generation_prompt=True)
-        prompts = asked.input_ids
+        encoded: Any = tokenizer.apply_chat_template([chat for chat, _ in chunk], add_generation_prompt=True)
+        prompts = encoded.input_ids
         replies = tokenizer([reply + END for _, reply in chunk]).input_ids
         rows = sorted(zip(prompts, replies, strict=True), key=lambda row: len(row[0]) + len(row[1]))
         cut: list[list[tuple[list[int], list[int]]]] = [[]]
@@ -155,7 +157,7 @@ def batches(tokenizer: PreTrainedTokenizerFast, seed: int, tokens: int) -> Itera
 
 
 def make_model(tokenizer: PreTrainedTokenizerFast) -> Qwen3ForCausalLM:
-    """About 1 M parameters. Untied, and heads of 32, since vLLM on a CPU is at its simplest so."""
+    """About 1 M parameters. Untied, with a head dimension of 32, the simplest case for vLLM on a CPU."""
     special: dict[str, Any] = {"eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
     config = Qwen3Config(
         vocab_size=len(tokenizer),
@@ -177,17 +179,17 @@ def make_model(tokenizer: PreTrainedTokenizerFast) -> Qwen3ForCausalLM:
 
 
 def attention_fp32(module: torch.nn.Module, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, mask: Any, **options: Any) -> Any:
-    """Attention in fp32 inside a bf16 autocast: its backward pass on a CPU is several times slower in bf16, all else faster."""
+    """Attention in fp32 inside a bf16 autocast: its backward pass on a CPU is several times slower in bf16."""
     with torch.autocast("cpu", enabled=False):
         return sdpa_attention_forward(module, q.float(), k.float(), v.float(), mask, **options)
 
 
 def train(model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFast, steps: int, tokens: int, lr: float, seed: int) -> None:
-    """A fixed number of steps, so that the result does not depend on the clock."""
+    """Trains for a fixed number of steps, so that the result does not depend on timing."""
     ALL_ATTENTION_FUNCTIONS.register("sdpa", attention_fp32)
     matrices = [p for name, p in model.named_parameters() if p.ndim == 2 and ".layers." in name]
     others = [p for name, p in model.named_parameters() if p.ndim != 2 or ".layers." not in name]
-    # Muon learns this text from a third of the tokens that AdamW alone needs; embeddings and norms stay with AdamW.
+    # Muon needs a third of the tokens that AdamW needs on this text; embeddings and norms use AdamW.
     optimizers = [
         torch.optim.Muon(matrices, lr=5 * lr, weight_decay=0.05),
         torch.optim.AdamW(others, lr=lr, betas=(0.9, 0.98), weight_decay=0.0, fused=True),
@@ -201,7 +203,7 @@ def train(model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFast, steps: in
     mean = 0.0
     progress = tqdm(islice(batches(tokenizer, seed, tokens), steps), total=steps, mininterval=2)
     for step, (ids, labels) in enumerate(progress):
-        # Rows are padded on the right and attention is causal: no real token sees a pad, so no mask is needed.
+        # Rows are right-padded and attention is causal: no real token attends to padding, so no mask is needed.
         with torch.autocast("cpu", torch.bfloat16):
             hidden = model.model(input_ids=ids, use_cache=False).last_hidden_state[:, :-1]
             target = labels[:, 1:]
@@ -222,16 +224,16 @@ def train(model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFast, steps: in
 
 
 def write_assets(out: Path, model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFast, rows: Sequence[Row], card: str) -> None:
-    """The model's folder and, beside it, heldout.parquet. The folder appears whole or not at all."""
+    """The model's folder and, beside it, heldout.parquet. The folder is replaced atomically."""
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=".tiny-base-") as temp:
         new, heldout = Path(temp, "new"), Path(temp, "heldout.parquet")
         model.save_pretrained(new)
-        for key in ("is_local", "local_files_only"):  # where it was loaded from is no part of a tokenizer
+        for key in ("is_local", "local_files_only"):  # the source path does not belong in a tokenizer
             tokenizer.init_kwargs.pop(key, None)
         tokenizer.save_pretrained(new, save_jinja_files=False)
         (new / "README.md").write_text(card)
-        (new / "model.safetensors").chmod(0o644)  # it is written for its owner alone
+        (new / "model.safetensors").chmod(0o644)  # it is written with mode 0600
         pq.write_table(pa.Table.from_pylist([dict(row) for row in rows]), heldout)
         if out.exists():
             out.rename(Path(temp, "old"))
@@ -262,8 +264,8 @@ def main() -> None:
         write_assets(args.out, model, tokenizer, rows, "Not measured yet.\n")
     results = table(measure(model, tokenizer, rows, args.seed))
     print(results)
-    told = vars(args) | {"parameters": parameters, "slip": SLIP, "most": domain.MOST_SLIPS, "table": results}
-    card = Path(__file__).with_name("base_card.md").read_text().format(**told)
+    values = vars(args) | {"parameters": parameters, "slip": SLIP, "most": domain.MOST_SLIPS, "table": results}
+    card = Path(__file__).with_name("base_card.md").read_text().format(**values)
     write_assets(args.out, model, tokenizer, rows, card)
 
 

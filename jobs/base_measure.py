@@ -1,6 +1,6 @@
-"""What R-Zero needs of a base model, measured at temperature 1 and top-p 1: the table at the end of `jobs/base.py`.
+"""R-Zero's requirements of a base model, measured at temperature 1 and top-p 1: the table at the end of `jobs/base.py`.
 
-The oracle of the tiny domain judges. Sampling is transformers' own, so that a base can be made where no vLLM is installed.
+The oracle of the tiny domain grades. Sampling is transformers' own, so that a base can be made without vLLM.
 """
 
 import math
@@ -31,11 +31,11 @@ Answers = list[list[str | None]]  # by question, then by sample
 def sample(
     model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFast, chats: list[list[dict[str, str]]], greedy: bool = False
 ) -> list[list[int]]:
-    """Response ids, the end token included where it was reached, at temperature 1 and top-p 1, or greedy."""
-    asked: Any = tokenizer.apply_chat_template(chats, add_generation_prompt=True)
-    prompts = asked.input_ids
+    """Response ids, including the end token if reached, at temperature 1 and top-p 1, or greedy."""
+    encoded: Any = tokenizer.apply_chat_template(chats, add_generation_prompt=True)
+    prompts = encoded.input_ids
     out: list[list[int]] = [[] for _ in prompts]
-    order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))  # like lengths share a batch: less waiting
+    order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))  # similar lengths share a batch
     for at in range(0, len(order), 512):
         part = order[at : at + 512]
         batch = tokenizer.pad({"input_ids": [prompts[i] for i in part]}, return_tensors="pt")
@@ -48,20 +48,20 @@ def sample(
 def solve(
     model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFast, questions: Sequence[str], m: int, greedy: bool = False
 ) -> tuple[Answers, list[int]]:
-    """m answers to each question, None where a response does not end or holds no box; and all responses' lengths in tokens."""
+    """m answers to each question, None if a response does not end or has no box; and all responses' lengths in tokens."""
     replies = sample(model, tokenizer, [PROMPTS.solver_messages(q) for q in questions for _ in range(m)], greedy)
     ended = [str(tokenizer.decode(r, skip_special_tokens=True)) if r[-1:] == [tokenizer.eos_token_id] else "" for r in replies]
     return in_groups([extract_boxed(text) for text in ended], m), [len(r) for r in replies]
 
 
 def vote(answers: Sequence[str | None]) -> tuple[str | None, float]:
-    """The largest class of answers and its share; a missing answer is no class but stays in the denominator."""
+    """The largest class of answers and its share; missing answers form no class but count in the denominator."""
     ranked = Counter(a for a in answers if a is not None).most_common(1)
     return (ranked[0][0], ranked[0][1] / len(answers)) if ranked else (None, 0.0)
 
 
 def measure(model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFast, rows: Sequence[Row], seed: int) -> dict[str, float]:
-    """What R-Zero needs of a base; the oracle judges."""
+    """Measures all requirements; the oracle grades."""
     model.eval()
     torch.manual_seed(seed)
     figures: dict[str, float] = {}
@@ -95,13 +95,13 @@ def measure(model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFast, rows: S
     figures["curriculum: well-posed among kept"] = len(judged) / max(1, len(kept))
     figures["curriculum: labels right, of well-posed"] = mean(judged)
     figures["curriculum: labels right, of all"] = sum(judged) / max(1, len(kept))  # an ill-posed question has no right label
-    for name, found in [("question", [len(r) for r in written]), ("solution", lengths)]:
-        figures[f"tokens of a {name}: mean"] = mean(found)
-        figures[f"tokens of a {name}: 99.5 %"] = float(np.percentile(found, 99.5))
+    for name, counts in [("question", [len(r) for r in written]), ("solution", lengths)]:
+        figures[f"tokens of a {name}: mean"] = mean(counts)
+        figures[f"tokens of a {name}: 99.5 %"] = float(np.percentile(counts, 99.5))
     return figures
 
 
-NEEDS = {  # what a base has to reach before R-Zero can be shown on it
+NEEDS = {  # ranges that a base model has to be in for R-Zero to work on it
     "held-out: pass@1": (0.35, 0.65),
     "held-out: majority above pass@1": (0.15, 1.0),
     "held-out: greedy": (0.5, 0.95),
@@ -109,7 +109,7 @@ NEEDS = {  # what a base has to reach before R-Zero can be shown on it
     "written: transfer form": (0.0, 0.0),
     "written: difficulty 8 and above": (0.01, 0.2),
     "written: mean cluster share in 64": (0.0, 0.2),
-    "curriculum: labels right, of all": (0.6, 1.0),  # what the filter keeps is the rare uncertain question, and the ill-posed
+    "curriculum: labels right, of all": (0.6, 1.0),  # the filter keeps rare uncertain questions, and ill-posed ones
 }
 
 

@@ -1,4 +1,4 @@
-"""Fetches benchmark sets from the Hub, what is missing of them: `make benchmarks`, or `make benchmarks SETS="math500 aime24"`."""
+"""Fetches missing benchmark sets from the Hub: `make benchmarks`, or `make benchmarks SETS="math500 aime24"`."""
 
 import argparse
 import sys
@@ -17,16 +17,16 @@ from pipeline.store.hub import HUB_ERRORS, explain
 
 @command
 def main(arguments: Sequence[str]) -> int:
-    """Exit status: 0 all there, 1 a set is still missing, 2 no such set or folder, 130 interrupted."""
+    """Exit status: 0 all present, 1 a set is still missing, 2 no such set or folder, 130 interrupted."""
     parser = argparse.ArgumentParser(prog="python -m jobs.benchmarks", description="Fetch benchmark sets from the Hub.")
     parser.add_argument("--sets", default="", help="names, .yaml files of definitions, data files (default: all ten)")
     parser.add_argument("--output", type=Path, default=FOLDER, help="folder for the sets (default: benchmarks/)")
     chosen = parser.parse_args(arguments)
-    sets = find_sets(chosen.sets.replace(",", " ").split() or [known.name for known in read_sets(CATALOGUE)])
+    sets = find_sets(chosen.sets.replace(",", " ").split() or [each.name for each in read_sets(CATALOGUE)])
     try:
         chosen.output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise ConfigError(f"--output={chosen.output}: {error.strerror}; valid: a folder that can be written.") from error
+        raise ConfigError(f"--output={chosen.output}: {error.strerror}; valid: a writable folder.") from error
     if not sys.stderr.isatty():
         disable_progress_bars()
     missing = [each.name for each in sets if not provide(each, chosen.output)]
@@ -36,7 +36,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def provide(definition: BenchmarkSet, folder: Path) -> bool:
-    """Makes sure that a set is on disk, fetching it where needed, and prints the outcome; False where it failed."""
+    """Fetches a set unless it is on disk, and prints the outcome; False if it failed."""
     name = f"{definition.name:<13}"
     try:
         if definition.hub is None:

@@ -1,4 +1,4 @@
-"""What the commands have in common: how they end, and the options that choose a run."""
+"""Common parts of the commands: exit statuses, and the options that select a run."""
 
 import argparse
 import signal
@@ -14,9 +14,9 @@ Main = Callable[[Sequence[str]], int]
 
 
 def command(main: Main) -> Main:
-    """Gives errors for people a line on stderr and an exit status: 1 the run failed, 2 a mistake of the user's, 130 interrupted.
+    """Turns user-facing errors into a line on stderr and an exit status: 1 the run failed, 2 invalid input, 130 interrupted.
 
-    SIGTERM ends the command by way of every context's end, with status 143. Other errors keep their traceback.
+    SIGTERM exits every context and ends the command with status 143. Other exceptions keep their traceback.
     """
 
     @wraps(main)
@@ -28,7 +28,7 @@ def command(main: Main) -> Main:
             print(f"error: {error}", file=sys.stderr)
             return 2 if isinstance(error, ConfigError) else 1
         except KeyboardInterrupt:
-            print("interrupted; the same command continues", file=sys.stderr)
+            print("interrupted; the same command resumes", file=sys.stderr)
             return 130
 
     return ended
@@ -37,6 +37,6 @@ def command(main: Main) -> Main:
 def options(program: str, description: str) -> argparse.ArgumentParser:
     """The options of commands that only read runs."""
     parser = argparse.ArgumentParser(prog=f"python -m {program}", description=description)
-    parser.add_argument("--name", help="name of the run (default: the one that was written to last)")
+    parser.add_argument("--name", help="name of the run (default: the most recently written one)")
     parser.add_argument("--runs-dir", default=Config.runs_dir, help="folder that holds the runs (default: %(default)s)")
     return parser

@@ -1,8 +1,8 @@
-"""Serve the recorded runs in MLflow's web interface, on this machine alone.
+"""Serves the recorded runs in MLflow's web interface, on loopback only.
 
     python -m jobs.dashboard --port 5000
 
-Needs the full `mlflow` package (the extra `dashboard`); training itself records with `mlflow-skinny`.
+Needs the full `mlflow` package (the extra `dashboard`); training uses `mlflow-skinny`.
 """
 
 import argparse
@@ -31,7 +31,7 @@ def main() -> None:
     parser.add_argument("--tracking-uri", default=Config.tracking_uri, help="sqlite:///<file> (default: %(default)s)")
     arguments = parser.parse_args()
     check(arguments.port, arguments.tracking_uri)
-    try:  # makes the store if need be, with its artifacts beside it, so that runs can start later
+    try:  # creates the store if necessary, so that runs can start later
         _, experiment_id = open_store(arguments.tracking_uri)
     except ValueError as error:
         sys.exit(str(error))
@@ -39,15 +39,15 @@ def main() -> None:
 
 
 def check(port: int, tracking_uri: str) -> None:
-    """Exit with a message that says what to do if the server could not run."""
+    """Exits with a message that says what to do if the server cannot run."""
     if not tracking_uri.startswith("sqlite:///"):
-        sys.exit(f"--tracking-uri: {tracking_uri!r} is not sqlite:///<file>; a tracking server has its own web interface")
+        sys.exit(f"--tracking-uri={tracking_uri}: valid: sqlite:///<file> (a server has its own web interface)")
     try:
         version("mlflow")
     except PackageNotFoundError:
         sys.exit("the dashboard needs the full mlflow package: run `make dashboard`, which installs it first")
     with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the server does: a port just left is free
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the server does: a recently closed port is free
         try:
             probe.bind((HOST, port))
         except (OSError, OverflowError) as error:
@@ -55,18 +55,18 @@ def check(port: int, tracking_uri: str) -> None:
 
 
 def page(port: int, experiment_id: str, level: str, **order: str) -> str:
-    """The address of the charts of all runs of one level (run, round or phase). The bare address opens on chats and traces."""
+    """The URL of the charts of all runs of one level (run, round or phase). The plain URL opens on chats and traces."""
     query = {"searchFilter": f"tags.level = '{level}'", "startTime": "ALL", "compareRunsMode": "CHART", **order}
     query["workflowType"] = "machine_learning"
     return f"http://{HOST}:{port}/#/experiments/{experiment_id}/runs?{urlencode(query, quote_via=quote)}"
 
 
 def serve(port: int, tracking_uri: str, experiment_id: str) -> None:
-    """Run the server until Ctrl-C or SIGTERM, then stop it with every process it started."""
+    """Runs the server until Ctrl-C or SIGTERM, then stops it and its child processes."""
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)
     command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", tracking_uri, "--host", HOST, "--port", str(port)]
-    # One worker, and no job queue: two processes and 0.5 GB where the defaults take ten and 1.8 GB.
+    # One worker, and no job queue: two processes and 0.5 GB instead of ten and 1.8 GB by default.
     command += ["--workers", "1", "--uvicorn-opts", "--log-level warning"]
     environment = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
     say("starting the MLflow server")
@@ -86,25 +86,25 @@ def serve(port: int, tracking_uri: str, experiment_id: str) -> None:
 
 
 def wait_until_ready(server: subprocess.Popen[bytes], port: int) -> None:
-    """Return once the server listens, or has ended. Raises TimeoutError after READY_S seconds."""
+    """Returns once the server listens, or has exited. Raises TimeoutError after READY_S seconds."""
     deadline = time.monotonic() + READY_S
     while server.poll() is None:
         with suppress(OSError), socket.create_connection((HOST, port), timeout=5):
             return
         if time.monotonic() > deadline:
-            raise TimeoutError(f"the MLflow server did not answer on port {port} within {READY_S:.0f} s")
+            raise TimeoutError(f"the MLflow server did not respond on port {port} within {READY_S:.0f} s")
         time.sleep(0.2)
 
 
 def stop(server: subprocess.Popen[bytes]) -> None:
-    """Ask the server's process group to end, and end it if it does not. The group is its own, so no one else is hit."""
+    """Terminates the server's process group, and kills it if necessary. The group contains only the server and its children."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)  # impatience must not leave the server behind
-    with suppress(ProcessLookupError):  # the group is gone: nothing is left to stop
+        signal.signal(number, signal.SIG_IGN)  # a second Ctrl-C must not leave the server running
+    with suppress(ProcessLookupError):  # the group has exited
         os.killpg(server.pid, signal.SIGTERM)
         with suppress(subprocess.TimeoutExpired):
             server.wait(STOP_S)
-        os.killpg(server.pid, signal.SIGKILL)  # whatever outlived the server itself, or the time it had
+        os.killpg(server.pid, signal.SIGKILL)  # processes that outlived the server or STOP_S
     server.wait()
 
 

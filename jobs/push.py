@@ -26,7 +26,7 @@ What = Literal["solver", "challenger", "curriculum"]
 
 @dataclass(frozen=True)
 class Upload:
-    """What is sent to the Hub: files by their path in the repository, and the card."""
+    """Content for the Hub: files by their path in the repository, and the card."""
 
     kind: Literal["model", "dataset"]
     files: dict[str, Path]
@@ -35,13 +35,13 @@ class Upload:
 
 @command
 def main(arguments: Sequence[str]) -> int:
-    """Exit status: 0 pushed, 1 the Hub failed, 2 an argument cannot be used or there is no token, 130 interrupted."""
+    """Exit status: 0 pushed, 1 the Hub failed, 2 an invalid argument or no token, 130 interrupted."""
     parser = argparse.ArgumentParser(prog="python -m jobs.push", description="Push a policy or a curriculum to the Hub.")
     parser.add_argument("--run", required=True, help="name of the run")
-    parser.add_argument("--round", required=True, type=int, help="round whose end is pushed")
-    parser.add_argument("--repo", required=True, help="repository on the Hub, owner/name; created where needed")
+    parser.add_argument("--round", required=True, type=int, help="round to push")
+    parser.add_argument("--repo", required=True, help="repository on the Hub, owner/name; created if necessary")
     parser.add_argument("--what", choices=("solver", "challenger", "curriculum"), default="solver", help="(default: %(default)s)")
-    parser.add_argument("--public", action="store_true", help="for everyone to see (default: private)")
+    parser.add_argument("--public", action="store_true", help="create a public repository (default: private)")
     parser.add_argument("--dry", action="store_true", help="show what would be sent, and send nothing")
     parser.add_argument("--runs-dir", default=Config.runs_dir, help="folder that holds the runs (default: %(default)s)")
     chosen = parser.parse_args(arguments)
@@ -59,7 +59,7 @@ def main(arguments: Sequence[str]) -> int:
         if get_token() is None:
             raise ConfigError("no token for the Hub; set HF_TOKEN, or run `hf auth login`.")
         url = push(upload, chosen.repo, chosen.public, f"{chosen.what} of round {chosen.round} of {chosen.run}")
-    except ConfigError:  # a ValueError, as some of the Hub's are
+    except ConfigError:  # a subclass of ValueError, which is in HUB_ERRORS
         raise
     except HUB_ERRORS as error:
         print(f"error: {explain(error, chosen.repo)}", file=sys.stderr)
@@ -69,7 +69,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def check_repository(name: str) -> None:
-    """Raises ConfigError where `name` is not a valid repository id."""
+    """Raises ConfigError if `name` is not a valid repository id."""
     try:
         validate_repo_id(name)
         fits = "/" in name
@@ -88,8 +88,10 @@ def pack(folder: Path, what: What, round_: int) -> Upload:
     manifest = read_manifest(folder)
     place = finished(folder, manifest, what, round_)
     if place is None or not place.exists():
-        there = [number for number in manifest.begun() if (path := finished(folder, manifest, what, number)) and path.exists()]
-        valid = f"valid: {', '.join(map(str, there))}" if there else "no round has one yet"
+        available = [
+            number for number in manifest.begun() if (path := finished(folder, manifest, what, number)) and path.exists()
+        ]
+        valid = f"valid: {', '.join(map(str, available))}" if available else "no round has one yet"
         raise ConfigError(f"ROUND={round_}: run '{folder.name}' has no {what} of that round; {valid}.")
     if what == "curriculum":
         return Upload("dataset", {place.name: place}, curriculum_card(manifest, round_))
@@ -100,7 +102,7 @@ def pack(folder: Path, what: What, round_: int) -> Upload:
 
 
 def finished(folder: Path, manifest: Manifest, what: What, round_: int) -> Path | None:
-    """Where the manifest says that a finished policy or curriculum lies."""
+    """The path of a finished policy or curriculum; None if it is not finished."""
     stages = manifest.round(round_)
     if what == "curriculum":
         return folder / f"round-{round_}" / "curriculum.parquet" if stages.curriculum.finished else None
@@ -116,11 +118,11 @@ def contents(upload: Upload, place: str) -> str:
 
 
 def push(upload: Upload, repository: str, public: bool, message: str) -> str:
-    """Pushes all files and the card in one commit, creating the repository where needed; returns its address.
+    """Pushes all files and the card in one commit, creating the repository if necessary; returns its URL.
 
     Raises:
-        ConfigError: the repository exists and is public, which was not requested.
-        HUB_ERRORS: the Hub cannot be reached, or refuses.
+        ConfigError: the repository is public, which was not requested.
+        HUB_ERRORS: the Hub cannot be reached, or rejects the push.
     """
     hub = HfApi()
     try:

@@ -1,4 +1,4 @@
-"""Writes the report of a run: `make report NAME=tiny`, or `python -m jobs.report`; also of a run that is still going on."""
+"""Writes the report of a run: `make report NAME=tiny`, or `python -m jobs.report`; also of an unfinished run."""
 
 import sys
 from collections.abc import Sequence
@@ -9,10 +9,10 @@ from pipeline.store.runs import find_run
 
 @command
 def main(arguments: Sequence[str]) -> int:
-    """Exit status: 0 written, 2 there is no such run, or its oracle is gone."""
+    """Exit status: 0 written, 2 no such run, or its oracle cannot be loaded."""
     chosen = options("jobs.report", "Write report.html of a run.").parse_args(arguments)
     folder = find_run(chosen.runs_dir, chosen.name)
-    from pipeline.observe.report.page import write_report  # late: a wrong name is told at once
+    from pipeline.observe.report.page import write_report  # imported late, so that a wrong name fails fast
 
     path = write_report(folder)
     print(f"{path} ({path.stat().st_size / 1024:,.0f} KB)")

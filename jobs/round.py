@@ -24,7 +24,7 @@ class Parser(argparse.ArgumentParser):
 
 def parse(arguments: Sequence[str], program: str) -> argparse.Namespace:
     """The options that running here and submitting to a cluster share."""
-    parser = Parser(prog=f"python -m {program}", description="Run R-Zero up to a round; what is finished is not run again.")
+    parser = Parser(prog=f"python -m {program}", description="Run R-Zero up to a round; finished work is not repeated.")
     names = ", ".join(profiles())
     parser.add_argument("--iter", type=int, default=1, metavar="N", help="last round to run (default 1)")
     parser.add_argument("--profile", default="tiny", help=f"one of {names}, or a path to a YAML file (default tiny)")
@@ -35,13 +35,13 @@ def parse(arguments: Sequence[str], program: str) -> argparse.Namespace:
 
 
 def settings(options: argparse.Namespace) -> Config:
-    """The checked settings that a command line asks for.
+    """The checked settings of a command line.
 
     Raises:
-        ConfigError: one of them cannot be used.
+        ConfigError: one of them is invalid.
     """
     if options.iter < 1:
-        raise ConfigError(f"ITER={options.iter}: the last round to run; valid: 1 or more.")
+        raise ConfigError(f"ITER={options.iter}: number of the last round; valid: 1 or more.")
     return load_config(options.profile, overrides(options))
 
 
@@ -53,7 +53,7 @@ def overrides(options: argparse.Namespace) -> list[str]:
 
 @command
 def main(arguments: Sequence[str]) -> int:
-    """Exit status: 0 done, 1 the run failed, 2 a setting cannot be used, 130 or 143 interrupted (the same command resumes)."""
+    """Exit status: 0 done, 1 the run failed, 2 an invalid setting, 130 or 143 interrupted (the same command resumes)."""
     options = parse(arguments, "jobs.round")
     run(settings(options), options.iter)
     print(f"next: {another_round(options)}")
@@ -61,15 +61,15 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def another_round(options: argparse.Namespace) -> str:
-    """What to type for one round more, with all that this call was told. Ray sets RAY_ADDRESS inside a job."""
+    """The command for one more round, with this call's options. Ray sets RAY_ADDRESS inside a job."""
     profile = options.profile if options.profile != "tiny" else None
-    told = {"PROFILE": profile, "NAME": options.name, "SEED": options.seed, "SET": " ".join(options.set)}
-    words = [f"{name}={shlex.quote(str(value))}" for name, value in told.items() if value not in (None, "")]
+    variables = {"PROFILE": profile, "NAME": options.name, "SEED": options.seed, "SET": " ".join(options.set)}
+    words = [f"{name}={shlex.quote(str(value))}" for name, value in variables.items() if value not in (None, "")]
     return " ".join([f"make {'submit' if 'RAY_ADDRESS' in os.environ else 'round'} ITER={options.iter + 1}", *words])
 
 
 def run(config: Config, last: int) -> None:
-    # Imported late: a wrong setting is told at once.
+    # Imported late, so that an invalid setting fails fast.
     prepare_environment()
     from pipeline.inputs import check_inputs
     from pipeline.observe.terminal import say
@@ -79,14 +79,14 @@ def run(config: Config, last: int) -> None:
     with RunState(config) as state:
         state.refuse_other_files(inputs.fingerprints())
         if state.manifest.closed_rounds() >= last:
-            say(f"run {config.name} has finished round {last} already, there is nothing to do")
+            say(f"run {config.name} has already finished round {last}; nothing to do")
             return
         say(f"run {config.name}: starting Ray and the rollout workers")
         from actors.evidence import evidence_kept
         from actors.rollout.fleet import rollout_fleets
 
         with ray_cluster(config, say), evidence_kept(state.folder / "logs"), rollout_fleets(config, inputs.base_path) as fleets:
-            # While the engines start, which takes longest, this process imports all the rest.
+            # Imported while the engines start, which takes longest.
             from pipeline.round import run_rounds
             from pipeline.run import open_run
 

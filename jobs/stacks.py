@@ -1,7 +1,7 @@
-"""Where every process of a run stands: `make stacks`, and `make stacks NAME=tiny` for one that was not the last to write.
+"""Stack traces of every process of a run: `make stacks`, or `make stacks NAME=tiny` for one that was not written last.
 
-py-spy looks into a process from outside, also into one that is stopped. Where the kernel does not allow that (it takes root, or
-the capability SYS_PTRACE in a container), the process is asked for its stacks by a signal.
+py-spy inspects a process from outside, even a stopped one. If the kernel forbids that (it takes root, or the capability
+SYS_PTRACE in a container), a signal makes the process print its stacks.
 """
 
 import json
@@ -29,40 +29,40 @@ PACKAGES = "site-packages/"
 
 @command
 def main(arguments: Sequence[str]) -> int:
-    """Exit status: 0 shown, 2 there is no such run, or no process of this machine works on it."""
-    chosen = options("jobs.stacks", "Print where every process of a run stands.").parse_args(arguments)
+    """Exit status: 0 shown, 2 no such run, or no process on this machine works on it."""
+    chosen = options("jobs.stacks", "Print the stack traces of every process of a run.").parse_args(arguments)
     folder = find_run(chosen.runs_dir, chosen.name)
     processes = run_processes(folder)
     if not processes:
-        raise ConfigError(f"NAME={folder.name}: no process of this machine works on {folder}; `make status` lists the runs.")
+        raise ConfigError(f"NAME={folder.name}: no process on this machine works on {folder}; `make status` lists the runs.")
     own = [process for process in processes if not process.of_ray]
     for process in own:
         print("\n".join(described(process)), end="\n\n")
     if len(own) == len(processes):
-        print("The driver has started no Ray of its own. Actors of a cluster that it joined: `ray stack` on their nodes.")
+        print("The driver uses an existing Ray cluster; run `ray stack` on its nodes for the actors.")
     return 0
 
 
 def described(process: RunProcess) -> Iterator[str]:
     """A heading, then the stacks of its threads, the innermost frame first."""
     pid = process.process.pid
-    looked = subprocess.run([PY_SPY, "dump", "--nonblocking", "--json", "--pid", str(pid)], capture_output=True, text=True)
+    dump = subprocess.run([PY_SPY, "dump", "--nonblocking", "--json", "--pid", str(pid)], capture_output=True, text=True)
     try:
         yield f"{process.role} (process {pid}, {process.process.status()})"
-        if looked.returncode == 0:
-            yield from summary(json.loads(looked.stdout))
+        if dump.returncode == 0:
+            yield from summary(json.loads(dump.stdout))
         elif answers_signal(process.process):
             yield from answer(pid)
         else:
-            yield f"  py-spy: {(looked.stderr.strip().splitlines() or ['no output'])[0]}; to be tried as root"
+            yield f"  py-spy: {(dump.stderr.strip().splitlines() or ['no output'])[0]}; try as root"
     except (psutil.NoSuchProcess, ProcessLookupError, FileNotFoundError):
-        yield f"{process.role} (process {pid}) has ended meanwhile"
+        yield f"{process.role} (process {pid}) has exited"
 
 
 def summary(threads: Sequence[dict[str, Any]]) -> Iterator[str]:
-    """Of the threads that py-spy has found the main one, and those in which code of this repository runs.
+    """The main thread and the threads that run code of this repository.
 
-    Of a thread's frames the innermost, and those of this repository.
+    For each thread, its innermost frames and those of this repository.
     """
     for thread in threads:
         frames = thread["frames"]
@@ -83,7 +83,7 @@ def short(file: str) -> str:
 
 
 def answer(pid: int) -> Iterator[str]:
-    """What a process writes on its standard error when it is sent STACK_SIGNAL."""
+    """What a process writes to standard error on STACK_SIGNAL."""
     output = Path(os.readlink(f"/proc/{pid}/fd/2"))
     if not output.is_file():
         os.kill(pid, STACK_SIGNAL)
@@ -93,7 +93,7 @@ def answer(pid: int) -> Iterator[str]:
     os.kill(pid, STACK_SIGNAL)
     deadline = time.monotonic() + ANSWER_S
     while time.monotonic() < deadline:
-        time.sleep(0.2)  # polls until it has begun to write, and has written nothing more since
+        time.sleep(0.2)  # polls until the output has grown and is stable
         if before < (now := output.stat().st_size) == size:
             break
         size = now

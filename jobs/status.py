@@ -1,4 +1,4 @@
-"""How far the runs are: `make status`, and `make status NAME=tiny` for one. Starts nothing and disturbs nothing."""
+"""Progress of all runs: `make status`, or of one: `make status NAME=tiny`. Read-only."""
 
 import sys
 import time
@@ -21,15 +21,15 @@ BARS = "▁▂▃▄▅▆▇█"
 
 @command
 def main(arguments: Sequence[str]) -> int:
-    """Exit status: 0 shown, 2 there is no such run."""
-    chosen = options("jobs.status", "Show how far each run is, or one of them in detail.").parse_args(arguments)
+    """Exit status: 0 shown, 2 no such run."""
+    chosen = options("jobs.status", "Show the progress of all runs, or of one in detail.").parse_args(arguments)
     first = find_run(chosen.runs_dir, chosen.name)
     console.print(one_run(read_progress(first)) if chosen.name else all_runs(run_folders(chosen.runs_dir)))
     return 0
 
 
 def all_runs(folders: Sequence[Path]) -> RenderableType:
-    """A line for each run, the one that was written to last first; a dot says that a process works on it."""
+    """A line per run, the most recently written first; a dot marks runs with an active process."""
     table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
     for name in ("run", "profile", "round", "phase", "reward", "p-hat", "accuracy, %", "time"):
         number = name in ("round", "reward", "p-hat", "time")
@@ -49,7 +49,7 @@ def all_runs(folders: Sequence[Path]) -> RenderableType:
 
 
 def one_run(progress: Progress) -> RenderableType:
-    """A run in some ten lines: where it is, its last steps, its accuracies."""
+    """A run in about ten lines: its position, last steps and accuracies."""
     head = Text.assemble((printable(progress.name, 40), "bold"), f"  {printable(progress.profile, 20)}  ", state(progress))
     grid = Table.grid(padding=(0, 2, 0, 0))
     grid.add_column(style="dim", min_width=8)
@@ -85,7 +85,7 @@ def state(progress: Progress) -> Text:
 
 
 def age(progress: Progress) -> str:
-    """How long ago something was written, in the largest unit that fits."""
+    """Time since the last write, in the largest unit that fits."""
     passed = max(0.0, time.time() - progress.written)
     for unit, length in (("day", 86400), ("hour", 3600), ("minute", 60)):
         if passed >= length:
@@ -94,7 +94,7 @@ def age(progress: Progress) -> str:
 
 
 def sparkline(values: Sequence[float], width: int = 30) -> str:
-    """The last values as bars from 0 to 1, what rewards and shares lie between.
+    """The last values as bars from 0 to 1, the range of rewards and shares.
 
     >>> sparkline([0, 0.5, 1])
     '▁▅█'

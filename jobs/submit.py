@@ -1,7 +1,7 @@
 """Runs co-evolution rounds on a Ray cluster: `make submit ITER=3 PROFILE=qwen3-4b RAY_ADDRESS=http://head:8265`.
 
-The job is `python -m jobs.round` with the same options. The code travels with it; results, and models or data that lie outside
-the code's folders, do not: their paths are made absolute and have to mean the same place here and on every node of the cluster.
+The job is `python -m jobs.round` with the same options. The code is uploaded; results, and models or data outside the
+code's folders, are not: their paths are made absolute and must refer to the same place here and on every node of the cluster.
 """
 
 import asyncio
@@ -29,26 +29,26 @@ CONNECT_TIMEOUT_S = 10
 
 
 class ClusterError(ConfigError):
-    """The cluster could not be reached or did not take the job; the message is for people."""
+    """The cluster could not be reached or rejected the job."""
 
 
 @command
 def main(arguments: Sequence[str]) -> int:
-    """Exit status: the job's own, 2 where nothing was submitted, 130 where following it was interrupted (the job goes on)."""
+    """Exit status: the job's own, 2 if nothing was submitted, 130 if following was interrupted (the job keeps running)."""
     entry, config = entrypoint(parse(arguments, "jobs.submit"))
     address = cluster_address()
     client, job = submit(address, entry)
     print(f"job {job} was submitted to {address}\nresults go to {Path(config.runs_dir) / config.name} on the cluster")
-    print(how_to(address, job, "Ctrl-C stops following it, and the job goes on; then"), flush=True)
+    print(how_to(address, job, "Ctrl-C stops following; the job keeps running. Then"), flush=True)
     try:
         return asyncio.run(follow(client, address, job))
     except KeyboardInterrupt:
-        print(how_to(address, job, f"\njob {job} goes on"), file=sys.stderr)
+        print(how_to(address, job, f"\njob {job} keeps running"), file=sys.stderr)
         return 130
 
 
 def how_to(address: str, job: str, first: str) -> str:
-    """`first`, then the commands that follow and stop the job, to be pasted as they are."""
+    """`first`, then the commands to follow and stop the job."""
     program = Path(sys.executable).with_name("ray")
     short = program.relative_to(Path.cwd()) if program.is_relative_to(Path.cwd()) else program
     ray = f"RAY_ADDRESS={address} {short}"
@@ -56,10 +56,10 @@ def how_to(address: str, job: str, first: str) -> str:
 
 
 def entrypoint(options: Namespace) -> tuple[str, Config]:
-    """The job's command line, and its settings with paths as the cluster sees them.
+    """The job's command line, and its settings with paths as on the cluster.
 
     Raises:
-        ConfigError: a setting cannot be used.
+        ConfigError: a setting is invalid.
     """
     moved = [*overrides(options), *relocations(settings(options))]
     profile = on_cluster(options.profile) if options.profile.endswith((".yaml", ".yml")) else options.profile
@@ -68,7 +68,7 @@ def entrypoint(options: Namespace) -> tuple[str, Config]:
 
 
 def relocations(config: Config) -> Iterator[str]:
-    """Overrides for the paths that would lead elsewhere from the job's working directory, a temporary copy of the code."""
+    """Overrides for paths that would be wrong in the job's working directory, a temporary copy of the code."""
     scorers = [named_on_cluster(scorer) for scorer in config.reward.scorers]
     if scorers != list(config.reward.scorers):
         yield f"reward.scorers=[{','.join(scorers)}]"
@@ -89,29 +89,29 @@ def relocations(config: Config) -> Iterator[str]:
 
 
 def named_on_cluster(name: str) -> str:
-    """The name of a scorer or grader; of one's own, `file.py:name`, with the file as the job finds it."""
+    """The name of a scorer or grader; for a custom one, `file.py:name`, with the path on the cluster."""
     file, colon, attribute = name.rpartition(":")
     return f"{on_cluster(file)}:{attribute}" if colon else name
 
 
 def on_cluster(path: str) -> str:
-    """A path as the job finds it: relative to the repository where the file travels with the code, absolute elsewhere."""
-    found = resolve(path).absolute()
-    if found.is_relative_to(ROOT) and found.relative_to(ROOT).parts[0] in UPLOADED:
-        return str(found.relative_to(ROOT))
-    return str(found)
+    """A path on the cluster: relative to the repository if the file is uploaded with the code, else absolute."""
+    absolute = resolve(path).absolute()
+    if absolute.is_relative_to(ROOT) and absolute.relative_to(ROOT).parts[0] in UPLOADED:
+        return str(absolute.relative_to(ROOT))
+    return str(absolute)
 
 
 def cluster_address() -> str:
     """RAY_ADDRESS, the HTTP address of the cluster's dashboard, which serves the job API.
 
     Raises:
-        ClusterError: it is not set, or is an address of another kind.
+        ClusterError: it is not set or not an HTTP address.
     """
     address = os.environ.get("RAY_ADDRESS", "")
     if not address.startswith(("http://", "https://")):
         raise ClusterError(
-            f"RAY_ADDRESS={address}: where is the cluster? valid: the address of its dashboard, for example "
+            f"RAY_ADDRESS={address}: not the address of a cluster; valid: that of its dashboard, for example "
             "RAY_ADDRESS=http://head:8265 (without a cluster: make round)."
         )
     return address
@@ -121,9 +121,9 @@ def submit(address: str, command: str) -> tuple["JobSubmissionClient", str]:
     """Uploads the code and starts the job; returns a client of the job API at `address`, and the job's id.
 
     Raises:
-        ClusterError: no Ray dashboard answers there, or it refused the job.
+        ClusterError: no Ray dashboard responds there, or it rejected the job.
     """
-    # A token that is set is meant to be shown; Ray leaves it out unless it is told of the mode too.
+    # Ray sends the token only if the mode is set too.
     if "RAY_AUTH_TOKEN" in os.environ or "RAY_AUTH_TOKEN_PATH" in os.environ:
         os.environ.setdefault("RAY_AUTH_MODE", "token")
     # Imported late: ray reads its settings while it is imported, and takes seconds.
@@ -131,7 +131,7 @@ def submit(address: str, command: str) -> tuple["JobSubmissionClient", str]:
     from ray.exceptions import AuthenticationError
     from ray.job_submission import JobSubmissionClient
 
-    logging.disable(logging.WARNING)  # Ray would tell of every folder it leaves out; errors are raised, not logged
+    logging.disable(logging.WARNING)  # Ray would log every excluded folder; errors are raised, not logged
     excludes = [f"/{entry.name}" for entry in ROOT.iterdir() if entry.name not in UPLOADED]
     try:
         requests.get(f"{address.rstrip('/')}/api/version", timeout=CONNECT_TIMEOUT_S)  # Ray's client would wait for minutes
@@ -139,17 +139,17 @@ def submit(address: str, command: str) -> tuple["JobSubmissionClient", str]:
         return client, client.submit_job(entrypoint=command, runtime_env={"working_dir": str(ROOT), "excludes": excludes})
     except AuthenticationError as error:
         raise ClusterError(
-            f"RAY_ADDRESS={address}: the cluster asks for a token, and none or a wrong one was shown. Valid: "
+            f"RAY_ADDRESS={address}: the cluster requires a token, and none or a wrong one was sent; valid: "
             "RAY_AUTH_TOKEN=<token> or RAY_AUTH_TOKEN_PATH=<file with it>, the one its head was started with."
         ) from error
     except (requests.RequestException, ConnectionError) as error:
-        raise ClusterError(f"RAY_ADDRESS={address}: no Ray dashboard answers there ({error}).") from error
-    except RuntimeError as error:  # what Ray's client makes of any other answer
-        raise ClusterError(f"RAY_ADDRESS={address}: the cluster did not take the job: {error}") from error
+        raise ClusterError(f"RAY_ADDRESS={address}: no Ray dashboard responds there ({error}).") from error
+    except RuntimeError as error:  # raised by Ray's client for any other response
+        raise ClusterError(f"RAY_ADDRESS={address}: the cluster rejected the job: {error}") from error
 
 
 async def follow(client: "JobSubmissionClient", address: str, job: str) -> int:
-    """Prints the job's log as it grows, and returns the job's exit status."""
+    """Prints the job's log as it grows; returns the job's exit status."""
     from ray.job_submission import JobStatus
 
     async for lines in client.tail_job_logs(job):
@@ -159,8 +159,8 @@ async def follow(client: "JobSubmissionClient", address: str, job: str) -> int:
     if info.status == JobStatus.SUCCEEDED:
         return 0
     if not info.status.is_terminal():
-        print(how_to(address, job, f"the log broke off, but job {job} goes on"), file=sys.stderr)
-    elif info.status == JobStatus.FAILED and info.driver_exit_code is None:  # it never started, so the log does not tell why
+        print(how_to(address, job, f"the log ended early, but job {job} keeps running"), file=sys.stderr)
+    elif info.status == JobStatus.FAILED and info.driver_exit_code is None:  # it never started, so the log has no error
         print(f"error: {info.message}", file=sys.stderr)
     return max(1, info.driver_exit_code or 1)
 

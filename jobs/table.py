@@ -1,7 +1,7 @@
 """The paper's table in small: variants of the algorithm on the tiny base, several seeds each: `make table`.
 
-Each variant and seed is a run like any other, in runs/table/, so an interrupted table goes on where it was; `make status
-RUNS=runs/table` tells of them. What they came to is written to docs/results/ (`jobs/table_results.py`).
+Each variant and seed is a normal run in runs/table/, so that an interrupted table resumes; `make status RUNS=runs/table`
+shows them. The results are written to docs/results/ (`jobs/table_results.py`).
 """
 
 import argparse
@@ -26,8 +26,8 @@ from pipeline.store.manifest import FILE, read_manifest
 from pipeline.store.runs import in_use
 from pipeline.store.state import RunState
 
-LANES = 2  # processes side by side, about one a core
-LOOK_EVERY_S, TELL_EVERY_S = 30, 600
+LANES = 2  # concurrent processes, about one per core
+POLL_S, REPORT_S = 30, 600
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,16 +48,16 @@ VARIANTS = (
     Variant("no-filter", "no filter", 2, ("curriculum.delta=0.5",)),
     Variant("one-model", "one model for both roles", 2, ("policies=shared",)),
     Variant("official-reward", "the public code's reward", 2, ("reward.scorers=[official]",)),
-    # More seeds for the comparison that the others hang on, whose difference is small.
+    # More seeds for the main comparison, whose difference is small.
     Variant("r-zero", "R-Zero", 3, seeds=range(5, 7)),
     Variant("untrained-challenger", "untrained Challenger", 3, ("challenger.steps=0",), range(5, 7)),
 )
-# What might help where many rounds go wrong.
+# Options that might help over many rounds.
 OPTIONS = (
     Variant("validity-vote", "R-Zero, validity vote", 6, ("reward.scorers=[triangular,repetition,validity]",), range(3)),
     Variant("memory", "R-Zero, memory", 6, ("reward.scorers=[triangular,repetition,memory]",), range(3)),
     Variant("narrow-filter", "R-Zero, narrow filter", 6, ("curriculum.delta=0.15",), range(3)),
-    Variant("replay", "R-Zero, replay", 6, ("curriculum.replay=2",), range(5)),  # more seeds for the one that seems to help
+    Variant("replay", "R-Zero, replay", 6, ("curriculum.replay=2",), range(5)),  # more seeds, since it seems to help
 )
 
 
@@ -66,13 +66,13 @@ def config_of(variant: Variant, seed: int) -> Config:
 
 
 def jobs(variants: Sequence[Variant], seeds: int | None = None) -> list[tuple[Variant, int]]:
-    """Seed by seed, so that an early look has a little of everything; `seeds` of each variant if that is given."""
+    """All runs, seed by seed, so that partial results cover all variants; `seeds` overrides each variant's number of seeds."""
     wanted = [(variant, range(seeds) if seeds else variant.seeds) for variant in variants]
     return [(variant, seed) for seed in range(max(each.stop for _, each in wanted)) for variant, each in wanted if seed in each]
 
 
 def work(todo: Sequence[tuple[Variant, int]]) -> int:
-    """Runs what no other lane is at, one after another on one set of engines; 1 if a run failed."""
+    """Runs the jobs that no other lane has claimed, sequentially on one set of engines; 1 if a run failed."""
     prepare_environment()
     from actors.rollout.fleet import rollout_fleets
     from pipeline.round import run_rounds
@@ -100,7 +100,7 @@ def work(todo: Sequence[tuple[Variant, int]]) -> int:
 
 
 def claim(config: Config) -> RunState | None:
-    """The run's state, or None while another lane is at it."""
+    """The run's state, or None if another lane works on it."""
     try:
         return RunState(config)
     except ConfigError:
@@ -110,7 +110,7 @@ def claim(config: Config) -> RunState | None:
 
 
 def take_base_evaluation(state: RunState, other: Path) -> None:
-    """The base answers alike in every run of a seed: one that has measured it saves the others the time."""
+    """Copies the base model's evaluation from `other`: it is the same in every run of a seed."""
     if finished(other, 0) and not state.round(0).evaluation.finished:
         shutil.copytree(other / "round-0", state.round_folder(0), dirs_exist_ok=True)
         state.round(0).evaluation = read_manifest(other).round(0).evaluation
@@ -131,9 +131,9 @@ def finished(folder: Path, round_: int) -> bool:
 
 
 def run_all(arguments: Sequence[str], todo: Sequence[tuple[Variant, int]]) -> int:
-    """Starts the lanes and tells how far they are until they end; the number of lanes in which something failed."""
+    """Starts the lanes and reports their progress until they end; returns the number of failed lanes."""
     before, total = finished_rounds(todo), sum(variant.rounds for variant, _ in todo)
-    say(f"{len(todo)} runs, {total - before} of {total} rounds to go; make watch RUNS=runs/table shows the one written to last")
+    say(f"{len(todo)} runs, {total - before} of {total} rounds to go; make watch RUNS=runs/table shows the latest")
     with ExitStack() as stack:
         lanes = []
         for lane in range(LANES):
@@ -142,9 +142,9 @@ def run_all(arguments: Sequence[str], todo: Sequence[tuple[Variant, int]]) -> in
             command = [sys.executable, "-m", "jobs.table", *arguments, "--lane", str(lane)]
             lanes.append(subprocess.Popen(command, cwd=ROOT, stdout=stack.enter_context(log.open("a")), stderr=subprocess.STDOUT))
             stack.callback(end, lanes[-1])
-        progress = stack.enter_context(PhaseProgress("table, rounds", total=total, done=before, every_s=TELL_EVERY_S))
+        progress = stack.enter_context(PhaseProgress("table, rounds", total=total, done=before, every_s=REPORT_S))
         while any(lane.poll() is None for lane in lanes):
-            time.sleep(LOOK_EVERY_S)
+            time.sleep(POLL_S)
             progress.update(finished_rounds(todo))
     failed = [number for number, process in enumerate(lanes) if process.returncode]
     for number in failed:
@@ -153,7 +153,7 @@ def run_all(arguments: Sequence[str], todo: Sequence[tuple[Variant, int]]) -> in
 
 
 def end(lane: subprocess.Popen[bytes]) -> None:
-    """Lets a lane that is still working close its runs and its cluster."""
+    """Terminates a running lane, which closes its runs and its cluster."""
     if lane.poll() is None:
         lane.send_signal(signal.SIGTERM)
         lane.wait()
@@ -165,7 +165,7 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m jobs.table", description="Compare variants of R-Zero on the tiny base.")
     parser.add_argument("--options", action="store_true", help="the options that might help over many rounds")
     parser.add_argument("--seeds", type=int, default=None, metavar="N", help="seeds 0 to N-1 for every variant")
-    parser.add_argument("--collect", action="store_true", help="run nothing: write the results of the runs there are")
+    parser.add_argument("--collect", action="store_true", help="run nothing: write the results of the existing runs")
     parser.add_argument("--lane", type=int, help=argparse.SUPPRESS)
     chosen = parser.parse_args(arguments)
     todo = jobs(OPTIONS if chosen.options else VARIANTS, chosen.seeds)

@@ -1,4 +1,4 @@
-"""What the runs of `jobs/table.py` came to: a page, a figure and the figures by seed, in docs/results/."""
+"""The results of `jobs/table.py`: a page, a figure and the values by seed, in docs/results/."""
 
 import json
 import os
@@ -24,7 +24,7 @@ from pipeline.store.manifest import read_manifest, write_atomically
 from pipeline.store.tables import CurriculumRow, read_table
 
 RESULTS = ROOT / "docs" / "results"
-CLUSTERED = 200  # questions of a curriculum in which clusters are counted, so that curricula of any size compare
+CLUSTERED = 200  # questions per curriculum in which clusters are counted, so that curricula of any size are comparable
 LABELS = {variant.name: variant.label for variant in (*VARIANTS, *OPTIONS)}
 ACCURACIES = {
     "sampled": "heldout sampled",
@@ -39,22 +39,22 @@ CURRICULUM = {
     "distinct clusters": "clusters",
     "question words": "length",
 }
-PLAIN = ("difficulty", "length")  # measures that are no shares
+PLAIN = ("difficulty", "length")  # measures that are not shares
 
 Measures = dict[str, float]
-Found = Mapping[str, Mapping[int, Mapping[int, Measures]]]  # by variant, round and seed; round 0 is the base
+Results = Mapping[str, Mapping[int, Mapping[int, Measures]]]  # by variant, round and seed; round 0 is the base
 
 
 def measures(folder: Path, round_: int) -> Measures:
-    """What a run came to at the end of a round, by name: shares from 0 to 1, mean difficulty, mean words of a question."""
+    """A run's measures at the end of a round, by name: shares from 0 to 1, mean difficulty, mean words of a question."""
     manifest = read_manifest(folder)
     accuracies = manifest.round(round_).evaluation.accuracies
-    found = {f"{group} {way}": value for group, ways in accuracies.items() for way, value in ways.items()}
+    values = {f"{group} {way}": value for group, ways in accuracies.items() for way, value in ways.items()}
     if round_:
         stage = manifest.round(round_).curriculum
-        found |= {"labels right": stage.label_accuracy or 0.0, "kept": stage.kept / stage.written}
-        found |= of_curriculum(folder / f"round-{round_}" / "curriculum.parquet", manifest.config["evaluation"]["oracle"])
-    return found
+        values |= {"labels right": stage.label_accuracy or 0.0, "kept": stage.kept / stage.written}
+        values |= of_curriculum(folder / f"round-{round_}" / "curriculum.parquet", manifest.config["evaluation"]["oracle"])
+    return values
 
 
 def of_curriculum(path: Path, oracle_name: str) -> Measures:
@@ -63,25 +63,25 @@ def of_curriculum(path: Path, oracle_name: str) -> Measures:
     if oracle is None:
         raise ValueError("the table needs an oracle: evaluation.oracle")
     rows = [(row.answered.question, row.kept) for row in read_table(path, CurriculumRow) if row.answered.question is not None]
-    known = [oracle.difficulty(question) for question, kept in rows if kept]
-    efforts = [effort for effort in known if effort is not None]
+    difficulties = [oracle.difficulty(question) for question, kept in rows if kept]
+    efforts = [effort for effort in difficulties if effort is not None]
     clusters = question_clusters([question for question, _ in rows[:CLUSTERED]])
     return {
-        "well-posed": len(efforts) / len(known),
+        "well-posed": len(efforts) / len(difficulties),
         "difficulty": mean(efforts) if efforts else float("nan"),
         "clusters": len(set(clusters)) / len(clusters),
         "length": mean(len(question.split()) for question, _ in rows),
     }
 
 
-def collect(todo: Iterable[tuple[Variant, int]]) -> Found:
-    """Measures by variant, round and seed, of every round that is finished; round 0 is the base."""
-    found: dict[str, dict[int, dict[int, Measures]]] = defaultdict(lambda: defaultdict(dict))
+def collect(todo: Iterable[tuple[Variant, int]]) -> Results:
+    """Measures of every finished round by variant, round and seed; round 0 is the base."""
+    results: dict[str, dict[int, dict[int, Measures]]] = defaultdict(lambda: defaultdict(dict))
     for variant, seed in todo:
         for round_ in range(variant.rounds + 1):
             if finished(folder := folder_of(variant, seed), round_):
-                found[variant.name][round_][seed] = measures(folder, round_)
-    return found
+                results[variant.name][round_][seed] = measures(folder, round_)
+    return results
 
 
 def interval(values: Sequence[float]) -> tuple[float, float]:
@@ -105,10 +105,10 @@ def cell(values: Sequence[float], name: str) -> str:
     return f"{scale * centre:.1f}" + (f" ± {scale * half:.1f}" if half == half else "")
 
 
-def table(found: Found, columns: Mapping[str, str], title: str = "{}") -> str:
-    """A Markdown table with a line for each variant and round that has these measures; the base once."""
+def table(results: Results, columns: Mapping[str, str], title: str = "{}") -> str:
+    """A Markdown table with a line per variant and round that has these measures; the base once."""
     rows = []
-    for place, (variant, rounds) in enumerate(found.items()):
+    for place, (variant, rounds) in enumerate(results.items()):
         for round_, seeds in rounds.items():
             values = {name: [one[name] for one in seeds.values() if name in one] for name in columns.values()}
             if (round_ or not place) and all(values.values()):
@@ -117,9 +117,9 @@ def table(found: Found, columns: Mapping[str, str], title: str = "{}") -> str:
     return markdown.table(["", "seeds", *columns], rows)
 
 
-def differences(found: Found) -> str:
+def differences(results: Results) -> str:
     """A Markdown table of R-Zero's accuracy less every other variant's, at the same round and seed."""
-    plain = found[VARIANTS[0].name]
+    plain = results[VARIANTS[0].name]
     gains = {
         variant: {
             round_: {
@@ -130,23 +130,23 @@ def differences(found: Found) -> str:
             for round_, seeds in rounds.items()
             if round_ and round_ in plain
         }
-        for variant, rounds in found.items()
+        for variant, rounds in results.items()
         if rounds is not plain
     }
     return table(gains, ACCURACIES, "over {}")
 
 
-def draw(found: Found, path: Path) -> None:
-    """Accuracy and labels by round, a line for each variant, with intervals."""
+def draw(results: Results, path: Path) -> None:
+    """Accuracy and labels by round, a line per variant, with intervals."""
     shown = {"held-out, sampled": "heldout sampled", "hard band, sampled": "heldout_hard sampled", "labels right": "labels right"}
     figure = Figure(figsize=(12, 4), dpi=120, layout="constrained")
     axes = figure.subplots(ncols=len(shown))
     for axis, (title, name) in zip(axes, shown.items(), strict=True):
         axis.set_prop_cycle(color=color_sequences["petroff10"])
         axis.spines[["top", "right"]].set_visible(False)
-        for place, (variant, rounds) in enumerate(found.items()):
+        for place, (variant, rounds) in enumerate(results.items()):
             by_seed = {r: [one[name] for one in seeds.values() if name in one] for r, seeds in rounds.items()}
-            points = [(r + 0.04 * (place - len(found) / 2), *interval(values)) for r, values in by_seed.items() if values]
+            points = [(r + 0.04 * (place - len(results) / 2), *interval(values)) for r, values in by_seed.items() if values]
             if points:
                 at, centres, halves = np.array(points).T
                 style = {"marker": "o", "markersize": 3, "linewidth": 1.2, "capsize": 2}
@@ -159,9 +159,9 @@ def draw(found: Found, path: Path) -> None:
 
 
 def write_results(todo: Sequence[tuple[Variant, int]], name: str) -> None:
-    """docs/results/<name>.md, .json and .png; the words around the tables are in docs/results/README.md."""
+    """docs/results/<name>.md, .json and .png; docs/results/README.md discusses them."""
     plain = [(VARIANTS[0], seed) for seed in sorted({seed for _, seed in todo})]
-    found = collect([*plain, *(job for job in todo if job not in plain)])
+    results = collect([*plain, *(job for job in todo if job not in plain)])
     command = "make table" if name == "table" else f"make table {name.upper()}=1"
     head = f"`{command}`, {hardware()}, {time.strftime('%Y-%m-%d')}. Mean over seeds ± half its 95 % interval, in %."
     page = "\n\n".join(
@@ -170,16 +170,16 @@ def write_results(todo: Sequence[tuple[Variant, int]], name: str) -> None:
             head,
             f"![Accuracy and labels by round]({name}.png)",
             "## Held-out accuracy",
-            table(found, ACCURACIES),
+            table(results, ACCURACIES),
             "## R-Zero less the others, at the same round and seed",
-            differences(found),
+            differences(results),
             "## Curriculum",
-            table(found, CURRICULUM),
+            table(results, CURRICULUM),
         ]
     )
     write_atomically(RESULTS / f"{name}.md", page + "\n")
-    write_atomically(RESULTS / f"{name}.json", json.dumps(found, indent=1, sort_keys=True) + "\n")
-    draw(found, RESULTS / f"{name}.png")
+    write_atomically(RESULTS / f"{name}.json", json.dumps(results, indent=1, sort_keys=True) + "\n")
+    draw(results, RESULTS / f"{name}.png")
     print(page)
 
 

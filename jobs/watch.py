@@ -1,4 +1,4 @@
-"""A run as it goes: `make watch`, until Ctrl-C. It reads what `make status` reads, every other second."""
+"""Live progress of a run: `make watch`, until Ctrl-C. Reads the same as `make status`, every other second."""
 
 import sys
 import time
@@ -19,11 +19,11 @@ EVERY_S = 2.0
 
 @command
 def main(arguments: Sequence[str]) -> int:
-    """Exit status: 0 after Ctrl-C, 2 there is no such run, or no terminal to draw on."""
+    """Exit status: 0 after Ctrl-C, 2 no such run, or the output is not a terminal."""
     chosen = options("jobs.watch", "Follow a run until Ctrl-C.").parse_args(arguments)
     folder = find_run(chosen.runs_dir, chosen.name)
     if not console.is_terminal:
-        raise ConfigError("watch draws on a terminal, and the output is none; `make status NAME=...` prints once.")
+        raise ConfigError("watch needs a terminal as output; valid: `make status NAME=...`, which prints once.")
     with suppress(KeyboardInterrupt), Live(one_run(read_progress(folder)), console=console, auto_refresh=False) as live:
         while True:
             time.sleep(EVERY_S)

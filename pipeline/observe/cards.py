@@ -81,11 +81,11 @@ def curriculum_card(manifest: Manifest, round_: int) -> str:
         tags=["r-zero", "synthetic"],
         configs=[{"config_name": "default", "data_files": "curriculum.parquet"}],
     )
-    told = {"answers": config["reward"]["samples"], "delta": config["curriculum"]["delta"], "base": text(base_name(config))}
-    return card("curriculum_card.md", data, manifest, round_, **told)
+    values = {"answers": config["reward"]["samples"], "delta": config["curriculum"]["delta"], "base": text(base_name(config))}
+    return card("curriculum_card.md", data, manifest, round_, **values)
 
 
-def card(template: str, data: ModelCardData | DatasetCardData, manifest: Manifest, round_: int, **told: object) -> str:
+def card(template: str, data: ModelCardData | DatasetCardData, manifest: Manifest, round_: int, **values: object) -> str:
     """A card by its template, with what both kinds hold: the funnels up to the round, and the settings."""
     leaves = flatten({section: manifest.config.get(section, {}) for section in SECTIONS})
     return TEMPLATES.get_template(template).render(
@@ -95,7 +95,7 @@ def card(template: str, data: ModelCardData | DatasetCardData, manifest: Manifes
         funnels=list(funnels(manifest, round_)),
         settings=[(name, shown(value)) for name, value in leaves if not may_change(name)],
         table=table,
-        **told,
+        **values,
     )
 
 

@@ -62,7 +62,7 @@ def read_scores(policy: str, tables: Mapping[str, tuple[MeasuredSet, Path]]) -> 
 
 
 def paper_sets(group: str) -> list[str]:
-    return [known.name for known in read_sets(CATALOGUE) if known.group == group]
+    return [each.name for each in read_sets(CATALOGUE) if each.group == group]
 
 
 def summary(scores: Scores) -> dict[str, Any]:

@@ -187,7 +187,7 @@ class AnswerProgress(PhaseProgress):
         """See `pipeline.measure.Watch`."""
         self._done, self._tokens, now = self._done + answers, self._tokens + tokens, time.monotonic()
         if self._done >= self._total or now - self._updated >= 1.0:
-            accuracy = fmean(known) if (known := grades()) else None
+            accuracy = fmean(so_far) if (so_far := grades()) else None
             self.update(self._done, tokens_per_s=self._tokens / max(1e-9, now - self._started), accuracy=accuracy)
 
 
@@ -255,6 +255,6 @@ def _example_table(examples: Sequence[Example]) -> Table:
     table = table_of("question", "p-hat", "label", "true", title="Questions of the curriculum, as the Challenger wrote them")
     table.columns[0].ratio = 1
     for question, p_hat, label, truth in examples:
-        known = "-" if truth is None else printable(truth, 14)
-        table.add_row(*(Text(cell) for cell in (printable(question, 160), f"{p_hat:.2f}", printable(label, 14), known)))
+        right = "-" if truth is None else printable(truth, 14)
+        table.add_row(*(Text(cell) for cell in (printable(question, 160), f"{p_hat:.2f}", printable(label, 14), right)))
     return table

@@ -42,7 +42,7 @@ logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)  # silences
 EXPERIMENT = "r-zero"
 NOTE = "mlflow.note.content"  # the tag that the dashboard shows as a description
 DESCRIPTION = """\
-A **Challenger** and a **Solver** grow from one base model, with no task and no label from outside. A run holds its rounds, a
+A **Challenger** and a **Solver** are trained from one base model, without external tasks or labels. A run holds its rounds, a
 round its phases: *challenger* (learns to pose questions at the edge of the Solver's ability), *curriculum* (questions and
 majority answers), *solver* (learns from them), *evaluation* (held-out accuracy). Both roles use the same metric names.
 

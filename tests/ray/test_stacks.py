@@ -64,4 +64,4 @@ def test_a_run_on_which_nothing_works_is_told(tmp_path: Path, capsys: pytest.Cap
     with RunState(Config(name="done", runs_dir=str(tmp_path))):
         pass
     assert stacks.main(["--runs-dir", str(tmp_path)]) == 2
-    assert capsys.readouterr().err.startswith("error: NAME=done: no process of this machine works on ")
+    assert capsys.readouterr().err.startswith("error: NAME=done: no process on this machine works on ")

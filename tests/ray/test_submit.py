@@ -154,7 +154,7 @@ def test_a_wrong_token_is_told(cluster: dict[str, str], tmp_path: Path) -> None:
     assert (
         done.stderr.strip()
         .splitlines()[-1]
-        .startswith(f"error: RAY_ADDRESS={cluster['RAY_ADDRESS']}: the cluster asks for a token")
+        .startswith(f"error: RAY_ADDRESS={cluster['RAY_ADDRESS']}: the cluster requires a token")
     )
     assert "Traceback" not in done.stderr
 
@@ -174,9 +174,9 @@ def test_the_head_listens_on_loopback_alone(cluster: dict[str, str]) -> None:
     [
         (["--set", "solver.steps=-1"], "", "solver.steps=-1: valid: int at least 0"),
         (["--iter", "0"], "", "ITER=0"),
-        ([], "", "RAY_ADDRESS=: where is the cluster?"),
-        ([], "ray://127.0.0.1:10001", "RAY_ADDRESS=ray://127.0.0.1:10001: where is the cluster?"),
-        ([], "http://127.0.0.1:9", "RAY_ADDRESS=http://127.0.0.1:9: no Ray dashboard answers there"),
+        ([], "", "RAY_ADDRESS=: not the address of a cluster"),
+        ([], "ray://127.0.0.1:10001", "RAY_ADDRESS=ray://127.0.0.1:10001: not the address of a cluster"),
+        ([], "http://127.0.0.1:9", "RAY_ADDRESS=http://127.0.0.1:9: no Ray dashboard responds there"),
     ],
 )
 def test_what_is_wrong_is_told_before_anything_is_sent(

@@ -79,7 +79,7 @@ def test_the_command(config: Config, tmp_path: Path, capsys: pytest.CaptureFixtu
     assert main(["--tracking-uri", config.tracking_uri]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert next(line.split() for line in lines if line.startswith("first")) == ["first", "2", "0", "0.690", "0.60"]
-    assert "the best one's Solver: /runs/first/round-2" in lines
+    assert "Solver of the best round: /runs/first/round-2" in lines
     assert main(["--tracking-uri", config.tracking_uri, "--metric", "absent"]) == 2
     assert "valid: heldout_sampled, label_accuracy" in capsys.readouterr().err
     assert main(["--tracking-uri", f"sqlite:///{tmp_path}/none.db"]) == 2

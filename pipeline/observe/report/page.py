@@ -149,10 +149,10 @@ def tiles(run: RunData) -> Iterator[tuple[str, str]]:
     funnels = [round_.funnel for round_ in run.rounds if round_.funnel.finished]
     if funnels:
         yield f"{funnels[-1].kept / max(1, funnels[-1].written):.0%}", "of the last curriculum's questions kept"
-        known = [funnel.label_accuracy for funnel in funnels if funnel.label_accuracy is not None]
-        if known:
-            shares = "→".join(f"{accuracy:.0%}" for accuracy in (known[0], known[-1])[-len(known) :])
-            yield shares, "of the kept pseudo-labels right" + (", first and last round" if len(known) > 1 else "")
+        accuracies = [funnel.label_accuracy for funnel in funnels if funnel.label_accuracy is not None]
+        if accuracies:
+            shares = "→".join(f"{accuracy:.0%}" for accuracy in (accuracies[0], accuracies[-1])[-len(accuracies) :])
+            yield shares, "of the kept pseudo-labels right" + (", first and last round" if len(accuracies) > 1 else "")
     total = sum(sum(round_.seconds.values()) for round_ in run.rounds if round_.number)
     if total:
         yield duration(total), "hours, minutes and seconds so far" if total >= 3600 else "minutes and seconds so far"
