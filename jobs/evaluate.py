@@ -83,7 +83,7 @@ def evaluate(config: Config, targets: Sequence[Target], output: Path) -> None:
         results = [results_of(target, state, output, config) for target in targets]
         todo = [(*pair, *task) for pair in zip(targets, results, strict=True) for task in tasks if not pair[1].known(*task)]
         if todo:
-            measure_all(config, inputs, todo)
+            measure_all(config, inputs, todo, (state.folder if state else output) / "logs")
         rows = []
         for target, result in zip(targets, results, strict=True):
             known = {task[0].name: (result.known(*task), result.path(*task)) for task in tasks}
@@ -111,16 +111,22 @@ def results_of(target: Target, state: RunState | None, output: Path, config: Con
     return FolderResults(output / target.name, target, config)
 
 
-def measure_all(config: Config, inputs: Inputs, todo: Sequence[tuple[Target, Results, BenchmarkSet, Sequence[Problem]]]) -> None:
-    """Measures sets under policies with one fleet of engines, which takes on one policy after another."""
+def measure_all(
+    config: Config, inputs: Inputs, todo: Sequence[tuple[Target, Results, BenchmarkSet, Sequence[Problem]]], logs: Path
+) -> None:
+    """Measures sets under policies with one fleet of engines, which takes on one policy after another.
+
+    Where it fails, the actors' logs are copied to a subfolder of `logs`.
+    """
     import torch
 
+    from actors.evidence import evidence_kept
     from actors.rollout.fleet import rollout_fleets
     from actors.weights.host import stored_weights
     from pipeline.inference import start_inference
 
     say(f"starting Ray and the rollout workers to measure {len(todo)} sets")
-    with ray_cluster(config, say), rollout_fleets(config, inputs.base_path) as fleets:
+    with ray_cluster(config, say), evidence_kept(logs), rollout_fleets(config, inputs.base_path) as fleets:
         ask = start_inference(config, inputs, fleets, Clock())
         for target, result, each, problems in todo:
             weights = stored_weights(target.path, getattr(torch, config.model.dtype), config.rollout.transfer_timeout_s)

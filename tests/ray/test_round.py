@@ -296,16 +296,13 @@ def test_a_reward_actor_that_dies_again_and_again_ends_the_run_and_leaves_its_la
     mine = tmp_path / "mine.py"
     mine.write_text(
         "import os\n"
-        "class Mine:\n"
-        "    def extract(self, response, options=()):\n"
-        "        return response[-1:] or None\n"
+        "from pipeline.domain.graders.exact import ExactGrader\n"
+        "class Dying(ExactGrader):\n"
         "    def canonical(self, answer):\n"
         "        print('its last words')\n"
         "        os.abort()\n"
-        "    def equivalent(self, a, b):\n"
-        "        return a == b\n"
     )
-    process = start(tmp_path, f"reward.grader={mine}:Mine", "evaluation.sets=[]")
+    process = start(tmp_path, f"reward.grader={mine}:Dying", "evaluation.samples=0")
     output = ended(process)
     assert process.returncode == 1
     last = output.splitlines()[-1]
