@@ -252,7 +252,7 @@ def test_a_local_file_needs_no_hub(tmp_path: Path, capsys: pytest.CaptureFixture
 def test_an_output_that_cannot_be_a_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "file").touch()
     assert main(["--sets", "math500", "--output", str(tmp_path / "file")]) == 2
-    assert capsys.readouterr().err.startswith(f"error: --output={tmp_path}/file: File exists; valid: a folder")
+    assert capsys.readouterr().err.startswith(f"error: --output={tmp_path}/file: File exists; valid: a writable folder")
 
 
 def test_the_layouts_are_those_of_the_catalogue() -> None:

@@ -81,7 +81,7 @@ def test_a_run_is_reported_as_far_as_it_got(tmp_path: Path, until: str, oracle: 
     assert ("2 rounds finished" in page.text) == (until == "evaluation")
     assert ("Unfinished: round 2, 2 Challenger and" in page.text) == (until != "evaluation")
     assert ("majority is right" in page.text) == (oracle is not None)
-    assert ("Steps of work" in page.text) == (oracle is not None)
+    assert ("Worked steps" in page.text) == (oracle is not None)
 
 
 def test_a_run_without_benchmarks(tmp_path: Path) -> None:
