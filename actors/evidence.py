@@ -22,8 +22,12 @@ SHOWN = 20
 # worker-<Ray's id of it>-<job>-<process>.out or .err
 WORKER_LOG = re.compile(r"worker-\w+-\w+-(?P<pid>\d+)(?P<stream>\.(?:out|err))$")
 ACTOR_NAME = re.compile(r"^:actor_name:(\w+)")
-# What Ray writes into an actor's log beside what the actor does.
-BOILERPLATE = re.compile(r"^(:(job_id|actor_name|task_name):|\[[\d\-:, ]+ [IW] \d+ \d+\] |\s*[\^~]*$)")
+# What Ray writes into an actor's log beside what the actor does: its own log lines, and frames of native code without a name.
+BOILERPLATE = re.compile(
+    r"^(:(job_id|actor_name|task_name):|\[[\d\-:, ]+ [IWE] \d+ \d+\] |\s*[\^~]*$|.* @ +0x.*\(unknown\)$|Extension modules: )"
+)
+CRASH = "Fatal Python error"  # a stack follows it, the innermost frame first
+AFTER_CRASH = 15  # lines of those shown
 LOOKS_LIKE_AN_ERROR = re.compile(
     r"Traceback|Error\b|Exception\b|\bCUDA\b|\bNCCL\b|\b[Kk]illed\b|Fatal|SIG[A-Z]{3}|[Oo]ut of memory"
 )
@@ -114,4 +118,8 @@ def last_lines(error: Exception, logs: Mapping[str, Sequence[str]]) -> list[tupl
     errors_last = sorted(logs, key=lambda name: (name.endswith(".err"), name))
     written = [(name, line) for name in errors_last for line in logs[name] if not BOILERPLATE.match(line)]
     own = [(name, line) for name, line in written if name.endswith(ended)]
+    for place, (_, line) in enumerate(own):
+        if line.startswith(CRASH):
+            own = own[: place + AFTER_CRASH]
+            break
     return (own or [(name, line) for name, line in written if LOOKS_LIKE_AN_ERROR.search(line)])[-SHOWN:]

@@ -88,7 +88,7 @@ def evaluate(config: Config, targets: "Sequence[Target]", output: Path, keep: bo
             results.append(RoundResults(state, target.round) if state and keep else FolderResults(folder, target, config))
         todo = [(*pair, each) for pair in zip(targets, results, strict=True) for each in sets if each.name not in pair[1].known()]
         if todo:
-            measure_all(config, inputs, todo)
+            measure_all(config, inputs, todo, (state.folder if state else output) / "logs")
         rows = []
         for target, result in zip(targets, results, strict=True):
             scores = read_scores(target.name, result.folder, {each.name: result.known()[each.name] for each in sets})
@@ -101,10 +101,14 @@ def evaluate(config: Config, targets: "Sequence[Target]", output: Path, keep: bo
             track(config, state, targets, [scores for _, scores in rows])
 
 
-def measure_all(config: Config, inputs: "Inputs", todo: "Sequence[tuple[Target, Results, BenchmarkSet]]") -> None:
-    """Measures sets under policies with one fleet of engines, which takes on one policy after another."""
+def measure_all(config: Config, inputs: "Inputs", todo: "Sequence[tuple[Target, Results, BenchmarkSet]]", logs: Path) -> None:
+    """Measures sets under policies with one fleet of engines, which takes on one policy after another.
+
+    Where it fails, the actors' logs are copied to a subfolder of `logs`.
+    """
     import torch
 
+    from actors.evidence import evidence_kept
     from actors.rollout.fleet import rollout_fleets
     from actors.weights.host import stored_weights
     from pipeline.inference import start_inference
@@ -116,7 +120,7 @@ def measure_all(config: Config, inputs: "Inputs", todo: "Sequence[tuple[Target, 
 
     config = with_room(config, inputs, [each for _, _, each in todo])
     say(f"starting Ray and the rollout workers to measure {len(todo)} sets")
-    with ray_cluster(config, say), rollout_fleets(config, inputs.base_path) as fleets:
+    with ray_cluster(config, say), evidence_kept(logs), rollout_fleets(config, inputs.base_path) as fleets:
         ask = start_inference(config, inputs, fleets, Clock())
         for target, result, each in todo:
             weights = stored_weights(target.path, getattr(torch, config.model.dtype), config.rollout.transfer_timeout_s)

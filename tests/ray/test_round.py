@@ -294,8 +294,15 @@ def test_a_scorer_that_fails_stops_the_run_with_its_name_and_line(tmp_path: Path
 
 def test_a_reward_actor_that_dies_again_and_again_ends_the_run_and_leaves_its_last_words(tmp_path: Path) -> None:
     mine = tmp_path / "mine.py"
-    mine.write_text("import os\ndef mine(batch, rewards):\n    print('its last words')\n    os.abort()\n")
-    process = start(tmp_path, f"reward.scorers=[triangular,{mine}:mine]", "evaluation.benchmarks.heldout.samples=0")
+    mine.write_text(
+        "import os\n"
+        "from pipeline.domain.graders.exact import ExactGrader\n"
+        "class Dying(ExactGrader):\n"
+        "    def canonical(self, answer):\n"
+        "        print('its last words')\n"
+        "        os.abort()\n"
+    )
+    process = start(tmp_path, f"reward.grader={mine}:Dying", "evaluation.samples=0")
     output = ended(process)
     assert process.returncode == 1
     last = output.splitlines()[-1]

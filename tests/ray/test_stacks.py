@@ -11,7 +11,7 @@ import ray
 from actors.processes import run_processes
 from conf.schema import Config
 from jobs import stacks
-from pipeline.store.manifest import RunState
+from pipeline.store.state import RunState
 
 
 @pytest.fixture

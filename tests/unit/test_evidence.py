@@ -75,6 +75,27 @@ def test_the_last_lines_of_the_actor_that_died_are_shown(
     ]
 
 
+def test_of_a_crash_the_innermost_frames_are_shown(cluster: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    log = tmp_path / "cluster" / "session_latest" / "logs" / "worker-0c495d0a-01000000-71.err"
+    frames = "".join(f'  File "deep.py", line {depth} in f\n' for depth in range(60))
+    native = "    @     0x7f2f9d65a050   94562064  (unknown)\n"
+    log.write_text(
+        f"{ENGINE_ERR}{native}Fatal Python error: Aborted\n\nStack (most recent call first):\n{frames}Extension modules: a\n"
+    )
+    with pytest.raises(RolloutError), evidence_kept(tmp_path / "logs"):
+        raise RolloutError("workers died") from death(71)
+    lines = capsys.readouterr().out.splitlines()
+    crash = lines.index("  Fatal Python error: Aborted")
+    assert lines[crash - 1 : crash + 4] == [
+        "  torch.OutOfMemoryError: CUDA out of memory",
+        "  Fatal Python error: Aborted",
+        "  Stack (most recent call first):",
+        '    File "deep.py", line 0 in f',
+        '    File "deep.py", line 1 in f',
+    ]
+    assert not [line for line in lines if "(unknown)" in line or "Extension" in line]
+
+
 def test_of_an_error_that_names_no_actor_the_lines_that_look_like_errors_are_shown(
     cluster: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
