@@ -112,7 +112,7 @@ def test_a_round_runs_as_a_job(cluster: dict[str, str], tmp_path: Path) -> None:
     problems.write_text(json.dumps({"question": "What is 2 + 3?", "answer": "5"}) + "\n")
     done = run_submit(cluster, tmp_path, f"evaluation.sets=[{problems.name}]")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "heldout" in done.stdout  # the closing table of the round came over as a log
+    assert "p-hat" in done.stdout  # the closing summary of the round came over as a log
     assert "succeeded" in done.stderr
     run = tmp_path / "runs" / "job"
     manifest = json.loads((run / "manifest.json").read_text())
