@@ -174,4 +174,4 @@ def test_an_oracle_need_not_measure_difficulty(tmp_path: Path, monkeypatch) -> N
     monkeypatch.syspath_prepend(tmp_path)
     page = page_of(write_run(made_config(tmp_path, oracle="half_an_oracle"), 1))
     assert "majority is right" in page.text
-    assert "Steps of work" not in page.text
+    assert "Worked steps" not in page.text
