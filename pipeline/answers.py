@@ -7,6 +7,7 @@ from pipeline.algorithm.rewards import invalid_share
 from pipeline.algorithm.seeds import seeded_requests
 from pipeline.domain.graders.exact import ExactGrader
 from pipeline.domain.graders.protocol import Grader
+from pipeline.errors import GraderError, with_place
 from pipeline.types import AnsweredQuestion, Policy, Sample, Vote
 
 if TYPE_CHECKING:
@@ -15,9 +16,18 @@ if TYPE_CHECKING:
 Path = int | str
 
 
-def answer_of(sample: Sample, grader: Grader) -> str | None:
-    """The answer that a grader reads from a response; None where it has none or was cut off."""
-    return None if sample.truncated else grader.extract(sample.text)
+def answer_of(sample: Sample, grader: Grader, options: Sequence[str] = ()) -> str | None:
+    """The answer that a grader reads from a response; None where it has none or was cut off.
+
+    Raises:
+        GraderError: the grader failed.
+    """
+    if sample.truncated:
+        return None
+    try:
+        return grader.extract(sample.text, options)
+    except Exception as error:  # user code may raise anything
+        raise GraderError(f"grader {type(grader).__name__}: {with_place(error)}") from error
 
 
 def well_formed(run: "Run", sample: Sample) -> str | None:

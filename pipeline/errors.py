@@ -1,5 +1,7 @@
 """Errors that end a correctly configured run. The message says what happened and what to do; no traceback is shown."""
 
+import traceback
+
 
 class RunError(RuntimeError):
     """The run cannot continue. Finished work is kept, and the same command resumes from it."""
@@ -21,9 +23,24 @@ class ScorerError(RunError):
     """A scorer of the Challenger's reward failed, or returned an invalid reward."""
 
 
+class GraderError(RunError):
+    """A grader failed to read the answer of a response."""
+
+
 class RewardError(RunError):
-    """The reward actor died more often than Ray restarts it."""
+    """The reward actor died more often than Ray restarts it, or a grader failed in it."""
 
 
 class RolloutError(RunError):
     """Rollout workers die faster than they can be replaced."""
+
+
+def with_place(error: Exception) -> str:
+    """An error of a user's code in one line, with its place.
+
+    >>> try: [].pop()
+    ... except IndexError as error: print(with_place(error))
+    IndexError: pop from empty list (<doctest pipeline.errors.with_place[0]>, line 1)
+    """
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__}: {error} ({place.filename}, line {place.lineno})"

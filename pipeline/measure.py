@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from conf.schema import SamplingConfig
 from pipeline.algorithm.seeds import derive_seed, seeded_requests
+from pipeline.answers import answer_of
 from pipeline.domain.benchmarks import by_band
 from pipeline.domain.graders.find import find_grader
 from pipeline.domain.problems import Problem, checksum
@@ -143,7 +144,7 @@ def measure_part(
     watch.arrived((len(problems) - len(fitting)) * (1 + count), 0, grades.finished)  # skipped
     for place, samples in draw(inference, policy, definition, count, prompts, first, fitting):
         item = answered[place]
-        read = [None if sample.truncated else grader.extract(sample.text, item.problem.options) for sample in samples]
+        read = [answer_of(sample, grader, item.problem.options) for sample in samples]
         for number, answer in enumerate(read, start=len(item.samples)):
             grades.add((place, number), answer, item.problem.answer)
         if item.samples:  # the greedy one: these are the sampled ones

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any, Generic, TypeVar
 
 import ray
-from ray.exceptions import RayActorError
+from ray.exceptions import RayActorError, RayTaskError
 
 from actors.failures import reason
 from actors.reward.actor import RAY_OPTIONS, RewardActor
@@ -22,13 +22,15 @@ def fetched(call: ray.ObjectRef[Any]) -> Any:
     """The result of a call of the reward actor.
 
     Raises:
-        RewardError: the actor died more often than Ray restarts it.
+        RewardError: the actor died more often than Ray restarts it, or a grader failed in it.
     """
     try:
         return ray.get(call)
     except RayActorError as error:
         most = RAY_OPTIONS["max_restarts"]
         raise RewardError(f"the reward actor died, and Ray restarts it at most {most} times: {reason(error)}") from error
+    except RayTaskError as error:
+        raise RewardError(f"the reward actor failed to compare answers: {reason(error)}") from error
 
 
 class Overlapped(Generic[Result]):

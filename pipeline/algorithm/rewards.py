@@ -6,7 +6,6 @@ file, named as `path/to/file.py:function`; docs/rewards.md shows one. All functi
 """
 
 import math
-import traceback
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from conf.plugin import from_file
 from conf.schema import RewardConfig
 from pipeline.algorithm.bleu import cluster_labels, similarity_to_earlier
 from pipeline.domain.graders.exact import ExactGrader
-from pipeline.errors import ScorerError
+from pipeline.errors import ScorerError, with_place
 from pipeline.types import AnsweredQuestion, ScoredQuestion, Vote
 
 Need = Literal["verdicts", "earlier"]
@@ -239,9 +238,7 @@ def _scored(scorer: Scorer, name: str, batch: QuestionBatch, rewards: list[float
     try:
         after = [float(reward) for reward in scorer(batch, list(rewards))]
     except Exception as error:  # user code may raise anything
-        place = traceback.extract_tb(error.__traceback__)[-1]
-        where = f"{place.filename}, line {place.lineno}"
-        raise ScorerError(f"scorer {name}: {type(error).__name__}: {error} ({where})") from error
+        raise ScorerError(f"scorer {name}: {with_place(error)}") from error
     wrong = [f"a reward of {reward}" for reward in after if not math.isfinite(reward)]
     if wrong or len(after) != len(batch.answered):
         what = (wrong or [f"{len(after)} rewards"])[0]

@@ -15,6 +15,7 @@ from actors.reward.client import Overlapped
 from conf.load import ROOT
 from conf.schema import RewardConfig
 from pipeline.domain.graders.find import find_grader
+from pipeline.errors import RewardError
 from pipeline.types import Vote
 
 ANSWERS: list[list[str | None]] = [
@@ -70,6 +71,20 @@ def test_a_grader_of_ones_own_reaches_the_actor_without_its_file(actor: ActorHan
     votes: Overlapped[Vote] = Overlapped(actor.vote, grader)
     votes.add(0, ["H2O", r"\ce{H2O}", "HO2", None])
     assert votes.results() == [Vote("H2O", 2, 4)]
+
+
+def test_a_grader_that_raises_is_named_by_its_error(actor: ActorHandle, tmp_path: Path) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text(
+        "from pipeline.domain.graders.exact import ExactGrader\n"
+        "class Wrong(ExactGrader):\n"
+        "    def canonical(self, answer):\n"
+        "        return answer.spelled\n"
+    )
+    votes: Overlapped[Vote] = Overlapped(actor.vote, find_grader(f"{file}:Wrong"))
+    votes.add(0, ["H2O"])
+    with pytest.raises(RewardError, match=r"failed to compare answers: AttributeError: 'str' object .* 'spelled'$"):
+        votes.results()
 
 
 def test_the_actor_comes_back_from_sigkill_and_a_lost_request_is_run_again(actor: ActorHandle) -> None:

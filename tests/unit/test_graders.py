@@ -1,16 +1,19 @@
 """Graders by name, the two that are not mathematics, and one of a user's own in the real sandbox."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from actors.reward.sandbox import AnswerSandbox
 from conf.load import ROOT
+from pipeline.answers import answer_of
 from pipeline.domain.graders.choice import ChoiceGrader
 from pipeline.domain.graders.exact import ExactGrader
 from pipeline.domain.graders.find import GRADERS, find_grader
 from pipeline.domain.graders.protocol import Grader
-from pipeline.types import Vote
+from pipeline.errors import GraderError
+from pipeline.types import Sample, Vote
 
 OPTIONS = ["12", r"\frac{1}{2}", "both of them", "Both of these", "both of them"]
 
@@ -130,3 +133,15 @@ def test_a_grader_that_cannot_be_used_is_refused_by_name(tmp_path: Path, code: s
     with pytest.raises(ValueError, match=message) as error:
         find_grader(name)
     assert name in str(error.value)
+
+
+class Unreadable(ExactGrader):
+    def extract(self, response: str, options: Sequence[str] = ()) -> str | None:
+        return response.split("####")[1]
+
+
+def test_a_grader_that_fails_on_a_response_is_named_with_the_place() -> None:
+    finished, cut_off = (Sample((1,), (2,), (0.0,), "7", reason, "solver-r1-s0", 0) for reason in ("stop", "length"))
+    assert answer_of(cut_off, Unreadable()) is None
+    with pytest.raises(GraderError, match=r"^grader Unreadable: IndexError: list .* \(.*test_graders.py, line \d+\)$"):
+        answer_of(finished, Unreadable())

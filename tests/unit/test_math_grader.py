@@ -383,7 +383,7 @@ def test_a_thousand_characters_of_anything_take_no_time(unit: str) -> None:
         started = time.process_time()
         rule(text, "7")
         rule(text, text[:-1])
-        assert time.process_time() - started < 0.5
+        assert time.process_time() - started < 5  # a tenth of a second here; only a blow-up takes that long
 
 
 def test_clean_leaves_only_texts_and_symbols_of_one_spelling() -> None:
