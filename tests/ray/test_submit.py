@@ -116,7 +116,7 @@ def test_a_round_runs_as_a_job(cluster: dict[str, str], tmp_path: Path) -> None:
     assert "succeeded" in done.stderr
     run = tmp_path / "runs" / "job"
     manifest = json.loads((run / "manifest.json").read_text())
-    assert manifest["rounds"]["1"]["summary"]["done"]
+    assert manifest["rounds"]["1"]["closed"]
     assert manifest["config"]["model"]["path"] == "assets/tiny-base"
     assert manifest["config"]["evaluation"]["sets"] == [str(problems)]
     assert (run / "round-1" / "curriculum.parquet").is_file()
