@@ -4,6 +4,7 @@ import atexit
 import os
 import secrets
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -118,11 +119,10 @@ def ray_cluster(config: Config, say: Callable[[str], None]) -> Iterator[None]:
     import ray
 
     write_stacks_on_signal()
-    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "warning"}
     hook = {"worker_process_setup_hook": f"{write_stacks_on_signal.__module__}.{write_stacks_on_signal.__name__}"}
     folder = private_folder()
     if folder is None:
-        ray.init(runtime_env={"env_vars": worker_environment(), **hook}, **quiet)
+        init_ray(runtime_env={"env_vars": worker_environment(), **hook})
         try:
             present = ray.cluster_resources().get("GPU", 0)
             if (wanted := gpus(config)) > present:  # a cluster may grow
@@ -131,7 +131,7 @@ def ray_cluster(config: Config, say: Callable[[str], None]) -> Iterator[None]:
         finally:
             ray.shutdown()
         return
-    ray.init(
+    init_ray(
         address="local",
         # Logical slots, not cores: the actors of one run alternate rather than compete.
         num_cpus=max(os.cpu_count() or 1, 2 * config.rollout.engines + config.learner.ranks + 2),
@@ -140,7 +140,6 @@ def ray_cluster(config: Config, say: Callable[[str], None]) -> Iterator[None]:
         # The actors' temporary files are removed with this folder.
         runtime_env={"env_vars": worker_environment() | {"PYTHONPATH": str(ROOT), "TMPDIR": str(folder)}, **hook},
         _temp_dir=str(folder),
-        **quiet,
     )
     try:
         present = ray.cluster_resources().get("GPU", 0)
@@ -152,6 +151,16 @@ def ray_cluster(config: Config, say: Callable[[str], None]) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def init_ray(**options: Any) -> None:
+    """`ray.init`, after which SIGTERM ends this process as its caller had determined, and not as Ray would, with an abort."""
+    import ray
+
+    on_sigterm = signal.getsignal(signal.SIGTERM)
+    ray.init(log_to_driver=False, logging_level="warning", **options)
+    if callable(on_sigterm):
+        signal.signal(signal.SIGTERM, on_sigterm)
 
 
 def gpus(config: Config) -> float:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -330,6 +331,19 @@ def test_a_batch_sampled_ahead_is_one_update_stale_and_outlives_a_kill(tmp_path:
     assert fresh < 1e-4
     assert max(stale) > 1e-3  # corrected for, not refused
     assert not list(run.rglob("ahead-*"))
+
+
+def test_sigterm_ends_a_run_in_order(tmp_path: Path) -> None:
+    """Kubernetes and `ray job stop` send it."""
+    process = start(tmp_path)
+    wait_until(lambda: "RewardActor" in " ".join(processes_of(process.pid).values()), process)
+    process.terminate()
+    output = ended(process)
+    assert process.returncode == 128 + signal.SIGTERM, output
+    assert "SIGTERM received" not in output  # Ray's report of a crash
+    wait_until_gone(process.pid)
+    assert not list(Path(tempfile.gettempdir()).glob(f"{FOLDER_PREFIX}{process.pid}-*"))
+    assert not (tmp_path / "small" / "logs").exists()
 
 
 def test_a_wrong_setting_stops_before_anything_is_made(tmp_path: Path) -> None:
