@@ -1,6 +1,7 @@
 """The Ray cluster a run lives on: a private one on this machine, closed to the network, or one that is already there."""
 
 import atexit
+import logging
 import os
 import secrets
 import shutil
@@ -158,7 +159,7 @@ def init_ray(**options: Any) -> None:
     import ray
 
     on_sigterm = signal.getsignal(signal.SIGTERM)
-    ray.init(log_to_driver=False, logging_level="warning", **options)
+    ray.init(log_to_driver=False, logging_level=logging.WARNING, **options)
     if callable(on_sigterm):
         signal.signal(signal.SIGTERM, on_sigterm)
 
