@@ -13,8 +13,9 @@ from ray.exceptions import RayTaskError
 from rich.text import Text
 
 from actors.cluster import LOGS_OF, failure_folder, private_folder
-from actors.failures import chain, pids, reason
+from actors.failures import pids, reason
 from conf.load import ConfigError
+from pipeline.errors import chain
 from pipeline.observe.terminal import console, printable, say
 
 LINES = 20_000  # last lines kept of each log

@@ -1,8 +1,9 @@
 """Ray's errors about failed actors, reduced to the reason."""
 
 import re
-from collections.abc import Iterator
 from itertools import dropwhile
+
+from pipeline.errors import chain
 
 MAX_CHARS = 600  # of a reason
 COMMON_CAUSES = " Some common causes include"  # Ray appends this generic list to the cause of a death
@@ -21,14 +22,6 @@ def reason(error: BaseException) -> str:
     explained = list(dropwhile(lambda line: line.startswith((" ", "\t")), lines[place + 1 :]))
     text = " ".join(" ".join(explained or lines).split()).partition(COMMON_CAUSES)[0]
     return text if len(text) <= MAX_CHARS else f"{text[:MAX_CHARS]}..."
-
-
-def chain(error: BaseException) -> Iterator[BaseException]:
-    """The error, its cause, the cause's cause, and so on."""
-    current: BaseException | None = error
-    while current is not None:
-        yield current
-        current = current.__cause__ or current.__context__
 
 
 def pids(error: BaseException) -> set[int]:

@@ -17,7 +17,6 @@ from actors.cluster import prepare_environment, ray_cluster
 from conf.load import ConfigError, load_config, profiles
 from conf.schema import Config
 from jobs.cli import command
-from pipeline.domain.problems import Problem
 from pipeline.domain.sets import BenchmarkSet, find_sets
 from pipeline.evaluate import as_metrics
 from pipeline.inputs import Inputs, check_inputs, fingerprint
@@ -27,7 +26,7 @@ from pipeline.observe.report.page import write_report
 from pipeline.observe.scores import read_scores, show_rounds, show_scores, summary
 from pipeline.observe.terminal import AnswerProgress, say
 from pipeline.policies import Target, find_policies
-from pipeline.results import FolderResults, Results, RoundResults, held
+from pipeline.results import Asked, FolderResults, Results, RoundResults, held
 from pipeline.store.benchmarks import read_problems
 from pipeline.store.manifest import write_atomically
 from pipeline.store.state import RunState
@@ -72,7 +71,7 @@ def evaluate(config: Config, targets: Sequence[Target], output: Path) -> None:
     if not (sets := find_sets(config.evaluation.sets, "SETS")):
         raise ConfigError("SETS: no set is named; valid: names of conf/benchmarks.yaml, .yaml files of definitions, data files.")
     inputs = check_inputs(config)
-    tasks = [(each, read_problems(each, config.evaluation.folder)) for each in sets]
+    asked = [Asked(each, read_problems(each, config.evaluation.folder)) for each in sets]
     with ExitStack() as stack:
         for target in targets:
             stack.enter_context(held(output / target.name))
@@ -81,13 +80,13 @@ def evaluate(config: Config, targets: Sequence[Target], output: Path) -> None:
             state.refuse_other_files(inputs.fingerprints())
         config = with_room(config, inputs, sets)
         results = [results_of(target, state, output, config) for target in targets]
-        todo = [(*pair, *task) for pair in zip(targets, results, strict=True) for task in tasks if not pair[1].known(*task)]
+        todo = [(*pair, each) for pair in zip(targets, results, strict=True) for each in asked if not pair[1].known(each)]
         if todo:
             measure_all(config, inputs, todo, (state.folder if state else output) / "logs")
         rows = []
         for target, result in zip(targets, results, strict=True):
-            known = {task[0].name: (result.known(*task), result.path(*task)) for task in tasks}
-            scores = read_scores(target.name, {name: (each, path) for name, (each, path) in known.items() if each})
+            tables = {each.definition.name: (known, result.path(each)) for each in asked if (known := result.known(each))}
+            scores = read_scores(target.name, tables)
             write_atomically(output / target.name / "summary.json", json.dumps(summary(scores), indent=1))
             show_scores(scores)
             rows.append((target.label, scores))
@@ -111,31 +110,36 @@ def results_of(target: Target, state: RunState | None, output: Path, config: Con
     return FolderResults(output / target.name, target, config)
 
 
-def measure_all(
-    config: Config, inputs: Inputs, todo: Sequence[tuple[Target, Results, BenchmarkSet, Sequence[Problem]]], logs: Path
-) -> None:
+def measure_all(config: Config, inputs: Inputs, todo: Sequence[tuple[Target, Results, Asked]], logs: Path) -> None:
     """Measures sets under policies with one fleet of engines, which takes on one policy after another.
 
     Where it fails, the actors' logs are copied to a subfolder of `logs`.
     """
-    import torch
-
     from actors.evidence import evidence_kept
     from actors.rollout.fleet import rollout_fleets
-    from actors.weights.host import stored_weights
     from pipeline.inference import start_inference
 
     say(f"starting Ray and the rollout workers to measure {len(todo)} sets")
     with ray_cluster(config, say), evidence_kept(logs), rollout_fleets(config, inputs.base_path) as fleets:
         ask = start_inference(config, inputs, fleets, Clock())
-        for target, result, each, problems in todo:
-            weights = stored_weights(target.path, getattr(torch, config.model.dtype), config.rollout.transfer_timeout_s)
-            policy, path = Policy(f"{target.name} {fingerprint(Path(target.path))}", weights), result.path(each, problems)
-            with AnswerProgress(f"{target.name} {each.name}") as progress:
-                accuracies, measured = measure(ask, policy, each, problems, path, progress)
+        policies = {target: stored(target, config) for target in dict.fromkeys(target for target, _, _ in todo)}
+        for target, result, each in todo:
+            path = result.path(each)
+            with AnswerProgress(f"{target.name} {each.definition.name}") as progress:
+                accuracies, measured = measure(ask, policies[target], each.definition, each.problems, path, progress)
             measured.undecided = round(ask.take_usage().sandbox.get("undecided", 0.0))
-            result.record(each, problems, accuracies, measured)
+            result.record(each, accuracies, measured)
             forget_parts(path)
+
+
+def stored(target: Target, config: Config) -> Policy:
+    """A target's policy; the version tells apart folders that were written anew under one name."""
+    import torch
+
+    from actors.weights.host import stored_weights
+
+    weights = stored_weights(target.path, getattr(torch, config.model.dtype), config.rollout.transfer_timeout_s)
+    return Policy(f"{target.name} {fingerprint(Path(target.path))}", weights)
 
 
 def with_room(config: Config, inputs: Inputs, sets: Sequence[BenchmarkSet]) -> Config:

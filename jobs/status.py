@@ -12,9 +12,10 @@ from rich.table import Table
 from rich.text import Text
 
 from jobs.cli import command, options
-from pipeline.observe.terminal import WAYS, console, duration, printable
+from pipeline.observe.terminal import console, duration, printable
 from pipeline.store.progress import Progress, read_progress
 from pipeline.store.runs import find_run, run_folders
+from pipeline.types import WAYS
 
 BARS = "▁▂▃▄▅▆▇█"
 

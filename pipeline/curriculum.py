@@ -37,13 +37,14 @@ def write_curriculum(run: "Run", round_: int) -> None:
         PhaseProgress(f"round {round_} curriculum", total=len(files), done=done) as progress,
     ):
         policies = run.stored_policy("challenger", round_), run.labelling_policy(round_)
+        rows: list[CurriculumRow] = []
         for part, file in enumerate(files):
             if not file.exists():
-                rows = write_part(run, round_, part, min(size, total - part * size), *policies)
-                write_table(file, CurriculumRow, rows)
-            votes = [item.vote.share for item in answered(read_table(file, CurriculumRow))]
+                write_table(file, CurriculumRow, write_part(run, round_, part, min(size, total - part * size), *policies))
+            written = read_table(file, CurriculumRow)
+            votes = [item.vote.share for item in answered(written)]
             progress.update(part + 1, p_hat=sum(votes) / max(1, len(votes)))
-        rows = [row for file in files for row in read_table(file, CurriculumRow)]
+            rows += written
         path = folder / "curriculum.parquet"
         write_table(path, CurriculumRow, rows)
         kept = [row.answered for row in rows if row.kept]

@@ -1,6 +1,7 @@
 """Errors that end a correctly configured run. The message says what happened and what to do; no traceback is shown."""
 
 import traceback
+from collections.abc import Iterator
 
 
 class RunError(RuntimeError):
@@ -44,3 +45,13 @@ def with_place(error: Exception) -> str:
     """
     place = traceback.extract_tb(error.__traceback__)[-1]
     return f"{type(error).__name__}: {error} ({place.filename}, line {place.lineno})"
+
+
+def chain(error: BaseException) -> Iterator[BaseException]:
+    """The error, its cause, the cause's cause, and so on, each once."""
+    seen: set[int] = set()
+    current: BaseException | None = error
+    while current is not None and id(current) not in seen:
+        yield current
+        seen.add(id(current))
+        current = current.__cause__ or current.__context__

@@ -8,16 +8,16 @@ import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol
 
 from conf.schema import SamplingConfig
 from pipeline.algorithm.seeds import derive_seed, seeded_requests
 from pipeline.answers import answer_of
-from pipeline.domain.benchmarks import by_band
 from pipeline.domain.graders.find import find_grader
 from pipeline.domain.problems import Problem, checksum
 from pipeline.domain.sets import BenchmarkSet
 from pipeline.store.manifest import Accuracies, MeasuredSet, write_atomically
+from pipeline.store.scores import ScoreRow, scores_by_band
 from pipeline.store.state import remove_tree
 from pipeline.store.tables import EvaluationRow, join_tables, read_table, write_table
 from pipeline.types import Policy, Sample, in_groups
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from pipeline.inference import Inference
 
 PART = 1000  # problems that are answered, graded and written at a time
-WAYS = ("sampled", "greedy", "majority")  # of answering a held-out problem
 
 
 class Watch(Protocol):
@@ -37,19 +36,6 @@ class Watch(Protocol):
 
     def arrived(self, answers: int, tokens: int, grades: Callable[[], Sequence[float]]) -> None:
         """So many more answers were drawn, of so many tokens; `grades` gives those that are known."""
-
-
-@dataclass(frozen=True, slots=True)
-class ScoreRow:
-    """What figures are computed from: some columns of a table of `EvaluationRow`s."""
-
-    band: str | None
-    sampled: float | None
-    greedy: float
-    majority: float | None
-    truncated: int
-    unboxed: int
-    skipped: bool
 
 
 def measure(
@@ -213,17 +199,9 @@ def figures(path: Path, definition: BenchmarkSet, count: int, limit: int | None)
     return accuracy_by_band(definition.name, rows), measured
 
 
-Scored = TypeVar("Scored", ScoreRow, EvaluationRow)
-
-
-def accuracy_by_band(name: str, rows: Sequence[Scored]) -> Accuracies:
+def accuracy_by_band(name: str, rows: Sequence[ScoreRow]) -> Accuracies:
     """Mean accuracies over a set and over each of its bands (`name_band`)."""
     return {
-        group: {way: sum(values) / len(values) for way in WAYS if (values := scores(members, way))}
-        for group, members in by_band(name, rows).items()
+        group: {way: sum(values) / len(values) for way, values in ways.items()}
+        for group, ways in scores_by_band(name, rows).items()
     }
-
-
-def scores(rows: Sequence[Scored], way: str) -> list[float]:
-    """Each problem's accuracy by one way of answering; empty where that was not measured."""
-    return [value for row in rows if (value := getattr(row, way)) is not None]

@@ -4,7 +4,8 @@ import fcntl
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -18,18 +19,29 @@ from pipeline.store.manifest import Accuracies, MeasuredSet, write_atomically
 from pipeline.store.state import RunState
 
 
+@dataclass(frozen=True)
+class Asked:
+    """A set and its problems."""
+
+    definition: BenchmarkSet
+    problems: Sequence[Problem]
+
+    @cached_property
+    def checksum(self) -> str:
+        """Of the problems: half a second for the largest sets, and every question about a result needs it."""
+        return checksum(self.problems)
+
+
 class Results(Protocol):
     """The tables of a policy's sets, and how each set was measured."""
 
-    def path(self, definition: BenchmarkSet, problems: Sequence[Problem]) -> Path:
+    def path(self, asked: Asked) -> Path:
         """The set's table."""
 
-    def known(self, definition: BenchmarkSet, problems: Sequence[Problem]) -> MeasuredSet | None:
+    def known(self, asked: Asked) -> MeasuredSet | None:
         """How the set was measured; None if it has to be measured."""
 
-    def record(
-        self, definition: BenchmarkSet, problems: Sequence[Problem], accuracies: Accuracies, measured: MeasuredSet
-    ) -> None:
+    def record(self, asked: Asked, accuracies: Accuracies, measured: MeasuredSet) -> None:
         """Records a measured set, whose table is complete."""
 
 
@@ -39,28 +51,26 @@ class RoundResults:
     def __init__(self, state: RunState, number: int) -> None:
         self._state, self._number = state, number
 
-    def path(self, definition: BenchmarkSet, problems: Sequence[Problem]) -> Path:
-        return self._state.round_folder(self._number) / "evaluation" / f"{definition.name}.parquet"
+    def path(self, asked: Asked) -> Path:
+        return self._state.round_folder(self._number) / "evaluation" / f"{asked.definition.name}.parquet"
 
-    def known(self, definition: BenchmarkSet, problems: Sequence[Problem]) -> MeasuredSet | None:
+    def known(self, asked: Asked) -> MeasuredSet | None:
         """
         Raises:
             ConfigError: the round has a set of this name with other problems.
         """
-        measured = self._state.manifest.round(self._number).evaluation.sets.get(definition.name)
-        if measured is not None and measured.checksum != checksum(problems):
+        measured = self._state.manifest.round(self._number).evaluation.sets.get(asked.definition.name)
+        if measured is not None and measured.checksum != asked.checksum:
             raise ConfigError(
-                f"SETS={definition.name}: the run was measured on other problems of that name in round {self._number}; valid: a "
-                "file of another name, or the problems as they were."
+                f"SETS={asked.definition.name}: the run was measured on other problems of that name in round {self._number}; "
+                "valid: a file of another name, or the problems as they were."
             )
-        return measured if self.path(definition, problems).exists() else None
+        return measured if self.path(asked).exists() else None
 
-    def record(
-        self, definition: BenchmarkSet, problems: Sequence[Problem], accuracies: Accuracies, measured: MeasuredSet
-    ) -> None:
+    def record(self, asked: Asked, accuracies: Accuracies, measured: MeasuredSet) -> None:
         stage = self._state.round(self._number).evaluation
         stage.accuracies |= accuracies
-        stage.sets[definition.name] = measured
+        stage.sets[asked.definition.name] = measured
         self._state.save()
 
 
@@ -71,32 +81,30 @@ class FolderResults:
         self._folder, self._config = folder, config
         self._policy = fingerprint(Path(target.path)) + hashed(resolve(config.prompts).read_bytes())
 
-    def path(self, definition: BenchmarkSet, problems: Sequence[Problem]) -> Path:
-        return self._folder / f"{self._key(definition, problems)}.parquet"
+    def path(self, asked: Asked) -> Path:
+        return self._folder / f"{self._key(asked)}.parquet"
 
-    def known(self, definition: BenchmarkSet, problems: Sequence[Problem]) -> MeasuredSet | None:
+    def known(self, asked: Asked) -> MeasuredSet | None:
         """
         Raises:
             ConfigError: the record is damaged.
         """
-        entry = self._entries().get(self._key(definition, problems))
+        entry = self._entries().get(self._key(asked))
         try:
-            return MeasuredSet(**entry) if entry and self.path(definition, problems).exists() else None
+            return MeasuredSet(**entry) if entry and self.path(asked).exists() else None
         except TypeError as error:
             raise self._damaged(error) from error
 
-    def record(
-        self, definition: BenchmarkSet, problems: Sequence[Problem], accuracies: Accuracies, measured: MeasuredSet
-    ) -> None:
-        entries = self._entries() | {self._key(definition, problems): asdict(measured)}
+    def record(self, asked: Asked, accuracies: Accuracies, measured: MeasuredSet) -> None:
+        entries = self._entries() | {self._key(asked): asdict(measured)}
         write_atomically(self._folder / "sets.json", json.dumps(entries, indent=1))
 
-    def _key(self, definition: BenchmarkSet, problems: Sequence[Problem]) -> str:
-        config, drawn = self._config, self._config.evaluation
+    def _key(self, asked: Asked) -> str:
+        config, drawn, definition = self._config, self._config.evaluation, asked.definition
         settings = (drawn.samples, drawn.limit, drawn.temperature, drawn.top_p, config.seed, config.sampling.max_tokens)
         lengths = (config.model.dtype, config.model.max_length)
-        asked = (definition.grader, definition.prompt, definition.system, definition.samples, definition.max_tokens)
-        return f"{definition.name}-{hashed(repr((self._policy, checksum(problems), asked, settings, lengths)).encode())[:12]}"
+        kind = (definition.grader, definition.prompt, definition.system, definition.samples, definition.max_tokens)
+        return f"{definition.name}-{hashed(repr((self._policy, asked.checksum, kind, settings, lengths)).encode())[:12]}"
 
     def _entries(self) -> dict[str, dict[str, Any]]:
         path = self._folder / "sets.json"

@@ -5,6 +5,7 @@ from pathlib import Path
 from pipeline.curriculum import kept_questions, true_answers
 from pipeline.evaluate import as_metrics
 from pipeline.observe.cards import read_policy_card
+from pipeline.observe.markdown import table
 from pipeline.observe.registry import register_solver
 from pipeline.observe.report.page import REPORT, write_report
 from pipeline.observe.terminal import Example, RoundSummary, round_summary
@@ -42,7 +43,7 @@ def description(run: Run, last: int) -> str:
     """The run as a Markdown table, for its page in MLflow."""
     names = list(accuracies(run, last))
     way = next((way for ways in accuracies(run, last).values() for way in ways), "")
-    rows = [["", *names, "right labels"], ["---"] * (len(names) + 2)]
+    rows = []
     for number in range(last + 1):
         cells = [accuracies(run, number).get(name, {}).get(way) for name in names]
         cells.append(run.state.round(number).curriculum.label_accuracy)
@@ -50,7 +51,7 @@ def description(run: Run, last: int) -> str:
     caption = (
         f"Accuracy ({way or 'no benchmark'}) and share of right pseudo-labels, in percent; more in the artifact `report.html`."
     )
-    return "\n".join([caption, "", *("| " + " | ".join(row) + " |" for row in rows)])
+    return f"{caption}\n\n{table(['', *names, 'right labels'], rows)}"
 
 
 def summarise(run: Run, round_: int) -> RoundSummary:

@@ -11,6 +11,7 @@ from typing import Any, Literal, Protocol, TypeVar
 Role = Literal["challenger", "solver"]
 T = TypeVar("T")
 ROLES: tuple[Role, Role] = ("challenger", "solver")
+WAYS = ("sampled", "greedy", "majority")  # of answering a held-out problem
 
 
 def policy_version(role: Role, round_: int, step: int) -> str:

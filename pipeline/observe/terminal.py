@@ -21,8 +21,9 @@ from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
+from pipeline.types import WAYS
+
 STARTED = time.monotonic()
-WAYS = ("sampled", "greedy", "majority")  # of answering a held-out problem
 # CSI sequences (colours, cursor moves), OSC strings (titles, links, the clipboard), and the two-character rest.
 ESCAPE_CODE = re.compile(r"(?:\x9b|\x1b\[)[0-?]*[ -/]*[@-~]|\x1b(?:\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\-_])")
 

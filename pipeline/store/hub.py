@@ -14,6 +14,8 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
+from pipeline.errors import chain
+
 # Raised by the hub client for network, server and disk failures; ValueError for invalid replies and arguments.
 HUB_ERRORS = (HTTPError, OSError, ValueError, RuntimeError)
 
@@ -21,7 +23,7 @@ HUB_ERRORS = (HTTPError, OSError, ValueError, RuntimeError)
 def explain(error: Exception, repository: str) -> str:
     """One line: what failed with a repository of the Hub, and what to do."""
     endpoint = constants.ENDPOINT
-    causes = _chain(error)
+    causes = list(chain(error))
     error = next((cause for cause in causes if isinstance(cause, HfHubHTTPError)), error)
     if any(isinstance(cause, OfflineModeIsEnabled) for cause in causes):
         return f"{repository}: HF_HUB_OFFLINE is set; unset it to reach the Hub."
@@ -45,13 +47,3 @@ def explain(error: Exception, repository: str) -> str:
 
 def _first_line(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0]
-
-
-def _chain(error: BaseException) -> list[BaseException]:
-    """The error and its causes, the error first."""
-    chain: list[BaseException] = []
-    cause: BaseException | None = error
-    while cause is not None and cause not in chain:
-        chain.append(cause)
-        cause = cause.__cause__ or cause.__context__
-    return chain

@@ -11,34 +11,36 @@ from conf.schema import Config
 from pipeline.domain.problems import Problem
 from pipeline.domain.sets import BenchmarkSet, find_sets
 from pipeline.inputs import check_inputs
-from pipeline.measure import ScoreRow, accuracy_by_band, parts_of
+from pipeline.measure import accuracy_by_band, parts_of
 from pipeline.observe.report.data import Accuracy, read_run
 from pipeline.observe.report.page import render
 from pipeline.observe.scores import Scores, published_scores, summary
 from pipeline.policies import Target
-from pipeline.results import FolderResults, RoundResults, held
+from pipeline.results import Asked, FolderResults, RoundResults, held
 from pipeline.store.benchmarks import read_problems
 from pipeline.store.manifest import MeasuredSet, read_manifest, write_manifest
+from pipeline.store.scores import ScoreRow
 from pipeline.store.state import RunState
 from tests.made_runs import made_config, write_run
 
 SET = BenchmarkSet("quiz", path="quiz.jsonl")
 PROBLEMS = [Problem(f"{k} + 1?", str(k + 1), str(k)) for k in range(3)]
+QUIZ = Asked(SET, PROBLEMS)
 MEASURED = MeasuredSet(3, 0, None, "math", "math", responses=3)
 BASE = Target("tiny-base", str(ROOT / "assets" / "tiny-base"))
 
 
 def recorded(folder: Path, config: Config) -> FolderResults:
     results = FolderResults(folder, BASE, config)
-    results.path(SET, PROBLEMS).touch()
-    results.record(SET, PROBLEMS, {}, MEASURED)
+    results.path(QUIZ).touch()
+    results.record(QUIZ, {}, MEASURED)
     return results
 
 
 def test_figures_are_known_to_who_would_measure_the_same(tmp_path: Path) -> None:
     config = load_config()
     recorded(tmp_path, config)
-    assert FolderResults(tmp_path, BASE, load_config()).known(SET, PROBLEMS) == MEASURED
+    assert FolderResults(tmp_path, BASE, load_config()).known(QUIZ) == MEASURED
 
 
 @pytest.mark.parametrize(
@@ -51,8 +53,8 @@ def test_figures_are_known_to_who_would_measure_the_same(tmp_path: Path) -> None
 def test_figures_under_other_settings_are_measured_beside_them(tmp_path: Path, change: str) -> None:
     first = recorded(tmp_path, load_config())
     other = recorded(tmp_path, load_config(overrides=[change]))
-    assert other.path(SET, PROBLEMS) != first.path(SET, PROBLEMS)
-    assert first.known(SET, PROBLEMS) == other.known(SET, PROBLEMS) == MEASURED  # neither took the other's place
+    assert other.path(QUIZ) != first.path(QUIZ)
+    assert first.known(QUIZ) == other.known(QUIZ) == MEASURED  # neither took the other's place
 
 
 @pytest.mark.parametrize(
@@ -60,18 +62,18 @@ def test_figures_under_other_settings_are_measured_beside_them(tmp_path: Path, c
 )
 def test_a_set_that_is_asked_or_graded_otherwise_is_another(tmp_path: Path, definition: BenchmarkSet) -> None:
     results = recorded(tmp_path, load_config())
-    assert results.known(definition, PROBLEMS) is None
-    assert results.known(SET, PROBLEMS[:2]) is None
+    assert results.known(Asked(definition, PROBLEMS)) is None
+    assert results.known(Asked(SET, PROBLEMS[:2])) is None
 
 
 def test_a_table_that_is_gone_is_measured_again_and_a_damaged_record_is_told(tmp_path: Path) -> None:
     results = recorded(tmp_path, load_config())
-    results.path(SET, PROBLEMS).unlink()
-    assert results.known(SET, PROBLEMS) is None
+    results.path(QUIZ).unlink()
+    assert results.known(QUIZ) is None
     for text in ("{", "[1]", '{"x": '):
         (tmp_path / "sets.json").write_text(text)
         with pytest.raises(ConfigError, match=r"sets\.json: damaged"):
-            results.known(SET, PROBLEMS)
+            results.known(QUIZ)
 
 
 def test_two_evaluations_cannot_write_to_one_folder(tmp_path: Path) -> None:
@@ -86,14 +88,14 @@ def test_a_runs_set_keeps_its_problems(tmp_path: Path) -> None:
     config = Config(runs_dir=str(tmp_path), name="a")
     with RunState(config) as state:
         results = RoundResults(state, 1)
-        assert results.known(SET, PROBLEMS) is None
-        path = results.path(SET, PROBLEMS)
+        assert results.known(QUIZ) is None
+        path = results.path(QUIZ)
         path.parent.mkdir(parents=True)
         path.touch()
-        results.record(SET, PROBLEMS, {"quiz": {"greedy": 0.5}}, replace_checksum(PROBLEMS))
-        assert results.known(SET, PROBLEMS) is not None
+        results.record(QUIZ, {"quiz": {"greedy": 0.5}}, replace_checksum(PROBLEMS))
+        assert results.known(QUIZ) is not None
         with pytest.raises(ConfigError, match="measured on other problems of that name in round 1"):
-            results.known(SET, PROBLEMS[:2])
+            results.known(Asked(SET, PROBLEMS[:2]))
 
 
 def replace_checksum(problems: list[Problem]) -> MeasuredSet:

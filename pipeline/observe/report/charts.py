@@ -8,8 +8,8 @@ from pipeline.observe.report.data import Round
 from pipeline.observe.report.figures import Curve, Figure, Piece, Points, bars, histograms, name_ends, over_steps, percent, spread
 from pipeline.observe.report.intervals import wilson
 from pipeline.observe.report.svg import Panel, ticks
-from pipeline.observe.terminal import WAYS, duration
-from pipeline.types import ROLES, Role
+from pipeline.observe.terminal import duration
+from pipeline.types import ROLES, WAYS, Role
 
 WAY_COLOURS = {"sampled": "1", "greedy": "2", "majority": "3"}
 ROLE_COLOURS: dict[Role, str] = {"challenger": "2", "solver": "1"}

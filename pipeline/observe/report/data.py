@@ -7,13 +7,12 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from pipeline.domain.benchmarks import by_band
 from pipeline.domain.graders.math.grader import MathGrader
 from pipeline.domain.oracle import Oracle, load_oracle
 from pipeline.observe.report.intervals import bootstrap, wilson
-from pipeline.observe.terminal import WAYS
 from pipeline.store.manifest import FILE, CurriculumStage, Manifest, MeasuredSet, read_manifest
-from pipeline.store.tables import CurriculumRow, EvaluationRow, read_table
+from pipeline.store.scores import ScoreRow, scores_by_band
+from pipeline.store.tables import CurriculumRow, read_table
 from pipeline.types import ROLES, AnsweredQuestion, Role, ScoredQuestion
 
 
@@ -165,11 +164,8 @@ def read_accuracy(names: Iterable[str], folder: Path) -> dict[str, dict[str, Acc
 
 def set_accuracy(name: str, path: Path) -> dict[str, dict[str, Accuracy]]:
     """Accuracies of a set and of its bands, by way."""
-    measured = {}
-    for group, rows in by_band(name, read_table(path, EvaluationRow)).items():
-        scores = {way: [value for row in rows if (value := getattr(row, way)) is not None] for way in WAYS}
-        measured[group] = {way: accuracy(way, values) for way, values in scores.items() if values}
-    return measured
+    scores = scores_by_band(name, read_table(path, ScoreRow))
+    return {group: {way: accuracy(way, values) for way, values in ways.items()} for group, ways in scores.items()}
 
 
 def accuracy(way: str, scores: list[float]) -> Accuracy:

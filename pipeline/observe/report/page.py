@@ -20,9 +20,9 @@ from conf.settings import flatten
 from pipeline.observe.report import charts
 from pipeline.observe.report.data import Accuracy, JudgedQuestion, Round, RunData, gain, mean, read_run, votes
 from pipeline.observe.report.figures import Figure, spread
-from pipeline.observe.terminal import WAYS, duration
+from pipeline.observe.terminal import duration
 from pipeline.store.manifest import write_atomically
-from pipeline.types import ScoredQuestion
+from pipeline.types import WAYS, ScoredQuestion
 
 REPORT = "report.html"
 HERE = Path(__file__).parent
