@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import Field, asdict, fields, is_dataclass
+from functools import cache
 from types import NoneType
 from typing import Any, get_args, get_origin, get_type_hints
 
@@ -23,6 +24,7 @@ def settings(schema: type = Config, prefix: str = "") -> Iterator[tuple[str, Fie
             yield f"{prefix}{field.name}", field
 
 
+@cache  # resolving the sections' types takes most of the time of loading settings
 def find_setting(name: str) -> Field[Any] | None:
     """The field of a dotted name as a user writes it; None if there is no such setting."""
     return {shown(setting): field for setting, field in settings()}.get(name)

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from pipeline.domain.sets import find_sets
 from pipeline.measure import forget_parts, measure
 from pipeline.observe.terminal import AnswerProgress
+from pipeline.results import Asked, RoundResults
 from pipeline.store.benchmarks import read_problems
 from pipeline.store.manifest import Accuracies
 
@@ -17,23 +18,21 @@ def evaluate(run: "Run", round_: int) -> None:
     stage = run.state.round(round_).evaluation
     if stage.finished:
         return
-    settings = run.config.evaluation
+    settings, results = run.config.evaluation, RoundResults(run.state, round_)
     with run.tracker.phase(round_, "evaluation") as tracked:
         solver = run.stored_policy("solver", round_)
         for definition in find_sets(settings.sets, "evaluation.sets"):
             if definition.name in stage.sets:  # measured before an interruption
                 continue
-            problems = read_problems(definition, settings.folder)
-            path = run.state.round_folder(round_) / "evaluation" / f"{definition.name}.parquet"
+            asked = Asked(definition, read_problems(definition, settings.folder))
+            path = results.path(asked)
             with AnswerProgress(f"round {round_} {definition.name}") as progress:
-                accuracies, measured = measure(run, solver, definition, problems, path, progress)
+                accuracies, measured = measure(run, solver, definition, asked.problems, path, progress)
             usage = run.take_usage()
             measured.undecided = round(usage.sandbox.get("undecided", 0.0))
-            stage.accuracies |= accuracies
-            stage.sets[definition.name] = measured
             stage.seconds = added(stage.seconds, usage.seconds)
             stage.counts = added(stage.counts, usage.counts())
-            run.state.save()
+            results.record(asked, accuracies, measured)
             forget_parts(path)
         for record in (tracked, run.tracker.round(round_), run.tracker):
             record.log_step(as_metrics(stage.accuracies), round_)

@@ -43,6 +43,7 @@ class Overlapped(Generic[Result]):
         self._method, self._more = method, more
         self._waiting: dict[Place, tuple[Any, ...]] = {}
         self._calls: list[tuple[list[Place], ray.ObjectRef[Any]]] = []
+        self._fetched: dict[ray.ObjectRef[Any], list[Result]] = {}  # progress asks again and again
 
     def add(self, place: Place, *item: Any) -> None:
         """`place` orders the item's result among the others."""
@@ -58,15 +59,17 @@ class Overlapped(Generic[Result]):
 
     def finished(self) -> list[Result]:
         """The results so far, in no particular order."""
-        done = ray.wait([call for _, call in self._calls], num_returns=len(self._calls), timeout=0)[0] if self._calls else []
-        return [result for call in done for result in fetched(call)]
+        waiting = [call for _, call in self._calls if call not in self._fetched]
+        for call in ray.wait(waiting, num_returns=len(waiting), timeout=0)[0] if waiting else []:
+            self._fetched[call] = fetched(call)
+        return [result for results in self._fetched.values() for result in results]
 
     def results(self) -> list[Result]:
         """One for each item, in the order of their places."""
         self._send()
         by_place: dict[Place, Result] = {}
         for places, call in self._calls:
-            by_place |= zip(places, fetched(call), strict=True)
+            by_place |= zip(places, self._fetched.get(call) or fetched(call), strict=True)
         return [by_place[place] for place in sorted(by_place)]
 
 

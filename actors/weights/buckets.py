@@ -65,9 +65,9 @@ def strided_sums_add_up(parameters: Iterable[torch.Tensor], vocabulary: int, ran
     return all(count % (CHECKSUM_STRIDE * ranks) == 0 for count in [*rows, 64])
 
 
-def checksums(named: Iterable[Named], offset: int | None) -> Checksums:
+def checksums(named: Iterable[Named], offset: int | None) -> dict[str, int]:
     """The `checksum` of each tensor."""
-    return Checksums(offset, {name: checksum(tensor, offset) for name, tensor in named})
+    return {name: checksum(tensor, offset) for name, tensor in named}
 
 
 def publish(buckets: Iterable[Sequence[Named]], offset: int | None = None) -> Published:
@@ -75,11 +75,12 @@ def publish(buckets: Iterable[Sequence[Named]], offset: int | None = None) -> Pu
 
     `offset` says which rows the checksums cover; None is all.
     """
-    references, sums = [], Checksums(offset, {})
+    references: list[ray.ObjectRef[Any]] = []
+    sums: dict[str, int] = {}
     for bucket in buckets:
         references.append(ray.put(pack(bucket)))
-        sums.of.update(checksums(bucket, offset).of)
-    return Published(tuple(references), sums)
+        sums |= checksums(bucket, offset)
+    return Published(tuple(references), Checksums(offset, sums))
 
 
 def in_buckets(named: Iterable[Named]) -> Iterator[list[Named]]:

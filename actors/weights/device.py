@@ -51,7 +51,7 @@ class LearnerSource(WeightSource):
     def __iter__(self) -> Iterator[Named]:
         self.checksums = {}
         for bucket in self._buckets():
-            self.checksums |= checksums(bucket, self.offset).of
+            self.checksums |= checksums(bucket, self.offset)
             yield from ((name, tensor.detach()) for name, tensor in bucket)
 
 

@@ -67,7 +67,7 @@ def load(model: Any, named: Sequence[Named]) -> None:
 def _checksums(worker: Any, offset: int | None) -> tuple[dict[str, int], dict[str, list[str]]]:
     """Checksums of a worker's parameters, and the parts of its fused layers."""
     model = worker.get_model()
-    return checksums(model.named_parameters(), offset).of, model.packed_modules_mapping
+    return checksums(model.named_parameters(), offset), model.packed_modules_mapping
 
 
 def disagreements(held: Sequence[Mapping[str, int]], sent: Mapping[str, int], fused: Mapping[str, Sequence[str]]) -> list[str]:

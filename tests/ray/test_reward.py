@@ -52,6 +52,17 @@ def test_votes_that_come_one_by_one_are_those_on_the_whole_batch(actor: ActorHan
     assert votes.results() == VOTES
 
 
+def test_finished_results_are_given_again_and_are_those_at_the_end(actor: ActorHandle) -> None:
+    grades: Overlapped[float] = Overlapped(actor.grade)
+    assert grades.finished() == []
+    for place, answer in enumerate(["1", "2", "1"]):
+        grades.add(place, answer, "1")
+        ray.wait([call for _, call in grades._calls], num_returns=len(grades._calls))
+    assert grades.finished() == grades.finished() == [1.0, 0.0, 1.0]
+    grades.add(3, None, "1")
+    assert grades.results() == [1.0, 0.0, 1.0, 0.0]
+
+
 def test_grades_are_1_for_the_label_and_0_for_everything_else(actor: ActorHandle) -> None:
     ray.get(actor.take_counts.remote())
     answers = ["(x-1)(x+1)", "x^2", None, "", "9^{9^{9^9}}", "7.0"]

@@ -11,7 +11,7 @@ from jobs.push import main
 from pipeline.observe.cards import curriculum_card, hub_base, policy_card
 from pipeline.observe.report.data import read_accuracy
 from pipeline.observe.report.intervals import wilson
-from pipeline.store.manifest import Manifest, read_manifest
+from pipeline.store.manifest import read_manifest
 from tests.hub import TOKEN, Hub
 from tests.made_runs import made_config, write_run
 
@@ -44,10 +44,6 @@ def run(tmp_path: Path) -> Path:
 
 def pushing(run: Path, *more: str, round_: int = 2) -> list[str]:
     return ["--run", run.name, "--runs-dir", str(run.parent), "--round", str(round_), "--repo", "me/r-zero", *more]
-
-
-def manifest_of(run: Path) -> Manifest:
-    return read_manifest(run)
 
 
 def test_a_policy_goes_to_a_private_repository_in_one_commit(run: Path, hub: Hub, capsys: pytest.CaptureFixture[str]) -> None:
@@ -160,7 +156,7 @@ def test_a_hub_that_is_not_there(run: Path, monkeypatch: pytest.MonkeyPatch, cap
 
 def test_a_policys_card_holds_its_figures_with_their_intervals(run: Path) -> None:
     figures = {number: read_accuracy(["heldout"], run / f"round-{number}" / "evaluation") for number in (0, 2)}
-    card = policy_card(manifest_of(run), "solver", 2, figures, "me/base")
+    card = policy_card(read_manifest(run), "solver", 2, figures, "me/base")
     assert ModelCard(card).data.to_dict() == {
         "base_model": "me/base",
         "library_name": "transformers",
@@ -179,7 +175,7 @@ def test_a_policys_card_holds_its_figures_with_their_intervals(run: Path) -> Non
 
 
 def test_no_path_of_the_machine_gets_into_a_card(run: Path) -> None:
-    manifest = manifest_of(run)
+    manifest = read_manifest(run)
     manifest.config["model"]["path"] = "/home/somebody/models/base"
     manifest.config["reward"]["scorers"] = ["triangular", "/home/somebody/short.py:short"]
     for card in (policy_card(manifest, "challenger", 1, {}, None), curriculum_card(manifest, 1)):
@@ -190,7 +186,7 @@ def test_no_path_of_the_machine_gets_into_a_card(run: Path) -> None:
 
 
 def test_a_round_without_an_evaluation_or_an_oracle_says_so(run: Path) -> None:
-    manifest = manifest_of(run)
+    manifest = read_manifest(run)
     manifest.rounds[1].curriculum.label_accuracy = None
     card = policy_card(manifest, "solver", 1, {}, None)
     assert "This round was not evaluated." in card
@@ -198,7 +194,7 @@ def test_a_round_without_an_evaluation_or_an_oracle_says_so(run: Path) -> None:
 
 
 def test_a_curriculums_card_names_its_columns(run: Path) -> None:
-    card = curriculum_card(manifest_of(run), 2)
+    card = curriculum_card(read_manifest(run), 2)
     columns = pq.read_schema(run / "round-2" / "curriculum.parquet").names
     assert all(f"`{name}`" in card for name in columns)
     assert "data_files: curriculum.parquet" in card

@@ -8,7 +8,7 @@ import pytest
 from actors.cluster import ROOT
 from conf.load import ConfigError, load_config
 from conf.schema import Config
-from pipeline.domain.problems import Problem
+from pipeline.domain.problems import Problem, checksum
 from pipeline.domain.sets import BenchmarkSet, find_sets
 from pipeline.inputs import check_inputs
 from pipeline.measure import accuracy_by_band, parts_of
@@ -92,16 +92,10 @@ def test_a_runs_set_keeps_its_problems(tmp_path: Path) -> None:
         path = results.path(QUIZ)
         path.parent.mkdir(parents=True)
         path.touch()
-        results.record(QUIZ, {"quiz": {"greedy": 0.5}}, replace_checksum(PROBLEMS))
+        results.record(QUIZ, {"quiz": {"greedy": 0.5}}, replace(MEASURED, checksum=checksum(PROBLEMS)))
         assert results.known(QUIZ) is not None
         with pytest.raises(ConfigError, match="measured on other problems of that name in round 1"):
             results.known(Asked(SET, PROBLEMS[:2]))
-
-
-def replace_checksum(problems: list[Problem]) -> MeasuredSet:
-    from pipeline.domain.problems import checksum
-
-    return replace(MEASURED, checksum=checksum(problems))
 
 
 def test_parts_of_something_else_are_not_joined(tmp_path: Path) -> None:

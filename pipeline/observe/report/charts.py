@@ -194,9 +194,9 @@ def times(rounds: Sequence[Round]) -> Figure | None:
     shown = spread([round_ for round_ in rounds if sum(round_.seconds.values())], 12)
     if not shown:
         return None
-    rows = []
+    rows, parts = [], time_parts(rounds)
     for round_ in shown:
-        spent = [(round_.seconds.get(part, 0.0), colour, part) for part, (colour, _) in time_parts(rounds).items()]
+        spent = [(round_.seconds.get(part, 0.0), colour, part) for part, (colour, _) in parts.items()]
         pieces = [Piece(seconds, colour, f"{part}: {duration(seconds)}") for seconds, colour, part in spent]
         rows.append((f"round {round_.number}", pieces, duration(sum(round_.seconds.values()))))
     longest = max(sum(round_.seconds.values()) for round_ in shown)
