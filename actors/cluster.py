@@ -113,7 +113,7 @@ def ray_cluster(config: Config, say: Callable[[str], None]) -> Iterator[None]:
         say: called with a status line if the run has to wait for more GPUs.
 
     Raises:
-        ConfigError: this machine has fewer GPUs than the settings require.
+        ConfigError: the cluster cannot be joined.
 
     A private cluster also ends if this process is killed; Ray's agents, which hold no data of the run, exit a minute later.
     """
@@ -143,25 +143,54 @@ def ray_cluster(config: Config, say: Callable[[str], None]) -> Iterator[None]:
         _temp_dir=str(folder),
     )
     try:
-        present = ray.cluster_resources().get("GPU", 0)
-        if (wanted := gpus(config)) > present:
-            raise ConfigError(
-                f"resources.device={config.resources.device}: learner and engines reserve {wanted:g} GPUs, and this machine has "
-                f"{present:g}; valid: fewer learner.ranks or rollout.engines, a profile that needs none (tiny), or a cluster."
-            )
         yield
     finally:
         ray.shutdown()
 
 
+def check_gpus(config: Config) -> None:
+    """Raises ConfigError if a private cluster on this machine would lack GPUs; one that is already there may grow."""
+    if private_folder() is None or not (wanted := gpus(config)):
+        return
+    import torch  # sees the GPUs that Ray will count, if it is a build with CUDA
+
+    if wanted > (present := torch.cuda.device_count()):
+        raise ConfigError(
+            f"resources.device={config.resources.device}: learner and engines reserve {wanted:g} GPUs, and PyTorch sees {present} on "
+            "this machine; valid: fewer learner.ranks or rollout.engines, a profile that needs none (tiny), a cluster, or "
+            "`make setup EXTRA=gpu` where there are GPUs."
+        )
+
+
 def init_ray(**options: Any) -> None:
-    """`ray.init`, after which SIGTERM ends this process as its caller had determined, and not as Ray would, with an abort."""
+    """`ray.init`, after which SIGTERM ends this process as its caller had determined, and not as Ray would, with an abort.
+
+    Raises:
+        ConfigError: the cluster of RAY_ADDRESS does not respond, or has another version of Ray or Python.
+    """
     import ray
 
     on_sigterm = signal.getsignal(signal.SIGTERM)
-    ray.init(log_to_driver=False, logging_level=logging.WARNING, **options)
+    try:
+        ray.init(log_to_driver=False, logging_level=logging.WARNING, **options)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        if (address := os.environ.get("RAY_ADDRESS")) is None:
+            raise
+        raise ConfigError(f"RAY_ADDRESS={address}: {refusal(error)}") from error
     if callable(on_sigterm):
         signal.signal(signal.SIGTERM, on_sigterm)
+
+
+def refusal(error: Exception) -> str:
+    """Why a cluster cannot be joined, and what would be valid, from what Ray raised.
+
+    >>> refusal(RuntimeError("Version mismatch: The cluster was started with:\\n    Ray: 2.9.0\\n"))
+    'Version mismatch: The cluster was started with: Ray: 2.9.0; valid: a cluster with the versions that are installed here.'
+    """
+    reason = " ".join(str(error).split())
+    if "ersion mismatch" in reason:
+        return f"{reason}; valid: a cluster with the versions that are installed here."
+    return f"no Ray cluster responds there ({reason:.200}); valid: the address of a cluster's head, or none for this machine."
 
 
 def gpus(config: Config) -> float:

@@ -135,7 +135,7 @@ def check(config: Config) -> None:
             raise ConfigError(f"{name}={value}: {valid(field)}.")
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", config.name):
         raise ConfigError(f"name={config.name}: names a folder; valid: letters, digits, '.', '_', '-', first a letter or digit.")
-    if not config.tracking_uri.startswith(("sqlite:///", "http://", "https://")):
+    if not re.fullmatch(r"sqlite:///.*[^/]|https?://[^/\s]+\S*", config.tracking_uri):
         raise ConfigError(f"tracking_uri={config.tracking_uri}: valid: sqlite:///PATH, or an MLflow server's http(s) address.")
     for role, phase in (("challenger", config.challenger), ("solver", config.solver)):
         if phase.batch % phase.group:

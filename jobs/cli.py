@@ -1,6 +1,7 @@
 """Common parts of the commands: exit statuses, and the options that select a run."""
 
 import argparse
+import errno
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -10,6 +11,8 @@ from conf.load import ConfigError
 from conf.schema import Config
 from pipeline.errors import RunError
 
+# Faults of a disk: no space, over quota, read-only, not permitted, too large, or broken.
+STORAGE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG, errno.EIO}
 Main = Callable[[Sequence[str]], int]
 
 
@@ -25,13 +28,24 @@ def command(main: Main) -> Main:
         try:
             return main(arguments)
         except (ConfigError, RunError) as error:
-            print(f"error: {error}", file=sys.stderr)
+            print(f"error: {in_a_line(error)}", file=sys.stderr)
             return 2 if isinstance(error, ConfigError) else 1
+        except OSError as error:
+            if error.errno not in STORAGE:
+                raise
+            place = f"{error.filename}: " if error.filename else ""
+            print(f"error: {place}{error.strerror}; once it can be written, the same command resumes", file=sys.stderr)
+            return 1
         except KeyboardInterrupt:
             print("interrupted; the same command resumes", file=sys.stderr)
             return 130
 
     return ended
+
+
+def in_a_line(error: Exception) -> str:
+    """The message of an error, which a library's part of it may have broken into lines."""
+    return " ".join(line.strip() for line in str(error).splitlines())
 
 
 def options(program: str, description: str) -> argparse.ArgumentParser:

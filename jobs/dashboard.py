@@ -12,11 +12,15 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from urllib.parse import quote, urlencode
 
+from conf.load import ConfigError
 from conf.schema import Config
+from jobs.cli import command
+from pipeline.errors import RunError
 from pipeline.observe.terminal import say
 from pipeline.observe.tracking import open_store
 
@@ -25,33 +29,35 @@ READY_S = 120.0
 STOP_S = 10.0
 
 
-def main() -> None:
+@command
+def main(arguments: Sequence[str]) -> int:
+    """Exit status: 0 stopped by Ctrl-C, 1 the server failed, 2 an argument cannot be used."""
     parser = argparse.ArgumentParser(prog="python -m jobs.dashboard", description="Serve the recorded runs on loopback.")
     parser.add_argument("--port", type=int, default=5000, help="port on 127.0.0.1 (default: %(default)s)")
     parser.add_argument("--tracking-uri", default=Config.tracking_uri, help="sqlite:///<file> (default: %(default)s)")
-    arguments = parser.parse_args()
-    check(arguments.port, arguments.tracking_uri)
-    try:  # creates the store if necessary, so that runs can start later
-        _, experiment_id = open_store(arguments.tracking_uri)
-    except ValueError as error:
-        sys.exit(str(error))
-    serve(arguments.port, arguments.tracking_uri, experiment_id)
+    chosen = parser.parse_args(arguments)
+    check(chosen.port, chosen.tracking_uri)
+    _, experiment_id = open_store(chosen.tracking_uri)  # creates the store if necessary, so that runs can start later
+    serve(chosen.port, chosen.tracking_uri, experiment_id)
+    return 0
 
 
 def check(port: int, tracking_uri: str) -> None:
-    """Exits with a message that says what to do if the server cannot run."""
+    """Raises ConfigError, which says what to do, if the server cannot run."""
     if not tracking_uri.startswith("sqlite:///"):
-        sys.exit(f"--tracking-uri={tracking_uri}: valid: sqlite:///<file> (a server has its own web interface)")
-    try:
-        version("mlflow")
-    except PackageNotFoundError:
-        sys.exit("the dashboard needs the full mlflow package: run `make dashboard`, which installs it first")
+        raise ConfigError(f"--tracking-uri={tracking_uri}: valid: sqlite:///<file> (a server has its own web interface)")
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the server does: a recently closed port is free
         try:
             probe.bind((HOST, port))
         except (OSError, OverflowError) as error:
-            sys.exit(f"--port: {port} cannot be used on {HOST} ({error}); choose another one")
+            raise ConfigError(f"--port={port}: cannot be used on {HOST} ({error}); valid: a port that is free") from error
+    try:
+        version("mlflow")
+    except PackageNotFoundError as error:
+        raise ConfigError(
+            "the dashboard needs the full mlflow package; valid: `make dashboard`, which installs it first"
+        ) from error
 
 
 def page(port: int, experiment_id: str, level: str, **order: str) -> str:
@@ -65,12 +71,12 @@ def serve(port: int, tracking_uri: str, experiment_id: str) -> None:
     """Runs the server until Ctrl-C or SIGTERM, then stops it and its child processes."""
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)
-    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", tracking_uri, "--host", HOST, "--port", str(port)]
+    started = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", tracking_uri, "--host", HOST, "--port", str(port)]
     # One worker, and no job queue: two processes and 0.5 GB instead of ten and 1.8 GB by default.
-    command += ["--workers", "1", "--uvicorn-opts", "--log-level warning"]
+    started += ["--workers", "1", "--uvicorn-opts", "--log-level warning"]
     environment = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
     say("starting the MLflow server")
-    server = subprocess.Popen(command, env=environment, start_new_session=True)
+    server = subprocess.Popen(started, env=environment, start_new_session=True)
     try:
         wait_until_ready(server, port)
         say(f"dashboard: {page(port, experiment_id, 'run')} (Ctrl-C stops it)")
@@ -82,7 +88,7 @@ def serve(port: int, tracking_uri: str, experiment_id: str) -> None:
     finally:
         stop(server)
     if server.returncode > 0:
-        sys.exit(f"the MLflow server ended with exit code {server.returncode}")
+        raise RunError(f"the MLflow server ended with exit code {server.returncode}")
 
 
 def wait_until_ready(server: subprocess.Popen[bytes], port: int) -> None:
@@ -109,4 +115,4 @@ def stop(server: subprocess.Popen[bytes]) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main(sys.argv[1:]))

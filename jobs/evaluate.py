@@ -13,7 +13,7 @@ from copy import deepcopy
 from dataclasses import asdict
 from pathlib import Path
 
-from actors.cluster import prepare_environment, ray_cluster
+from actors.cluster import check_gpus, prepare_environment, ray_cluster
 from conf.load import ConfigError, load_config, profiles
 from conf.schema import Config
 from jobs.cli import command
@@ -71,12 +71,15 @@ def evaluate(config: Config, targets: Sequence[Target], output: Path) -> None:
     if not (sets := find_sets(config.evaluation.sets, "SETS")):
         raise ConfigError("SETS: no set is named; valid: names of conf/benchmarks.yaml, .yaml files of definitions, data files.")
     inputs = check_inputs(config)
+    check_gpus(config)
     asked = [Asked(each, read_problems(each, config.evaluation.folder)) for each in sets]
     with ExitStack() as stack:
         for target in targets:
             stack.enter_context(held(output / target.name))
         state = stack.enter_context(RunState(config)) if targets[0].run else None
         if state:
+            for note in state.notes:
+                say(note)
             state.refuse_other_files(inputs.fingerprints())
         config = with_room(config, inputs, sets)
         results = [results_of(target, state, output, config) for target in targets]

@@ -17,6 +17,7 @@ from conf.load import ConfigError
 from conf.schema import Config
 from jobs.cli import command
 from pipeline.observe.cards import curriculum_card, read_policy_card
+from pipeline.store.checksums import SUFFIX as CHECKSUMS
 from pipeline.store.hub import HUB_ERRORS, explain
 from pipeline.store.manifest import Manifest, read_manifest
 from pipeline.store.runs import find_run
@@ -96,7 +97,9 @@ def pack(folder: Path, what: What, round_: int) -> Upload:
     if what == "curriculum":
         return Upload("dataset", {place.name: place}, curriculum_card(manifest, round_))
     files = {
-        str(path.relative_to(place)): path for path in sorted(place.rglob("*")) if path.is_file() and path.name != "README.md"
+        str(path.relative_to(place)): path
+        for path in sorted(place.rglob("*"))
+        if path.is_file() and path.name != "README.md" and path.suffix != CHECKSUMS
     }
     return Upload("model", files, read_policy_card(folder, manifest, what, round_))
 

@@ -6,7 +6,7 @@ import shlex
 import sys
 from collections.abc import Sequence
 
-from actors.cluster import prepare_environment, ray_cluster
+from actors.cluster import check_gpus, prepare_environment, ray_cluster
 from conf.load import ConfigError, load_config, profiles
 from conf.schema import Config
 from conf.settings import help_text
@@ -46,7 +46,7 @@ def settings(options: argparse.Namespace) -> Config:
 
 
 def overrides(options: argparse.Namespace) -> list[str]:
-    named = [f"name={options.name}"] if options.name else []
+    named = [f"name={options.name}"] if options.name is not None else []
     seeded = [f"seed={options.seed}"] if options.seed is not None else []
     return [*options.set, *named, *seeded]
 
@@ -76,7 +76,10 @@ def run(config: Config, last: int) -> None:
     from pipeline.store.state import RunState
 
     inputs = check_inputs(config)
+    check_gpus(config)
     with RunState(config) as state:
+        for note in state.notes:
+            say(note)
         state.refuse_other_files(inputs.fingerprints())
         if state.manifest.closed_rounds() >= last:
             say(f"run {config.name} has already finished round {last}; nothing to do")

@@ -9,8 +9,8 @@ from pipeline.algorithm.seeds import derive_seed
 from pipeline.answers import answer_questions
 from pipeline.domain.oracle import load_oracle
 from pipeline.errors import EmptyCurriculumError
-from pipeline.observe.terminal import PhaseProgress
-from pipeline.store.tables import CurriculumRow, read_table, write_table
+from pipeline.observe.terminal import PhaseProgress, say
+from pipeline.store.tables import CurriculumRow, read_table, remove_damaged, write_table
 from pipeline.types import AnsweredQuestion, Policy, Request
 
 if TYPE_CHECKING:
@@ -31,6 +31,8 @@ def write_curriculum(run: "Run", round_: int) -> None:
     total, size = run.config.curriculum.questions, run.config.curriculum.part
     folder = run.state.round_folder(round_)
     files = [folder / "curriculum" / f"part-{part:04d}.parquet" for part in range(-(-total // size))]
+    for damage in remove_damaged(files, CurriculumRow):
+        say(f"{damage}; it is written again, with the same seeds")
     done = sum(file.exists() for file in files)
     with (
         run.tracker.phase(round_, "curriculum") as tracked,

@@ -3,9 +3,19 @@
 import traceback
 from collections.abc import Iterator
 
+from conf.load import ConfigError
+
 
 class RunError(RuntimeError):
     """The run cannot continue. Finished work is kept, and the same command resumes from it."""
+
+
+class DamagedError(ConfigError):
+    """A file of a run is missing or not as it was written: `damage` names it, `remedy` says what is lost and what to do."""
+
+    def __init__(self, damage: str, remedy: str) -> None:
+        super().__init__(f"{damage}: {remedy}.")
+        self.damage = damage
 
 
 class EmptyCurriculumError(RunError):

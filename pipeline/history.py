@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.store.state import remove_tree
+from pipeline.store.state import remove
 from pipeline.store.tables import SampleRow, write_table
 from pipeline.types import Role, ScoredGroups, ScoredQuestion
 
@@ -59,7 +59,7 @@ class PhaseHistory:
             write_table(self.folder / f"questions-{self.steps:04d}.parquet", ScoredQuestion, scored.questions)
 
     def save(self, batches: "Batches") -> None:
-        """Checkpoints the learner, records the checkpoint in the manifest, and removes the previous one."""
+        """Checkpoints the learner and records the checkpoint in the manifest; the previous one is kept, with its manifest."""
         checkpoint, ahead = self.folder / f"checkpoint-{self.steps:04d}", self.folder / f"ahead-{self.steps + 1:04d}.parquet"
         drawn = batches.save(self.steps + 1, ahead)
         state = self._run.state
@@ -82,11 +82,9 @@ class PhaseHistory:
     def _commit(self) -> None:
         self._stage.metrics, self._stage.p_hats = list(self.metrics), list(self.p_hats)
         self._run.state.save()
-        self._remove_leftovers()
 
     def _remove_leftovers(self) -> None:
-        """Removes checkpoints and batches sampled ahead that the manifest does not name."""
-        named = {Path(path).name for path in (self._stage.checkpoint, self._stage.ahead) if path}
+        """Removes checkpoints and batches sampled ahead that no manifest names."""
         for path in [*self.folder.glob("checkpoint-*"), *self.folder.glob("ahead-*")]:
-            if path.name not in named:
-                remove_tree(path) if path.is_dir() else path.unlink()
+            if self._run.state.relative(path) not in self._run.state.kept:
+                remove(path)

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -92,12 +93,29 @@ def check_sets(config: Config) -> None:
             names[name] = definition.name
 
 
+def check_tracking(uri: str) -> None:
+    """Raises ConfigError if an SQLite store cannot be created; whether a server responds is found out during the run."""
+    if not uri.startswith("sqlite:///"):
+        return
+    path = Path(uri.removeprefix("sqlite:///")).absolute()
+    if path.is_dir():
+        raise ConfigError(f"tracking_uri={uri}: {path} is a folder; valid: a file, for example {path}/mlflow.db.")
+    folder = next(parent for parent in path.parents if parent.exists())
+    try:
+        tempfile.TemporaryFile(dir=folder).close()  # nothing less says whether it can be written
+    except OSError as error:
+        raise ConfigError(
+            f"tracking_uri={uri}: {folder} cannot be written: {error.strerror}; valid: a folder that can be written."
+        ) from error
+
+
 def check_inputs(config: Config) -> Inputs:
     """Finds the base model, the prompts, the scorers, the grader, the benchmarks and the oracle.
 
     Raises:
         ConfigError: one of them is missing or invalid.
     """
+    check_tracking(config.tracking_uri)
     check_sets(config)
     load_oracle(config.evaluation.oracle)
     try:

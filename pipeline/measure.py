@@ -16,10 +16,11 @@ from pipeline.answers import answer_of
 from pipeline.domain.graders.find import find_grader
 from pipeline.domain.problems import Problem, checksum
 from pipeline.domain.sets import BenchmarkSet
+from pipeline.observe.terminal import say
 from pipeline.store.manifest import Accuracies, MeasuredSet, write_atomically
 from pipeline.store.scores import ScoreRow, scores_by_band
-from pipeline.store.state import remove_tree
-from pipeline.store.tables import EvaluationRow, join_tables, read_table, write_table
+from pipeline.store.state import remove
+from pipeline.store.tables import EvaluationRow, join_tables, read_table, remove_damaged, write_table
 from pipeline.types import Policy, Sample, in_groups
 
 if TYPE_CHECKING:
@@ -52,6 +53,8 @@ def measure(
     drawn = (settings.temperature, settings.top_p, config.seed, config.sampling.max_tokens, config.model.max_length)
     parts = parts_of(path, repr((policy.version, definition, count, drawn, checksum(chosen))))
     files = [parts / f"part-{part:04d}.parquet" for part in range(-(-len(chosen) // PART))]
+    for damage in remove_damaged(files, EvaluationRow):
+        say(f"{damage}; it is measured again, with the same seeds")
     done = sum(len(chosen[part * PART : (part + 1) * PART]) for part, file in enumerate(files) if file.exists())
     watch.begin(len(chosen) * (1 + count), done * (1 + count))
     for part, file in enumerate(files):
@@ -69,14 +72,14 @@ def parts_of(path: Path, what: str) -> Path:
     folder = path.with_suffix("")
     note = folder / "measured.txt"
     if not note.exists() or note.read_text() != what:
-        remove_tree(folder)
+        remove(folder)
         write_atomically(note, what)
     return folder
 
 
 def forget_parts(path: Path) -> None:
     """Removes the parts of a table that is complete and recorded."""
-    remove_tree(path.with_suffix(""))
+    remove(path.with_suffix(""))
 
 
 @dataclass(slots=True)

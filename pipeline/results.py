@@ -1,6 +1,5 @@
 """Where the figures of a policy are kept: with the round of the run that it is, or in a folder of their own."""
 
-import fcntl
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ from pipeline.domain.problems import Problem, checksum
 from pipeline.domain.sets import BenchmarkSet
 from pipeline.inputs import fingerprint, hashed
 from pipeline.policies import Target
+from pipeline.store.lock import HeldError, Lock
 from pipeline.store.manifest import Accuracies, MeasuredSet, write_atomically
 from pipeline.store.state import RunState
 
@@ -128,12 +128,14 @@ def held(folder: Path) -> Iterator[None]:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = (folder / ".lock").open("w")
+        lock = Lock(folder)
+    except HeldError as holder:
+        raise ConfigError(
+            f"OUTPUT: another evaluation writes to {folder} ({holder}); valid: wait for it, or another folder."
+        ) from holder
     except OSError as error:
         raise ConfigError(f"OUTPUT: {folder} cannot be written: {error.strerror}; valid: a folder that can.") from error
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise ConfigError(f"OUTPUT: another evaluation writes to {folder}; valid: wait for it, or another folder.") from error
+    try:
         yield
+    finally:
+        lock.release()

@@ -49,7 +49,7 @@ def write_run(config: Config, rounds: int = 1, *, questions: tuple[str, ...] = (
         if last >= 1:
             round_.curriculum = curriculum(folder, number, questions)
         if last >= 2:
-            round_.solver = trained("solver", number)
+            round_.solver = trained(folder, "solver", number)
         if last >= 3:
             round_.evaluation = evaluation(folder, number)
         round_.closed = number < rounds or until == STAGES[-1]
@@ -57,8 +57,10 @@ def write_run(config: Config, rounds: int = 1, *, questions: tuple[str, ...] = (
     return folder
 
 
-def trained(role: str, number: int) -> PhaseStage:
-    return PhaseStage([step(0.4, number), step(0.5, number)], [[0.5]] * 2, policy=f"round-{number}/{role}/policy")
+def trained(folder: Path, role: str, number: int) -> PhaseStage:
+    policy = f"round-{number}/{role}/policy"
+    (folder / policy).mkdir(parents=True, exist_ok=True)
+    return PhaseStage([step(0.4, number), step(0.5, number)], [[0.5]] * 2, policy=policy)
 
 
 def step(reward: float, number: int) -> dict[str, float]:
@@ -86,7 +88,7 @@ def challenger(folder: Path, number: int, extra: tuple[str, ...]) -> PhaseStage:
             for index, text in enumerate(texts(extra, number))
         ]
         write_table(folder / f"round-{number}" / "challenger" / f"questions-{made:04d}.parquet", ScoredQuestion, rows)
-    return trained("challenger", number)
+    return trained(folder, "challenger", number)
 
 
 def curriculum(folder: Path, number: int, extra: tuple[str, ...]) -> CurriculumStage:

@@ -10,19 +10,22 @@ import torch
 from torch import Tensor
 
 from conf.schema import Config
+from pipeline.store.checksums import write_checksums
 
 # Files copied from the base model's folder: the tokenizer and the generation settings.
 COMPANION_SUFFIXES = {".json", ".txt", ".jinja", ".model"}
 
 
 def write_folder(path: Path, rank: int, write: Callable[[Path], None]) -> None:
-    """Runs `write` on a temporary folder on all ranks, then renames it to `path`, replacing what was there."""
+    """Runs `write` on a temporary folder on all ranks, adds checksums, and renames it to `path`, replacing what was there."""
     partial = path.with_name(f"{path.name}.partial")
     if rank == 0:
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
     torch.distributed.barrier()
     write(partial)
+    torch.distributed.barrier()
+    write_checksums(partial, rank, torch.distributed.get_world_size())
     torch.distributed.barrier()
     if rank == 0:
         if path.exists():

@@ -115,6 +115,8 @@ def _as_text(value: object, column: str) -> str:
     text = str(value)
     if any("\ud800" <= char <= "\udfff" for char in text):
         raise ValueError(f"column {column!r} holds half a surrogate pair; valid: Unicode text")
+    if "\0" in text:
+        raise ValueError(f"column {column!r} holds a NUL character; valid: Unicode text, in UTF-8")
     return text
 
 

@@ -31,7 +31,7 @@ def read_rows(path: Path) -> list[Row]:
             case ".json":
                 rows = json.loads(_text(path))
             case ".csv":
-                rows = list(csv.DictReader(io.StringIO(_text(path), newline=""), strict=True))
+                rows = _csv(_text(path))
             case _:
                 raise ValueError(f"is no data file; valid: {', '.join(SUFFIXES)}")
     except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError, csv.Error, pa.ArrowException) as error:
@@ -41,6 +41,16 @@ def read_rows(path: Path) -> list[Row]:
     for number, row in enumerate(rows, start=1):
         if not isinstance(row, dict):
             raise ValueError(f"row {number} is {row!r:.60}; valid: one object for each problem")
+    return rows
+
+
+def _csv(text: str) -> list[Row]:
+    rows = list(csv.DictReader(io.StringIO(text, newline=""), strict=True))
+    for number, row in enumerate(rows, start=1):
+        if None in row:
+            raise ValueError(
+                f"row {number} has more cells than the first line has names; valid: quotes around a text with commas"
+            )
     return rows
 
 

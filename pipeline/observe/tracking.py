@@ -36,6 +36,7 @@ from mlflow.entities import Metric, Param
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 from mlflow.utils.git_utils import get_git_commit
+from sqlalchemy.exc import SQLAlchemyError
 
 logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)  # silences the creation of a new store's tables
 
@@ -73,11 +74,14 @@ def open_store(uri: str) -> tuple[MlflowClient, str]:
     if not uri.startswith("sqlite:///") or not database.name:
         raise ConfigError(f"tracking_uri={uri}: valid: sqlite:///<file> or http(s)://<server>")
     folder = database.resolve().parent
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # runs started side by side must not create the tables of one new store at once
-        client = MlflowClient(uri)
-        return client, _experiment(client, artifacts=folder / "artifacts")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with (folder / ".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # runs started side by side must not create the tables of one new store at once
+            client = MlflowClient(uri)
+            return client, _experiment(client, artifacts=folder / "artifacts")
+    except (OSError, SQLAlchemyError, MlflowException) as error:
+        raise ConfigError(f"tracking_uri={uri}: cannot be opened ({str(error).splitlines()[0]}); valid: another file.") from error
 
 
 def _experiment(client: MlflowClient, artifacts: Path | None) -> str:

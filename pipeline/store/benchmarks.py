@@ -13,13 +13,13 @@ from dataclasses import asdict, dataclass
 from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath
 
-import pyarrow as pa
 from huggingface_hub import HfApi
 
 from conf.load import ROOT, ConfigError, resolve
 from pipeline.domain.problems import Problem, checksum, to_problems
 from pipeline.domain.rows import SUFFIXES, Row, read_rows
 from pipeline.domain.sets import BenchmarkSet
+from pipeline.errors import DamagedError
 from pipeline.store.manifest import write_atomically
 from pipeline.store.tables import read_table, write_table
 
@@ -63,8 +63,8 @@ def read_stored(definition: BenchmarkSet, folder: Path) -> tuple[Fetched, list[P
         return None
     try:
         problems = read_table(path, Problem)
-    except (OSError, ValueError, TypeError, KeyError, pa.ArrowException) as error:
-        raise ConfigError(f"set {fetched.set}: {path} is damaged ({error}); delete it to fetch it again.") from error
+    except DamagedError as error:
+        raise ConfigError(f"set {fetched.set}: {error}") from error
     if checksum(problems) != fetched.sha256:
         raise ConfigError(
             f"set {fetched.set}: {path} does not hold what was fetched (sha256 {checksum(problems)[:12]}, recorded "

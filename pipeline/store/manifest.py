@@ -1,9 +1,12 @@
-"""The manifest: a run's progress, the only source of truth for resume. One JSON file, replaced atomically.
+"""The manifest: a run's progress, the only source of truth for resume. One JSON file with a checksum, replaced atomically.
 
-It names complete files only: each is written under its final name before the manifest names it.
+It names complete files only: each is written under its final name before the manifest names it. The previous manifest is kept,
+with the files that it names, and used where the present one or a file that it names is damaged (`pipeline/store/state.py`).
 """
 
+import hashlib
 import json
+import logging
 import os
 from collections import Counter
 from dataclasses import asdict, dataclass, field
@@ -11,10 +14,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from conf.load import ConfigError
+from pipeline.errors import DamagedError
 from pipeline.types import Role
 
 SCHEMA = 2
 FILE = "manifest.json"
+PREVIOUS = "manifest.previous.json"
+USED = "the previous one is used"
 StageName = Literal["challenger", "curriculum", "solver", "evaluation"]
 STAGES: tuple[StageName, ...] = ("challenger", "curriculum", "solver", "evaluation")  # in execution order
 Seconds = dict[str, float]  # wall-clock seconds by part: sampling, learning, ...
@@ -139,6 +145,11 @@ class Manifest:
         """The last closed round, 0 for none."""
         return max((number for number, round_ in self.rounds.items() if round_.closed), default=0)
 
+    def checkpoints(self) -> set[str]:
+        """The checkpoints and the batches sampled ahead that unfinished phases resume from, relative to the run's folder."""
+        phases = [phase for round_ in self.rounds.values() for phase in (round_.challenger, round_.solver)]
+        return {path for phase in phases for path in (phase.checkpoint, phase.ahead) if path}
+
     def spent(self, number: int) -> Seconds:
         """Wall-clock seconds of a round by part; round 1 includes the evaluation of the base model."""
         spent: Counter[str] = Counter()
@@ -157,27 +168,59 @@ class Manifest:
 def read_manifest(folder: Path) -> Manifest:
     """The manifest of a run's folder, a complete state also while the run is active, since it is replaced atomically.
 
+    Where it is damaged, the previous one, with a line on standard error that says so.
+
     Raises:
-        ConfigError: it cannot be read, is damaged, or has another schema.
+        DamagedError: both are damaged.
+        ConfigError: it has another schema.
     """
-    path = folder / FILE
+    manifest, damage = sound_manifest(folder)
+    if damage is not None:
+        logging.getLogger(__name__).warning("%s", damage)
+    return manifest
+
+
+def sound_manifest(folder: Path) -> tuple[Manifest, str | None]:
+    """The manifest and None, or the previous manifest and what damage the present one has; raises what `read_manifest` raises."""
+    try:
+        return _read(folder / FILE), None
+    except DamagedError as damage:
+        if (previous := previous_manifest(folder)) is not None:
+            return previous, str(damage)
+        remedy = f"restore it from a copy, or remove {folder} and start the run anew"
+        raise DamagedError(f"{damage.damage}, and there is no previous one; how far the run was is lost", remedy) from None
+
+
+def previous_manifest(folder: Path) -> Manifest | None:
+    """None if there is none, or it is damaged."""
+    try:
+        return _read(folder / PREVIOUS)
+    except ConfigError:
+        return None
+
+
+def _read(path: Path) -> Manifest:
     try:
         data = json.loads(path.read_text())
         version = data["schema"]
     except OSError as error:
-        raise ConfigError(f"{path}: the manifest cannot be read: {error.strerror}.") from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise ConfigError(f"{path}: the manifest is damaged ({type(error).__name__}: {error}).") from error
+        raise DamagedError(f"{path}: the manifest cannot be read ({error.strerror})", USED) from error
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise DamagedError(f"{path}: the manifest is damaged ({type(error).__name__}: {error})", USED) from error
     if version != SCHEMA:
         raise ConfigError(
             f"{path}: written by another version (manifest schema {version}, this code reads {SCHEMA}). "
             "Finish the run with that version, or start another one: NAME=..."
         )
     try:
+        if data.pop("checksum", None) not in (None, _checksum(data)):  # none in one of an earlier version
+            raise DamagedError(f"{path}: the manifest is damaged (its checksum differs)", USED)
         rounds = {int(number): _round(stages) for number, stages in data.pop("rounds").items()}
         return Manifest(**data, rounds=rounds)
+    except DamagedError:
+        raise
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ConfigError(f"{path}: the manifest is damaged ({type(error).__name__}: {error}).") from error
+        raise DamagedError(f"{path}: the manifest is damaged ({type(error).__name__}: {error})", USED) from error
 
 
 def _round(data: dict[str, Any]) -> Round:
@@ -194,8 +237,16 @@ def _sets(data: dict[str, Any]) -> dict[str, MeasuredSet]:
     return {name: MeasuredSet(**measured) for name, measured in data.items()}
 
 
-def write_manifest(folder: Path, manifest: Manifest) -> None:
-    write_atomically(folder / FILE, json.dumps(asdict(manifest), indent=1))
+def write_manifest(folder: Path, manifest: Manifest) -> str:
+    """Replaces the manifest; returns its text."""
+    data = json.loads(json.dumps(asdict(manifest)))
+    text = json.dumps(data | {"checksum": _checksum(data)}, indent=1)
+    write_atomically(folder / FILE, text)
+    return text
+
+
+def _checksum(data: dict[str, Any]) -> str:
+    return hashlib.blake2b(json.dumps(data, sort_keys=True).encode(), digest_size=16).hexdigest()
 
 
 def write_atomically(path: Path, text: str) -> None:

@@ -4,13 +4,16 @@ import fcntl
 from pathlib import Path
 
 from conf.load import ConfigError
-from pipeline.store.manifest import FILE
+from pipeline.store.lock import FILE as LOCK
+from pipeline.store.manifest import FILE, PREVIOUS
 
 
 def run_folders(runs_dir: str) -> list[Path]:
     """The folders of all runs, the most recently written first."""
-    manifests = sorted(Path(runs_dir).glob(f"*/{FILE}"), key=lambda path: path.stat().st_mtime, reverse=True)
-    return [path.parent.absolute() for path in manifests]
+    written: dict[Path, float] = {}
+    for path in [*Path(runs_dir).glob(f"*/{PREVIOUS}"), *Path(runs_dir).glob(f"*/{FILE}")]:
+        written[path.parent.absolute()] = path.stat().st_mtime
+    return sorted(written, key=lambda folder: written[folder], reverse=True)
 
 
 def find_run(runs_dir: str, name: str | None) -> Path:
@@ -31,7 +34,7 @@ def find_run(runs_dir: str, name: str | None) -> Path:
 def in_use(folder: Path) -> bool:
     """Whether a process works on the run: it holds the lock until it exits, even if killed."""
     try:
-        with (folder / ".lock").open() as lock:
+        with (folder / LOCK).open() as lock:
             fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except FileNotFoundError:
         return False

@@ -1,16 +1,14 @@
 """A run's folder, locked by its driver, which writes the manifest.
 
-runs/<name>/manifest.json                     progress, see `pipeline/store/manifest.py`
+runs/<name>/manifest.json                     progress, see `pipeline/store/manifest.py`, and manifest.previous.json
 runs/<name>/config.yaml                       the settings that the run was started with
 runs/<name>/round-<n>/challenger|solver/      step files, the last checkpoint, policy/ in HF format
 runs/<name>/round-<n>/curriculum.parquet      questions, votes and which were kept
 runs/<name>/round-<n>/evaluation/             one file per benchmark
 """
 
-import fcntl
 import json
 import shutil
-import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Self
@@ -20,8 +18,11 @@ from omegaconf import OmegaConf
 from conf.load import ConfigError
 from conf.schema import Config
 from conf.settings import flatten
-from pipeline.store.manifest import FILE, Manifest, Round, read_manifest, write_atomically, write_manifest
-from pipeline.store.tables import read_column
+from pipeline.errors import DamagedError
+from pipeline.store.damage import sound_state
+from pipeline.store.lock import HeldError, Lock
+from pipeline.store.manifest import FILE, PREVIOUS, Manifest, Round, previous_manifest, write_atomically, write_manifest
+from pipeline.store.tables import CurriculumRow, ScoredQuestion, read_column
 
 # Settings that may differ when a run is resumed: they change where and how fast it runs, not its results, except for the last
 # bits of probabilities, which depend on the shapes of batches.
@@ -47,45 +48,52 @@ class RunState:
     def __init__(self, config: Config) -> None:
         """Opens the run's folder, making it on the first call.
 
+        `notes` then has a line for each damage to its files that the run survives.
+
         Raises:
             ConfigError: another process works on the run, or it was started with settings that give different results.
+            DamagedError: its files are damaged, and no earlier state is complete.
         """
         self.folder = Path(config.runs_dir).absolute() / config.name
+        self.notes: list[str] = []
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            self._lock = (self.folder / ".lock").open("w")
-        except OSError as error:
-            raise ConfigError(f"runs_dir={config.runs_dir}: {self.folder} cannot be written: {error.strerror}.") from error
-        if not self._locked():
+            self._lock = Lock(self.folder)
+        except HeldError as holder:
             raise ConfigError(
-                f"name={config.name}: another process is working on {self.folder}. Wait for it, or use another name."
-            )
+                f"name={config.name}: another process ({holder}) is working on {self.folder}; valid: wait, or another NAME."
+            ) from holder
+        except OSError as error:
+            raise ConfigError(
+                f"runs_dir={config.runs_dir}: {self.folder} cannot be written: {error.strerror}; valid: a folder that can."
+            ) from error
         try:
             self.manifest = self._opened(config)
         except BaseException:
-            self._lock.close()
+            self._lock.release()
             raise
 
-    def _locked(self) -> bool:
-        """Takes the lock; retries, since `runs.in_use` also holds it for a moment."""
-        for _ in range(10):
-            try:
-                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                return True
-            except BlockingIOError:
-                time.sleep(0.1)
-        return False
-
     def _opened(self, config: Config) -> Manifest:
-        """The existing manifest, or a new one."""
+        """The latest sound state of the run, or a new one."""
         settings = json.loads(json.dumps(asdict(config)))
-        if not self.path.exists():
+        self._new = not self.path.exists() and not (self.folder / PREVIOUS).exists()
+        if self._new:
+            if any(self.folder.glob("round-*")):
+                raise DamagedError(
+                    f"{self.path} is missing", f"restore it from a copy, or remove {self.folder} and start the run anew"
+                )
             manifest = Manifest(config.name, settings)
             write_atomically(self.folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.structured(config)))
+        else:
+            manifest, self.notes = sound_state(self.folder)
+            refuse_other_settings(config.name, manifest.config, settings)
+        previous = previous_manifest(self.folder)
+        # The checkpoints and batches that the manifest, or it or the previous one, name, relative to the run's folder.
+        self._last = manifest.checkpoints()
+        self.kept = self._last | (previous.checkpoints() if previous else set())
+        if self.notes or not self.path.exists():
             write_manifest(self.folder, manifest)
-            return manifest
-        manifest = read_manifest(self.folder)
-        refuse_other_settings(config.name, manifest.config, settings)
+        self._written = self.path.read_text()
         return manifest
 
     @property
@@ -93,8 +101,13 @@ class RunState:
         return self.folder / FILE
 
     def save(self) -> None:
-        """Writes the current manifest to disk."""
-        write_manifest(self.folder, self.manifest)
+        """Writes the current manifest to disk, keeps the previous one, and removes checkpoints that neither names any more."""
+        write_atomically(self.folder / PREVIOUS, self._written)
+        self._written = write_manifest(self.folder, self.manifest)
+        named, before = self.manifest.checkpoints(), self.kept
+        self.kept, self._last = named | self._last, named
+        for path in before - self.kept:
+            remove(self.folder / path)
 
     def round(self, number: int) -> Round:
         """The stages of a round, which may be changed; `save` writes the changes."""
@@ -114,7 +127,8 @@ class RunState:
         # An interrupted run leaves files of steps that are now repeated.
         steps = [path for path in steps if path.parent.parent != folders[-1] or int(path.stem.split("-")[1]) < step]
         curricula = [folder / "curriculum.parquet" for folder in folders[:-1]]
-        posed = [question for path in [*steps, *curricula] for question in read_column(path, "question")]
+        posed = [question for path in steps for question in read_column(path, ScoredQuestion, "question")]
+        posed += [question for path in curricula for question in read_column(path, CurriculumRow, "question")]
         return [question for question in posed if question is not None]
 
     def refuse_other_files(self, fingerprints: dict[str, str]) -> None:
@@ -138,13 +152,18 @@ class RunState:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *exception: object) -> None:
-        self._lock.close()  # releases the lock
+    def __exit__(self, kind: type[BaseException] | None, *exception: object) -> None:
+        if self._new and not self.manifest.rounds and kind is not None and issubclass(kind, ConfigError):
+            remove(self.folder)  # nothing was done, and the settings that were wrong must not bind the run
+        self._lock.release()
 
 
-def remove_tree(path: Path) -> None:
-    """Removes a folder that the manifest no longer names."""
-    shutil.rmtree(path, ignore_errors=True)
+def remove(path: Path) -> None:
+    """Removes a file or folder that the manifest no longer names."""
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def may_change(setting: str) -> bool:

@@ -2,9 +2,10 @@
 
 A record's fields become columns of the same name. A nested record is flattened into the columns of its own fields, a
 `dict[str, float]` into a column per key (`parts.repetition`), and field metadata may rename a column (`{"column": "p_hat"}`).
-Every file's metadata identifies it: `rzero.table` and `rzero.version`.
+Every file's metadata identifies it, `rzero.table` and `rzero.version`, and has a checksum of each column, `rzero.checksums`.
 """
 
+import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import Field, dataclass, fields, is_dataclass
 from pathlib import Path
@@ -15,6 +16,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.domain.problems import Problem
+from pipeline.errors import DamagedError
+from pipeline.store.checksums import ColumnChecksum, column_checksum
 from pipeline.types import AnsweredQuestion, Sample, ScoredQuestion
 
 VERSION = "3"  # of the layout of all tables
@@ -70,6 +73,16 @@ TABLES: dict[type, str] = {
     CurriculumRow: "curriculum",
     EvaluationRow: "evaluation",
 }
+COPY = "restore the file from a copy, or start a run under another NAME"
+# What is lost where a table is damaged, and what to do.
+REMEDIES: dict[type, str] = {
+    Problem: "delete it to fetch it again",
+    SampleRow: f"the samples of the step are lost; {COPY}",
+    ScoredQuestion: f"the questions of the step and the votes on them are lost; {COPY}",
+    CurriculumRow: f"the questions of the round and their labels are lost; {COPY}",
+    EvaluationRow: "delete it, and `make evaluate` measures the set again",
+}
+CHECKSUMS = b"rzero.checksums"
 SCALARS = {int: pa.int64(), float: pa.float64(), str: pa.string(), bool: pa.bool_()}
 ITEMS = {**SCALARS, int: pa.int32(), float: pa.float32()}  # of lists: token ids and their log-probabilities
 Row = TypeVar("Row")
@@ -152,25 +165,72 @@ def write_table(path: Path, record: type[Row], rows: Iterable[Row]) -> None:
     keys = [name.partition(".")[2] for name in (listed[0] if listed else ()) if "." in name]
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{path.name}.partial")
-    pq.write_table(pa.Table.from_pylist(listed, schema=schema(record, keys)), partial)
+    table = pa.Table.from_pylist(listed, schema=schema(record, keys))
+    checksums = json.dumps({name: column_checksum(table[name]) for name in table.column_names})
+    pq.write_table(table.replace_schema_metadata(table.schema.metadata | {CHECKSUMS: checksums.encode()}), partial)
     partial.replace(path)
 
 
 def join_tables(parts: Sequence[Path], path: Path, record: type) -> None:
-    """Concatenates files, reading one at a time."""
+    """Concatenates files, reading one at a time.
+
+    Raises:
+        DamagedError: one of them is damaged.
+    """
     partial = path.with_name(f"{path.name}.partial")
+    checksums = {name: ColumnChecksum() for name, _ in columns(record)}
     with pq.ParquetWriter(partial, schema(record)) as writer:
         for part in parts:
-            writer.write_table(pq.read_table(part))
+            table = sound_table(part, record)
+            for name, checksum in checksums.items():
+                checksum.update(table[name])
+            writer.write_table(table.replace_schema_metadata(schema(record).metadata))
+        digests = {name: checksum.hexdigest() for name, checksum in checksums.items()}
+        writer.add_key_value_metadata({CHECKSUMS.decode(): json.dumps(digests)})
     partial.replace(path)
 
 
 def read_table(path: Path, record: type[Row]) -> list[Row]:
-    """The records of a file that `write_table` wrote. Only the record's own columns are read."""
+    """The records of a file that `write_table` wrote. Only the record's own columns are read.
+
+    Raises:
+        DamagedError: the file is missing, or not as it was written.
+    """
     wanted = None if any(get_origin(hint) is dict for _, hint in record_fields(record)) else [name for name, _ in columns(record)]
-    return [from_values(record, row) for row in pq.read_table(path, columns=wanted).to_pylist()]
+    return [from_values(record, row) for row in sound_table(path, record, wanted).to_pylist()]
 
 
-def read_column(path: Path, column: str) -> list[Any]:
-    """One column alone, without reading the others."""
-    return pq.read_table(path, columns=[column])[column].to_pylist()
+def read_column(path: Path, record: type, column: str) -> list[Any]:
+    """One column of a table of `record`s, without reading the others; raises what `read_table` raises."""
+    return sound_table(path, record, [column])[column].to_pylist()
+
+
+def sound_table(path: Path, record: type, wanted: Sequence[str] | None = None) -> pa.Table:
+    """The wanted columns of a file, compared with their checksums; raises what `read_table` raises."""
+    remedy = REMEDIES.get(record, REMEDIES[EvaluationRow])
+    try:
+        with pq.ParquetFile(path) as file:
+            checksums = json.loads((file.metadata.metadata or {}).get(CHECKSUMS, b"{}"))  # none in files of an earlier version
+            table = file.read(columns=wanted)
+        found = {name: column_checksum(table[name]) for name in wanted or checksums}
+        differing = [name for name, checksum in found.items() if checksums and checksum != checksums[name]]
+    except FileNotFoundError as error:
+        raise DamagedError(f"{path} is missing", remedy) from error
+    except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
+        raise DamagedError(f"{path} is damaged ({str(error).splitlines()[0]:.200})", remedy) from error
+    if differing:
+        raise DamagedError(f"{path} is damaged (the checksum of column {differing[0]!r} differs)", remedy)
+    return table
+
+
+def remove_damaged(paths: Iterable[Path], record: type) -> list[str]:
+    """Removes those of the files that are damaged, so that they are written again; returns how they were damaged."""
+    found = []
+    for path in paths:
+        try:
+            if path.exists():
+                sound_table(path, record)
+        except DamagedError as error:
+            found.append(error.damage)
+            path.unlink()
+    return found

@@ -11,6 +11,7 @@ from omegaconf import OmegaConf
 from conf.load import ConfigError, load_config, profiles
 from conf.settings import NULL, flatten, help_text, settings, shown
 from jobs.round import another_round, main, parse
+from jobs.round import settings as settings_of
 
 
 def test_defaults_and_overrides() -> None:
@@ -91,6 +92,12 @@ def test_a_text_keeps_its_spelling(name: str, spelling: str, tmp_path: Path) -> 
         load_config(str(profile)),
     ):
         assert dict(flatten(asdict(config)))[name] == spelling
+
+
+@pytest.mark.parametrize("name", ["1.10", "1e3", "0x10", "on", "null", "007", "2026-11-25", "1_000", "True", "1.0", "12"])
+def test_a_run_has_the_name_that_was_written(name: str) -> None:
+    for arguments in (["--name", name], ["--set", f"name={name}"], ["--name", name, "--set", "seed=1"]):
+        assert settings_of(parse(arguments, "jobs.round")).name == name
 
 
 @pytest.mark.parametrize("path", ["a b", "[a]", "{a}", "a: b", "a #b", "*a", "&a", "${a}", "???", "%a", "@a", "a=b", "|"])

@@ -168,6 +168,7 @@ def test_a_phases_history_survives_an_interruption(tmp_path: Path) -> None:
         history.record(scored, {"reward_mean": 0.6})
         history.finish()
         assert history.finished
+        state.save()  # the previous manifest names the checkpoint no more
         assert {path.name for path in folder.iterdir()} == {"policy", "samples-0001.parquet", "samples-0002.parquet"}
     with RunState(config) as state:
         stage = state.round(1).solver

@@ -23,7 +23,8 @@ def test_a_run_resumes_from_its_manifest(tmp_path: Path) -> None:
     with RunState(config(tmp_path)) as state:
         stage = state.round(1).challenger
         stage.checkpoint, stage.metrics, stage.p_hats = "c", [{"reward_mean": 0.5}], [[0.25, 1.0]]
-        state.round(1).curriculum.finished = True
+        (state.folder / "c").mkdir()
+        state.round(1).curriculum.written = 3
         state.round(0).evaluation.accuracies = {"heldout": {"greedy": 0.5}}
         state.save()
         assert state.manifest.closed_rounds() == 0

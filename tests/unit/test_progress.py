@@ -17,10 +17,18 @@ import pytest
 from conf.load import ROOT, ConfigError
 from conf.schema import Config
 from jobs.status import main
+from pipeline.store.manifest import read_manifest, write_manifest
 from pipeline.store.progress import read_progress
 from pipeline.store.runs import in_use
 from pipeline.store.state import RunState
 from tests.made_runs import made_config, write_run
+
+
+def unfinished(folder: Path, round_: int) -> None:
+    """Takes the Challenger's policy of a round out of a manifest."""
+    manifest = read_manifest(folder)
+    manifest.rounds[round_].challenger.policy = None
+    write_manifest(folder, manifest)
 
 
 @contextmanager
@@ -68,8 +76,7 @@ def test_a_finished_run_and_the_round_after_it(tmp_path: Path) -> None:
 
 def test_time_left_follows_the_last_steps_and_the_round_before(tmp_path: Path) -> None:
     folder = write_run(small(tmp_path), 2, until="challenger")
-    manifest = (folder / "manifest.json").read_text().replace('"policy": "round-2/challenger/policy"', '"policy": null')
-    (folder / "manifest.json").write_text(manifest)
+    unfinished(folder, 2)
     write_steps(folder, "round-2/challenger", 3, every=20, last_ago=0)
     with worked_on(folder):
         progress = read_progress(folder)
@@ -81,9 +88,8 @@ def test_time_left_follows_the_last_steps_and_the_round_before(tmp_path: Path) -
 
 def test_steps_after_the_last_checkpoint_of_a_stopped_run_do_not_count(tmp_path: Path) -> None:
     folder = write_run(small(tmp_path), 1, until="challenger")
-    manifest = (folder / "manifest.json").read_text().replace('"policy": "round-1/challenger/policy"', '"policy": null')
     write_steps(folder, "round-1/challenger", 4, every=20, last_ago=30)
-    (folder / "manifest.json").write_text(manifest)
+    unfinished(folder, 1)
     assert read_progress(folder).done == 2
 
 

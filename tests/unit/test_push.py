@@ -35,7 +35,7 @@ def run(tmp_path: Path) -> Path:
     for number in (1, 2):
         for role in ("solver", "challenger"):
             policy = folder / f"round-{number}" / role / "policy"
-            policy.mkdir(parents=True)
+            policy.mkdir(parents=True, exist_ok=True)
             (policy / "model.safetensors").write_bytes(WEIGHTS + f"{role} {number}".encode())
             (policy / "config.json").write_text("{}")
             (policy / "README.md").write_text("the base model's own")

@@ -1,5 +1,6 @@
 """Tables on disk: columns derived from records, and records read back as they were."""
 
+import json
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -46,5 +47,7 @@ def test_columns_are_named_as_a_reader_of_the_files_knows_them(tmp_path: Path) -
             "parts.a scorer of mine": -0.25, "labelled_by": "solver-r1-s0",
         }
     ]  # fmt: skip
-    assert table.schema.metadata == {b"rzero.table": b"questions", b"rzero.version": b"3"}
-    assert read_column(tmp_path / "questions.parquet", "p_hat") == [0.5]
+    metadata = table.schema.metadata
+    assert set(json.loads(metadata.pop(b"rzero.checksums"))) == set(table.column_names)
+    assert metadata == {b"rzero.table": b"questions", b"rzero.version": b"3"}
+    assert read_column(tmp_path / "questions.parquet", ScoredQuestion, "p_hat") == [0.5]

@@ -1,0 +1,109 @@
+"""Damage to a run's files, and the latest sound state to resume from.
+
+A damaged state is left for the previous one, or for one in which the unfinished round repeats stages. Since every draw has its
+own seed, both end in the result of the undisturbed run.
+"""
+
+import copy
+import math
+from collections.abc import Iterator
+from pathlib import Path
+
+from pipeline.errors import DamagedError
+from pipeline.store.checksums import damaged_file
+from pipeline.store.manifest import PREVIOUS, STAGES, Manifest, Round, previous_manifest, sound_manifest
+from pipeline.store.tables import COPY, CurriculumRow, EvaluationRow, SampleRow, ScoredQuestion, join_tables, sound_table
+from pipeline.types import ROLES
+
+
+def sound_state(folder: Path) -> tuple[Manifest, list[str]]:
+    """The latest state of a run that can be resumed, and a line for each damage that it avoids.
+
+    Raises:
+        DamagedError: there is none; names the file, what is lost and what to do.
+        ConfigError: the manifest has another schema.
+    """
+    manifest, damage = sound_manifest(folder)
+    notes = [] if damage is None else [damage]
+    if (first := next(needed_damage(folder, manifest), None)) is None:
+        return manifest, notes
+    for candidate, what in candidates(folder, manifest):
+        if next(needed_damage(folder, candidate), None) is None:
+            return candidate, [*notes, f"{first}: {what}."]
+    raise DamagedError(first, f"the run needs it to go on, and no earlier state of the run is complete; {COPY}")
+
+
+def candidates(folder: Path, manifest: Manifest) -> Iterator[tuple[Manifest, str]]:
+    """Earlier states, the latest first, and what resuming from each means."""
+    if (previous := previous_manifest(folder)) is not None:
+        yield previous, f"the run resumes from its previous state ({PREVIOUS})"
+    last = max(manifest.rounds, default=0)
+    for place in reversed(range(len(STAGES))):
+        if last and not manifest.round(last).closed:
+            earlier = copy.deepcopy(manifest)
+            for stage in STAGES[place:]:
+                setattr(earlier.rounds[last], stage, getattr(Round(), stage))
+            yield earlier, f"the run repeats round {last} from the start of its stage {STAGES[place]!r}"
+
+
+def needed_damage(folder: Path, manifest: Manifest) -> Iterator[str]:
+    """Damage to the files that a run resumes from: the latest policies, checkpoints and curricula."""
+    last = max(manifest.rounds, default=0)
+    replayed = int(manifest.config["curriculum"]["replay"])
+    for number in range(max(1, last - 1), last + 1):
+        yield from policy_damage(folder, manifest, number)
+    for number in range(max(1, last - replayed), last + 1):
+        yield from curriculum_damage(folder, manifest, number)
+    yield from checkpoint_damage(folder, manifest)
+
+
+def all_damage(folder: Path, manifest: Manifest) -> Iterator[str]:
+    """Damage to any file that the manifest names or that a report reads; reads all of them."""
+    yield from checkpoint_damage(folder, manifest)
+    for number in manifest.begun():
+        place, stages = folder / f"round-{number}", manifest.round(number)
+        yield from policy_damage(folder, manifest, number)
+        if stages.curriculum.finished:
+            yield from table_damage(place / "curriculum.parquet", CurriculumRow)
+        for step in range(1, len(stages.challenger.metrics) + 1):
+            yield from table_damage(place / "challenger" / f"questions-{step:04d}.parquet", ScoredQuestion)
+        for name in stages.evaluation.sets:
+            yield from table_damage(place / "evaluation" / f"{name}.parquet", EvaluationRow)
+
+
+def policy_damage(folder: Path, manifest: Manifest, number: int) -> Iterator[str]:
+    for role in ROLES:
+        policy = manifest.round(number).phase(role).policy
+        if policy is not None and (damage := damaged_file(folder / policy)) is not None:
+            yield damage
+
+
+def checkpoint_damage(folder: Path, manifest: Manifest) -> Iterator[str]:
+    for path in sorted(manifest.checkpoints()):
+        if path.endswith(".parquet"):
+            yield from table_damage(folder / path, SampleRow)
+        elif (damage := damaged_file(folder / path)) is not None:
+            yield damage
+
+
+def curriculum_damage(folder: Path, manifest: Manifest, number: int) -> Iterator[str]:
+    """Nothing where the table can be joined again from its parts, which this does."""
+    path = folder / f"round-{number}" / "curriculum.parquet"
+    if not manifest.round(number).curriculum.finished or not (damage := list(table_damage(path, CurriculumRow))):
+        return
+    settings = manifest.config["curriculum"]
+    parts = sorted((path.parent / "curriculum").glob("part-*.parquet"))
+    if len(parts) != math.ceil(settings["questions"] / settings["part"]):
+        yield from damage
+        return
+    try:
+        join_tables(parts, path, CurriculumRow)
+    except DamagedError as error:
+        yield error.damage
+
+
+def table_damage(path: Path, record: type) -> Iterator[str]:
+    try:
+        sound_table(path, record)
+    except DamagedError as error:
+        yield error.damage

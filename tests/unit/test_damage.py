@@ -1,0 +1,190 @@
+"""Damage to a run's files: found whatever byte it is in, named, and survived from the latest sound state."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from conf.load import ConfigError
+from pipeline.curriculum import kept_questions
+from pipeline.errors import DamagedError
+from pipeline.store.checksums import damaged_file, write_checksums
+from pipeline.store.manifest import FILE, PREVIOUS, PhaseStage, Round, read_manifest
+from pipeline.store.state import RunState
+from pipeline.store.tables import CurriculumRow, join_tables, read_table, remove_damaged, write_table
+from pipeline.types import AnsweredQuestion, Vote
+from tests.made_runs import made_config, write_run
+
+ROWS = [
+    CurriculumRow(AnsweredQuestion(f"What is {n} + é?", (str(n), None, "x"), Vote(str(n), 2, 3), n / 7), bool(n % 2))
+    for n in range(9)
+] + [CurriculumRow(AnsweredQuestion(None), False)]
+
+
+def flipped(content: bytes, place: int, bit: int) -> bytes:
+    return content[:place] + bytes([content[place] ^ bit]) + content[place + 1 :]
+
+
+def test_a_flipped_bit_anywhere_in_a_table_is_found_or_changes_no_row(tmp_path: Path) -> None:
+    path = tmp_path / "t.parquet"
+    write_table(path, CurriculumRow, ROWS)
+    content, found = path.read_bytes(), 0
+    for place in range(0, len(content), 3):
+        path.write_bytes(flipped(content, place, 1 << place % 8))
+        damage = remove_damaged([path], CurriculumRow)
+        if damage:
+            found += 1
+            assert str(path) in damage[0]
+            assert "\n" not in damage[0]
+        else:
+            assert read_table(path, CurriculumRow) == ROWS
+    assert found > len(content) / 12  # most of the others are in statistics that nothing reads
+
+
+def test_a_table_cut_off_anywhere_is_found(tmp_path: Path) -> None:
+    path = tmp_path / "t.parquet"
+    write_table(path, CurriculumRow, ROWS)
+    content = path.read_bytes()
+    for size in range(0, len(content), 7):
+        path.write_bytes(content[:size])
+        with pytest.raises(DamagedError, match="damaged"):
+            read_table(path, CurriculumRow)
+
+
+def test_a_joined_table_has_the_checksums_of_one_written_at_once(tmp_path: Path) -> None:
+    parts = [tmp_path / f"{name}.parquet" for name in "abc"]
+    for part, rows in zip(parts, (ROWS[:4], [], ROWS[4:]), strict=True):
+        write_table(part, CurriculumRow, rows)
+    join_tables(parts, tmp_path / "joined.parquet", CurriculumRow)
+    assert read_table(tmp_path / "joined.parquet", CurriculumRow) == ROWS
+    parts[0].write_bytes(parts[0].read_bytes()[:-1])
+    with pytest.raises(DamagedError, match=r"a\.parquet is damaged"):
+        join_tables(parts, tmp_path / "joined.parquet", CurriculumRow)
+    assert [damage.split()[0] for damage in remove_damaged(parts, CurriculumRow)] == [str(parts[0])]
+    assert not parts[0].exists()
+    assert parts[2].exists()
+
+
+@pytest.mark.parametrize("change", [lambda path: path.unlink(), lambda path: path.write_bytes(flipped(path.read_bytes(), 5, 4))])
+def test_a_folder_knows_which_of_its_files_changed(change: Callable[[Path], object], tmp_path: Path) -> None:
+    (tmp_path / "engine").mkdir()
+    for name in ("a.bin", "engine/b.pt", "c.json"):
+        (tmp_path / name).write_bytes(b"0123456789")
+    for rank in range(2):
+        write_checksums(tmp_path, rank, 2)
+    (tmp_path / "README.md").write_text("written later")
+    assert damaged_file(tmp_path) is None
+    change(tmp_path / "engine" / "b.pt")
+    assert str(damaged_file(tmp_path)).startswith(str(tmp_path / "engine" / "b.pt"))
+
+
+def checkpoint(state: RunState, step: int) -> Path:
+    """What a phase saves after a step."""
+    folder = state.round_folder(1) / "challenger" / f"checkpoint-{step:04d}"
+    folder.mkdir(parents=True)
+    (folder / "weights.pt").write_bytes(bytes(range(100)))
+    write_checksums(folder)
+    stage = state.round(1).challenger
+    stage.checkpoint, stage.metrics = state.relative(folder), [{"reward_mean": 0.5}] * step
+    state.save()
+    return folder
+
+
+def test_the_previous_state_is_kept_with_its_checkpoint_and_no_more(tmp_path: Path) -> None:
+    with RunState(made_config(tmp_path)) as state:
+        kept = [checkpoint(state, step) for step in (1, 2, 3)]
+        assert [folder.exists() for folder in kept] == [False, True, True]
+        assert (read_manifest(state.folder).rounds, json.loads((state.folder / PREVIOUS).read_text())["rounds"]["1"]["challenger"]
+                ["checkpoint"]) == (state.manifest.rounds, "round-1/challenger/checkpoint-0002")  # fmt: skip
+
+
+def spoil(path: Path) -> None:
+    path.write_bytes(flipped(path.read_bytes(), 50, 1))
+
+
+@pytest.mark.parametrize("file", [FILE, "round-1/challenger/checkpoint-0002/weights.pt"])
+@pytest.mark.parametrize("damage", [spoil, Path.unlink, lambda path: path.write_bytes(b"")])
+def test_a_damaged_state_is_left_for_the_previous_one(file: str, damage: Callable[[Path], object], tmp_path: Path) -> None:
+    config = made_config(tmp_path)
+    with RunState(config) as state:
+        checkpoint(state, 1)
+        checkpoint(state, 2)
+    damage(state.folder / file)
+    with RunState(config) as state:
+        assert state.round(1).challenger.checkpoint == "round-1/challenger/checkpoint-0001"
+        assert len(state.notes) == 1
+        assert file in state.notes[0]
+        assert "previous" in state.notes[0]
+    with RunState(config) as state:  # now without damage
+        assert state.notes == []
+        assert len(state.round(1).challenger.metrics) == 1
+
+
+def test_without_any_checkpoint_the_phase_is_repeated(tmp_path: Path) -> None:
+    config = made_config(tmp_path)
+    with RunState(config) as state:
+        for folder in [checkpoint(state, 1), checkpoint(state, 2)]:
+            spoil(folder / "weights.pt")
+    with RunState(config) as state:
+        assert state.round(1).challenger == PhaseStage()
+        assert state.notes == [
+            f"{state.folder}/round-1/challenger/checkpoint-0002/weights.pt is not as it was written (its checksum differs): "
+            "the run repeats round 1 from the start of its stage 'challenger'."
+        ]
+
+
+def test_a_damaged_curriculum_is_joined_from_its_parts_or_written_again(tmp_path: Path) -> None:
+    config = made_config(tmp_path)
+    config.curriculum.questions, config.curriculum.part = 10, 5
+    run = write_run(config, 1, until="curriculum")
+    table = run / "round-1" / "curriculum.parquet"
+    rows = read_table(table, CurriculumRow)
+    parts = [run / "round-1" / "curriculum" / f"part-000{part}.parquet" for part in (0, 1)]
+    for part, path in enumerate(parts):
+        write_table(path, CurriculumRow, rows[5 * part : 5 * part + 5])
+    table.write_bytes(b"PAR1")
+    with RunState(config) as state:
+        assert state.notes == []
+        assert state.round(1).curriculum.finished
+    assert read_table(table, CurriculumRow) == rows[:10]
+    assert kept_questions(table.parent)
+    table.write_bytes(b"PAR1")
+    parts[1].unlink()
+    with RunState(config) as state:
+        assert not state.round(1).curriculum.finished
+        assert state.round(1).challenger.finished
+        assert "stage 'curriculum'" in state.notes[0]
+
+
+def test_a_policy_that_is_lost_ends_in_one_line(tmp_path: Path) -> None:
+    config = made_config(tmp_path)
+    run = write_run(config, 1)
+    policy = run / "round-1" / "solver" / "policy"
+    (policy / "model.safetensors").write_bytes(bytes(100))
+    write_checksums(policy)
+    spoil(policy / "model.safetensors")
+    for _ in range(2):  # the lock is free again, and nothing was changed
+        with pytest.raises(
+            ConfigError, match=r"solver/policy/model\.safetensors is not as it was written .*restore the file"
+        ) as error:
+            RunState(config)
+        assert "\n" not in str(error.value)
+
+
+def test_both_manifests_damaged_are_told_and_one_is_used_by_every_reader(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = made_config(tmp_path)
+    with RunState(config) as state:
+        state.manifest.rounds[0] = replace(Round(), closed=True)
+        state.save()
+        state.save()
+    (state.folder / FILE).write_text("{")
+    assert read_manifest(state.folder).rounds[0].closed
+    assert "manifest.json: the manifest is damaged" in caplog.text
+    assert "the previous one is used" in caplog.text
+    (state.folder / PREVIOUS).write_text("{")
+    with pytest.raises(DamagedError, match=r"no previous one; how far the run was is lost: restore it"):
+        read_manifest(state.folder)
