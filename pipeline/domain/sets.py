@@ -20,6 +20,7 @@ from pipeline.domain.rows import SUFFIXES, read_rows
 PromptKind = Literal["solver", "choice", "boxed"]
 Group = Literal["math", "general"]
 
+TEXTS = ("hub", "path", "config", "split", "revision", "files", "group", "grader", "prompt", "system")
 CATALOGUE = ROOT / "conf" / "benchmarks.yaml"
 _PROMPT_OF: dict[str, PromptKind] = {"math": "solver", "choice": "choice", "exact": "boxed"}
 _INDEXED = re.compile(r"(.+)\[(\d+)\]")
@@ -131,7 +132,9 @@ def read_sets(path: Path) -> list[BenchmarkSet]:
         raise ConfigError(f"{path}: cannot be read as YAML: {error}") from error
     if not isinstance(document, dict) or not document:
         raise ConfigError(f"{path}: defines no sets; valid: names of sets, each with its definition.")
-    return [parse_set(str(name), node, path.parent) for name, node in document.items()]
+    for name in document:
+        _refuse_number(name, name, "its name")
+    return [parse_set(name, node, path.parent) for name, node in document.items()]
 
 
 def parse_set(name: str, node: object, folder: Path) -> BenchmarkSet:
@@ -152,6 +155,10 @@ def parse_set(name: str, node: object, folder: Path) -> BenchmarkSet:
     if (node.get("hub") is None) == (node.get("path") is None):
         raise ConfigError(f"set {name}: hub={node.get('hub')}, path={node.get('path')}; valid: exactly one of the two.")
     columns = node.get("columns", {})
+    for field in TEXTS:
+        _refuse_number(name, node.get(field), field)
+    for part, column in columns.items() if isinstance(columns, dict) else ():
+        _refuse_number(name, column.get("name") if isinstance(column, dict) else column, f"columns.{part}")
     written = node | {
         "name": name,
         "prompt": node.get("prompt", _PROMPT_OF.get(str(node.get("grader", "math")), "solver")),
@@ -169,6 +176,14 @@ def parse_set(name: str, node: object, folder: Path) -> BenchmarkSet:
         raise ConfigError(f"set {name}: {field}: {str(error).splitlines()[0]}.") from error
     _check(parsed)
     return parsed
+
+
+def _refuse_number(name: object, value: object, field: str) -> None:
+    """Raises ConfigError for a value that YAML reads as a number, a date or a truth value where a text is meant."""
+    if value is not None and not isinstance(value, str | dict | list):
+        raise ConfigError(
+            f"set {name}: {field} is read as {value!r}, which may not be how it was written; valid: quotes around it."
+        )
 
 
 def _column(written: object) -> object:

@@ -171,6 +171,9 @@ FILES = [
          make=parquet("a.parquet", question=["q"], answer=[None])),
     definition("empty", "", "defines no sets"),
     definition("not UTF-8", b"mine: \xff\n", "cannot be read as YAML"),
+    definition("named by a number", "1.10: {hub: me/mine}\n", "set 1.1", "its name is read as 1.1", "quotes"),
+    definition("of a number", "mine: {hub: me/mine, config: 2.10}\n", "set mine", "config is read as 2.1", "quotes"),
+    definition("with a column of a number", "mine: {hub: me/mine, columns: {question: 1.10}}\n", "columns.question", "quotes"),
     definition("no source", "mine: {grader: math}\n", "exactly one of the two"),
     definition("missing data", "mine: {path: none.jsonl}\n", "none.jsonl"),
     case("benchmark fetched by nobody", "round", "--set evaluation.sets=[math500] evaluation.folder={here}", "set math500",
@@ -356,7 +359,7 @@ def test_bad_input_is_told_in_a_line(
     ("arguments", "said"),
     [
         (["--set", "solver.lr=nan"], "solver.lr=nan: valid: float at least 0 and finite"),
-        (["--profile", "one-gpu", "--set", "model.path=assets/tiny-base"], "reserve 1 GPUs, and PyTorch sees 0 on this machine"),
+        (["--profile", "one-gpu", "--set", "model.path=assets/tiny-base"], "reserve 1 GPUs, and PyTorch sees 0 here"),
     ],
 )
 def test_a_process_ends_as_the_command_does(arguments: list[str], said: str, tmp_path: Path) -> None:
