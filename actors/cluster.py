@@ -156,8 +156,8 @@ def check_gpus(config: Config) -> None:
 
     if wanted > (present := torch.cuda.device_count()):
         raise ConfigError(
-            f"resources.device={config.resources.device}: learner and engines reserve {wanted:g} GPUs, and PyTorch sees {present} "
-            "here; valid: fewer learner.ranks or rollout.engines, a profile that needs none (tiny), a cluster, or "
+            f"resources.device={config.resources.device}: learner and engines reserve {wanted:g} GPUs, and PyTorch sees "
+            f"{present} here; valid: fewer learner.ranks or rollout.engines, a profile that needs none (tiny), a cluster, or "
             "`make setup EXTRA=gpu` where there are GPUs."
         )
 

@@ -11,8 +11,12 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from conf.load import ConfigError
 from jobs.cli import command, options
+from pipeline.errors import DamagedError
 from pipeline.observe.terminal import console, duration, printable
+from pipeline.store.damage import all_damage, sound_state
+from pipeline.store.manifest import Manifest, PhaseStage, sound_manifest
 from pipeline.store.progress import Progress, read_progress
 from pipeline.store.runs import find_run, run_folders
 from pipeline.types import WAYS
@@ -25,7 +29,11 @@ def main(arguments: Sequence[str]) -> int:
     """Exit status: 0 shown, 2 no such run."""
     chosen = options("jobs.status", "Show the progress of all runs, or of one in detail.").parse_args(arguments)
     first = find_run(chosen.runs_dir, chosen.name)
-    console.print(one_run(read_progress(first)) if chosen.name else all_runs(run_folders(chosen.runs_dir)))
+    if not chosen.name:
+        console.print(all_runs(run_folders(chosen.runs_dir)))
+        return 0
+    console.print(one_run(read_progress(first)))
+    console.print(state_of(first), soft_wrap=True)
     return 0
 
 
@@ -35,7 +43,12 @@ def all_runs(folders: Sequence[Path]) -> RenderableType:
     for name in ("run", "profile", "round", "phase", "reward", "p-hat", "accuracy, %", "time"):
         number = name in ("round", "reward", "p-hat", "time")
         table.add_column(name, justify="right" if number else "left", no_wrap=name != "profile")
-    for progress in map(read_progress, folders):
+    for folder in folders:
+        try:
+            progress = read_progress(folder)
+        except ConfigError:
+            table.add_row(f"  {printable(folder.name, 20)}", "-", "-", "damaged", "-", "-", "-", "-")
+            continue
         table.add_row(
             Text.assemble(("● " if progress.working else "  ", "green"), printable(progress.name, 20)),
             printable(progress.profile, 16),
@@ -47,6 +60,35 @@ def all_runs(folders: Sequence[Path]) -> RenderableType:
             duration(progress.seconds),
         )
     return table
+
+
+def state_of(folder: Path) -> Text:
+    """What the run would do next, and what is damaged, if anything; reads all of its files."""
+    manifest = sound_manifest(folder)[0]
+    lines = [("damaged", damage) for damage in all_damage(folder, manifest)]
+    try:
+        manifest, notes = sound_state(folder)
+        lines += [("resuming", note) for note in notes]
+        lines.append(("next", next_step(manifest)))
+    except DamagedError as error:
+        lines.append(("lost", str(error)))
+    return Text("\n".join(f"{label:10}{printable(text, 1000)}" for label, text in lines))
+
+
+def next_step(manifest: Manifest) -> str:
+    """
+    >>> next_step(Manifest("tiny", {}))
+    'evaluation of the base model'
+    """
+    last = max(manifest.rounds, default=0)
+    if (stage := manifest.next_stage(last)) is None:
+        return (
+            f"summary of round {last}" if last and not manifest.round(last).closed else f"challenger of round {last + 1}, step 1"
+        )
+    found, where = manifest.round(last).stage(stage), f"of round {last}" if last else "of the base model"
+    if not isinstance(found, PhaseStage):
+        return f"{stage} {where}"
+    return f"{stage} {where}, step {len(found.metrics) + 1}" + (f", from {found.checkpoint}" if found.checkpoint else "")
 
 
 def one_run(progress: Progress) -> RenderableType:

@@ -26,8 +26,6 @@ def write_curriculum(run: "Run", round_: int) -> None:
         EmptyCurriculumError: none was kept.
     """
     stage = run.state.round(round_).curriculum
-    if stage.finished:
-        return
     total, size = run.config.curriculum.questions, run.config.curriculum.part
     folder = run.state.round_folder(round_)
     files = [folder / "curriculum" / f"part-{part:04d}.parquet" for part in range(-(-total // size))]

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 def evaluate(run: "Run", round_: int) -> None:
     """Measures the Solver at the end of `round_` (0: the base model) on every set and records the accuracies."""
     stage = run.state.round(round_).evaluation
-    if stage.finished:
-        return
     settings, results = run.config.evaluation, RoundResults(run.state, round_)
     with run.tracker.phase(round_, "evaluation") as tracked:
         solver = run.stored_policy("solver", round_)

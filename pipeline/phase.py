@@ -38,8 +38,6 @@ MISMATCH_LIMIT = {"float32": 1e-4, "bfloat16": 0.1}
 def grpo_phase(run: "Run", round_: int, task: Task) -> None:
     """Trains a role for its number of steps, from its latest weights or, after an interruption, from the last checkpoint."""
     history = PhaseHistory(run, round_, task.role)
-    if history.finished:
-        return
     config, total = run.config, run.config.role(task.role).steps
     say(f"round {round_} {task.role}: starting the learner")
     with run.clock.part("start-up"):

@@ -10,13 +10,14 @@ from pipeline.evaluate import evaluate
 from pipeline.phase import grpo_phase
 from pipeline.run import Run
 from pipeline.solver import SolverTask
+from pipeline.store.manifest import StageName
 from pipeline.summary import close_round
 
 
 def run_rounds(run: Run, last: int) -> None:
     """Runs what is missing, up to round `last`."""
     with run.tracker.round(0):
-        evaluate(run, 0)  # the base model, the baseline of all comparisons
+        run_stages(run, 0)  # the evaluation of the base model, the baseline of all comparisons
     for round_ in range(run.state.manifest.closed_rounds() + 1, last + 1):
         run_round(run, round_)
 
@@ -24,8 +25,23 @@ def run_rounds(run: Run, last: int) -> None:
 def run_round(run: Run, round_: int) -> None:
     """Challenger t-1 and Solver t-1 become Challenger t and Solver t."""
     with run.tracker.round(round_) as tracked:
-        grpo_phase(run, round_, ChallengerTask(run, round_))  # rewarded for questions on which Solver t-1 is uncertain
-        write_curriculum(run, round_)  # Challenger t writes, Solver t-1 answers and votes, uncertain ones are kept
-        grpo_phase(run, round_, SolverTask(run, round_))  # rewarded for agreeing with the vote
-        evaluate(run, round_)  # the only stage that uses right answers
+        run_stages(run, round_)
         close_round(run, round_, tracked)
+
+
+def run_stages(run: Run, round_: int) -> None:
+    """The one place that moves from stage to stage: each is finished once the manifest says so."""
+    while (stage := run.state.manifest.next_stage(round_)) is not None:
+        run_stage(run, round_, stage)
+
+
+def run_stage(run: Run, round_: int, stage: StageName) -> None:
+    match stage:
+        case "challenger":  # rewarded for questions on which Solver t-1 is uncertain
+            grpo_phase(run, round_, ChallengerTask(run, round_))
+        case "curriculum":  # Challenger t writes, Solver t-1 answers and votes, uncertain ones are kept
+            write_curriculum(run, round_)
+        case "solver":  # rewarded for agreeing with the vote
+            grpo_phase(run, round_, SolverTask(run, round_))
+        case "evaluation":  # the only stage that uses right answers
+            evaluate(run, round_)

@@ -87,19 +87,30 @@ def checkpoint_damage(folder: Path, manifest: Manifest) -> Iterator[str]:
 
 
 def curriculum_damage(folder: Path, manifest: Manifest, number: int) -> Iterator[str]:
-    """Nothing where the table can be joined again from its parts, which this does."""
+    """Nothing where `join_curricula` can join the table again from its parts."""
     path = folder / f"round-{number}" / "curriculum.parquet"
-    if not manifest.round(number).curriculum.finished or not (damage := list(table_damage(path, CurriculumRow))):
-        return
+    damage = list(table_damage(path, CurriculumRow)) if manifest.round(number).curriculum.finished else []
+    if damage and (not (parts := parts_of(path, manifest)) or any(any(table_damage(part, CurriculumRow)) for part in parts)):
+        yield from damage
+
+
+def join_curricula(folder: Path, manifest: Manifest) -> list[str]:
+    """Joins damaged tables of the curriculum from their parts; returns a line for each."""
+    notes = []
+    for number in manifest.begun():
+        path = folder / f"round-{number}" / "curriculum.parquet"
+        damage = list(table_damage(path, CurriculumRow)) if manifest.round(number).curriculum.finished else []
+        if damage and not any(curriculum_damage(folder, manifest, number)):
+            join_tables(parts_of(path, manifest), path, CurriculumRow)
+            notes.append(f"{damage[0]}: it was joined again from its parts.")
+    return notes
+
+
+def parts_of(path: Path, manifest: Manifest) -> list[Path]:
+    """The parts that a curriculum was written in; none unless all of them are there."""
     settings = manifest.config["curriculum"]
     parts = sorted((path.parent / "curriculum").glob("part-*.parquet"))
-    if len(parts) != math.ceil(settings["questions"] / settings["part"]):
-        yield from damage
-        return
-    try:
-        join_tables(parts, path, CurriculumRow)
-    except DamagedError as error:
-        yield error.damage
+    return parts if len(parts) == math.ceil(settings["questions"] / settings["part"]) else []
 
 
 def table_damage(path: Path, record: type) -> Iterator[str]:

@@ -145,6 +145,11 @@ class Manifest:
         """The last closed round, 0 for none."""
         return max((number for number, round_ in self.rounds.items() if round_.closed), default=0)
 
+    def next_stage(self, number: int) -> StageName | None:
+        """The first unfinished stage of a round, None if all are finished; round 0, the base model, is evaluated only."""
+        stages = STAGES if number else STAGES[-1:]
+        return next((stage for stage in stages if not self.round(number).stage(stage).finished), None)
+
     def checkpoints(self) -> set[str]:
         """The checkpoints and the batches sampled ahead that unfinished phases resume from, relative to the run's folder."""
         phases = [phase for round_ in self.rounds.values() for phase in (round_.challenger, round_.solver)]

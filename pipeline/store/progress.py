@@ -7,7 +7,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from pipeline.store.manifest import FILE, STAGES, Manifest, PhaseStage, StageName, read_manifest
+from pipeline.store.manifest import FILE, PREVIOUS, STAGES, Manifest, PhaseStage, StageName, sound_manifest
 from pipeline.store.runs import in_use
 
 FILES: dict[StageName, str] = {
@@ -45,12 +45,12 @@ class Progress:
 
 def read_progress(folder: Path) -> Progress:
     """Reads a manifest and lists one folder: a few milliseconds, whatever the size of the run."""
-    manifest, working = read_manifest(folder), in_use(folder)
+    manifest, working = sound_manifest(folder)[0], in_use(folder)
     round_, stage = position(manifest, working)
     total = size(manifest.config, stage)
     files = step_files(folder, manifest, round_, stage)
     done = min(total, len(files))
-    written = max([(folder / FILE).stat().st_mtime, *files[-1:]])
+    written = max([manifest_time(folder), *files[-1:]])
     stages = manifest.round(round_)
     steps = stages.solver.metrics or stages.challenger.metrics
     measured = [(number, next(iter(by_name.values()))) for number, by_name in manifest.measured()]
@@ -83,9 +83,8 @@ def position(manifest: Manifest, working: bool) -> tuple[int, StageName | None]:
     if not numbers:
         return 0, "evaluation"  # of the base model
     last = numbers[-1]
-    for stage in STAGES if last else STAGES[-1:]:
-        if not manifest.round(last).stage(stage).finished:
-            return last, stage
+    if (stage := manifest.next_stage(last)) is not None:
+        return last, stage
     return (last + 1, STAGES[0]) if working or not last else (last, None)
 
 
@@ -114,8 +113,13 @@ def step_files(folder: Path, manifest: Manifest, round_: int, stage: StageName |
     if not isinstance(recorded, PhaseStage):
         return sorted(times)
     saved = len(recorded.metrics)
-    written = (folder / FILE).stat().st_mtime
+    written = manifest_time(folder)
     return times[:saved] + [at for at in times[saved:] if at > written]
+
+
+def manifest_time(folder: Path) -> float:
+    """When the manifest, or where it is missing the previous one, was written, seconds since 1970."""
+    return (folder / FILE if (folder / FILE).exists() else folder / PREVIOUS).stat().st_mtime
 
 
 def left(manifest: Manifest, round_: int, stage: StageName | None, total: int, done: int, files: list[float]) -> float | None:

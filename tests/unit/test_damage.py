@@ -8,13 +8,14 @@ from pathlib import Path
 import pytest
 
 from conf.load import ConfigError
+from jobs.status import main, next_step
 from pipeline.curriculum import kept_questions
 from pipeline.errors import DamagedError
 from pipeline.store.checksums import damaged_file, write_checksums
 from pipeline.store.manifest import FILE, PREVIOUS, PhaseStage, Round, read_manifest
 from pipeline.store.state import RunState
 from pipeline.store.tables import CurriculumRow, join_tables, read_table, remove_damaged, write_table
-from pipeline.types import AnsweredQuestion, Vote
+from pipeline.types import AnsweredQuestion, ScoredQuestion, Vote
 from tests.made_runs import made_config, write_run
 
 ROWS = [
@@ -86,6 +87,7 @@ def checkpoint(state: RunState, step: int) -> Path:
     folder.mkdir(parents=True)
     (folder / "weights.pt").write_bytes(bytes(range(100)))
     write_checksums(folder)
+    write_table(folder.parent / f"questions-{step:04d}.parquet", ScoredQuestion, [])
     stage = state.round(1).challenger
     stage.checkpoint, stage.metrics = state.relative(folder), [{"reward_mean": 0.5}] * step
     state.save()
@@ -146,7 +148,8 @@ def test_a_damaged_curriculum_is_joined_from_its_parts_or_written_again(tmp_path
         write_table(path, CurriculumRow, rows[5 * part : 5 * part + 5])
     table.write_bytes(b"PAR1")
     with RunState(config) as state:
-        assert state.notes == []
+        assert state.notes == [state.notes[0]]
+        assert "it was joined again from its parts" in state.notes[0]
         assert state.round(1).curriculum.finished
     assert read_table(table, CurriculumRow) == rows[:10]
     assert kept_questions(table.parent)
@@ -188,3 +191,43 @@ def test_both_manifests_damaged_are_told_and_one_is_used_by_every_reader(
     (state.folder / PREVIOUS).write_text("{")
     with pytest.raises(DamagedError, match=r"no previous one; how far the run was is lost: restore it"):
         read_manifest(state.folder)
+
+
+def test_status_says_what_is_damaged_and_what_comes_next(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = made_config(tmp_path)
+    with RunState(config) as state:
+        state.round(0).evaluation.finished = True
+        checkpoint(state, 1)
+        checkpoint(state, 2)
+
+    def shown() -> str:
+        assert main(["--runs-dir", str(tmp_path), "--name", "made"]) == 0
+        return capsys.readouterr().out
+
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    assert "next      challenger of round 1, step 3, from round-1/challenger/checkpoint-0002\n" in shown()
+    spoil(state.folder / "round-1" / "challenger" / "checkpoint-0002" / "weights.pt")
+    output = shown()
+    assert f"damaged   {state.folder}/round-1/challenger/checkpoint-0002/weights.pt is not as it was written" in output
+    assert "resumes from its previous state" in output
+    assert "next      challenger of round 1, step 2, from round-1/challenger/checkpoint-0001\n" in output
+    spoil(state.folder / "round-1" / "challenger" / "checkpoint-0002" / "weights.pt")  # as it was
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before  # looking changes nothing
+    for file in (FILE, PREVIOUS):
+        (state.folder / file).write_text("{")
+    write_run(made_config(tmp_path, "other"), 1)
+    assert main(["--runs-dir", str(tmp_path)]) == 0
+    assert [line.split()[0:4] for line in capsys.readouterr().out.splitlines() if "damaged" in line] == [
+        ["made", "-", "-", "damaged"]
+    ]
+
+
+def test_the_stages_follow_one_another(tmp_path: Path) -> None:
+    """`run_stages` ends a stage where the manifest says that it is finished, wherever it began."""
+    manifest = read_manifest(write_run(made_config(tmp_path), 2, until="solver"))
+    assert [manifest.next_stage(number) for number in (0, 1, 2, 3)] == [None, None, "evaluation", "challenger"]
+    assert next_step(manifest) == "evaluation of round 2"
+    manifest.rounds[2].evaluation.finished = True
+    assert next_step(manifest) == "summary of round 2"
+    manifest.rounds[2].closed = True
+    assert next_step(manifest) == "challenger of round 3, step 1"
