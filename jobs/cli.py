@@ -19,12 +19,15 @@ Main = Callable[[Sequence[str]], int]
 def command(main: Main) -> Main:
     """Turns user-facing errors into a line on stderr and an exit status: 1 the run failed, 2 invalid input, 130 interrupted.
 
-    SIGTERM exits every context and ends the command with status 143. Other exceptions keep their traceback.
+    SIGTERM exits every context and ends the command with status 143. SIGINT counts also where it was handed down as ignored, as
+    a shell's script does to a job that it starts with `&`. Other exceptions keep their traceback.
     """
 
     @wraps(main)
     def ended(arguments: Sequence[str]) -> int:
         signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+        if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
         try:
             return main(arguments)
         except (ConfigError, RunError) as error:
@@ -36,6 +39,10 @@ def command(main: Main) -> Main:
             place = f"{error.filename}: " if error.filename else ""
             print(f"error: {place}{error.strerror}; once it can be written, the same command resumes", file=sys.stderr)
             return 1
+        except SystemExit as ended:
+            if ended.code == 128 + signal.SIGTERM:
+                print("terminated; the same command resumes", file=sys.stderr)
+            raise
         except KeyboardInterrupt:
             print("interrupted; the same command resumes", file=sys.stderr)
             return 130

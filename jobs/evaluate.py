@@ -20,6 +20,7 @@ from jobs.cli import command
 from pipeline.domain.sets import BenchmarkSet, find_sets
 from pipeline.evaluate import as_metrics
 from pipeline.inputs import Inputs, check_inputs, fingerprint
+from pipeline.interruption import steps_finished
 from pipeline.measure import forget_parts, measure
 from pipeline.observe.clock import Clock
 from pipeline.observe.report.page import write_report
@@ -123,9 +124,13 @@ def measure_all(config: Config, inputs: Inputs, todo: Sequence[tuple[Target, Res
     from pipeline.inference import start_inference
 
     say(f"starting Ray and the rollout workers to measure {len(todo)} sets")
-    with ray_cluster(config, say), evidence_kept(logs), rollout_fleets(config, inputs.base_path) as fleets:
+    with ExitStack() as stack:
+        stack.enter_context(ray_cluster(config, say))
+        stack.enter_context(evidence_kept(logs))
+        fleets = stack.enter_context(rollout_fleets(config, inputs.base_path))
         ask = start_inference(config, inputs, fleets, Clock())
         policies = {target: stored(target, config) for target in dict.fromkeys(target for target, _, _ in todo)}
+        stack.enter_context(steps_finished())
         for target, result, each in todo:
             path = result.path(each)
             with AnswerProgress(f"{target.name} {each.definition.name}") as progress:

@@ -11,6 +11,7 @@ from conf.load import ConfigError, load_config, profiles
 from conf.schema import Config
 from conf.settings import help_text
 from jobs.cli import command
+from pipeline.interruption import steps_finished
 
 EPILOG = "settings (change them with --set SETTING=VALUE ...):\n"
 
@@ -93,7 +94,7 @@ def run(config: Config, last: int) -> None:
             from pipeline.round import run_rounds
             from pipeline.run import open_run
 
-            with open_run(config, inputs, state, fleets) as opened:
+            with open_run(config, inputs, state, fleets) as opened, steps_finished():
                 run_rounds(opened, last)
 
 

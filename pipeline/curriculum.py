@@ -9,6 +9,7 @@ from pipeline.algorithm.seeds import derive_seed
 from pipeline.answers import answer_questions
 from pipeline.domain.oracle import load_oracle
 from pipeline.errors import EmptyCurriculumError
+from pipeline.interruption import leave_if_requested
 from pipeline.observe.terminal import PhaseProgress, say
 from pipeline.store.tables import CurriculumRow, read_table, remove_damaged, write_table
 from pipeline.types import AnsweredQuestion, Policy, Request
@@ -44,6 +45,7 @@ def write_curriculum(run: "Run", round_: int) -> None:
             written = read_table(file, CurriculumRow)
             votes = [item.vote.share for item in answered(written)]
             progress.update(part + 1, p_hat=sum(votes) / max(1, len(votes)))
+            leave_if_requested()
             rows += written
         path = folder / "curriculum.parquet"
         write_table(path, CurriculumRow, rows)

@@ -16,6 +16,7 @@ from pipeline.answers import answer_of
 from pipeline.domain.graders.find import find_grader
 from pipeline.domain.problems import Problem, checksum
 from pipeline.domain.sets import BenchmarkSet
+from pipeline.interruption import leave_if_requested
 from pipeline.observe.terminal import say
 from pipeline.store.manifest import Accuracies, MeasuredSet, write_atomically
 from pipeline.store.scores import ScoreRow, scores_by_band
@@ -61,6 +62,7 @@ def measure(
         if not file.exists():
             members = chosen[part * PART : (part + 1) * PART]
             write_table(file, EvaluationRow, measure_part(inference, policy, definition, count, members, part * PART, watch))
+            leave_if_requested()
     join_tables(files, path, EvaluationRow)
     accuracies, measured = figures(path, definition, count, settings.limit)
     measured.checksum = checksum(problems)

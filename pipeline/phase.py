@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Protocol
 
+from pipeline import interruption
 from pipeline.algorithm.grpo import training_batch
 from pipeline.algorithm.metrics import step_metrics
 from pipeline.algorithm.seeds import seeded_requests
@@ -59,7 +60,8 @@ def grpo_phase(run: "Run", round_: int, task: Task) -> None:
             usage = run.take_usage()
             metrics = step_metrics(scored, update, usage.seconds, usage.rollout, usage.sandbox)
             history.record(scored, metrics)
-            if step % config.learner.checkpoint_every == 0 and step < total:
+            stopping = interruption.requested()
+            if (stopping or step % config.learner.checkpoint_every == 0) and step < total:
                 history.save(batches)
             tracked.log_step(metrics, step)
             tracked.log_histogram(scored.p_hats, step)
@@ -69,6 +71,8 @@ def grpo_phase(run: "Run", round_: int, task: Task) -> None:
                 p_hat=metrics.get("p_hat_mean"),
                 tokens_per_s=metrics.get("rollout_tokens_per_s"),
             )
+            if stopping and step < total:
+                interruption.leave_if_requested()
         tracked.log_figure(p_hat_histogram(dict(enumerate(history.p_hats, start=1))), "p_hat")
     history.finish()
 

@@ -7,6 +7,7 @@ majority vote as the label. Every call below can be interrupted at any moment an
 from pipeline.challenger import ChallengerTask
 from pipeline.curriculum import write_curriculum
 from pipeline.evaluate import evaluate
+from pipeline.interruption import leave_if_requested
 from pipeline.phase import grpo_phase
 from pipeline.run import Run
 from pipeline.solver import SolverTask
@@ -33,6 +34,7 @@ def run_stages(run: Run, round_: int) -> None:
     """The one place that moves from stage to stage: each is finished once the manifest says so."""
     while (stage := run.state.manifest.next_stage(round_)) is not None:
         run_stage(run, round_, stage)
+        leave_if_requested()
 
 
 def run_stage(run: Run, round_: int, stage: StageName) -> None:
