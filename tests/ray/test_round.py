@@ -34,7 +34,7 @@ SMALL = [
 ]
 
 
-def start(folder: Path, *more: str) -> subprocess.Popen[str]:
+def start(folder: Path, *more: str, session: bool = False) -> subprocess.Popen[str]:
     small_set = folder / "heldout.parquet"
     if not small_set.exists():
         folder.mkdir(parents=True, exist_ok=True)
@@ -46,7 +46,9 @@ def start(folder: Path, *more: str) -> subprocess.Popen[str]:
     ]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
     command = [sys.executable, "-m", "jobs.round", "--name", "small", "--set", *SMALL, *places, *more]
-    return subprocess.Popen(command, cwd=ROOT, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    return subprocess.Popen(
+        command, cwd=ROOT, env=environment, text=True, stdout=PIPE, stderr=subprocess.STDOUT, start_new_session=session
+    )
 
 
 def ended(process: subprocess.Popen[str]) -> str:
@@ -111,6 +113,22 @@ def kill_after(folder: Path, role: str, steps: int, *more: str) -> None:
         process.kill()
     process.communicate()
     wait_until_gone(process.pid)
+
+
+def interrupt_after(folder: Path, role: str, steps: int, *more: str) -> str:
+    """Starts the run and sends SIGINT to its process group, as Ctrl-C does, when `role` has finished `steps` steps."""
+    process = start(folder, *more, session=True)
+    try:
+        wait_until(lambda: len(manifest(folder)["rounds"].get("1", {}).get(role, {}).get("metrics", [])) >= steps, process)
+        os.killpg(process.pid, signal.SIGINT)
+        output = ended(process)
+    finally:
+        process.kill()
+    assert process.returncode == 130, output
+    assert "SIGINT: the run ends after this step" in output
+    assert "Traceback" not in output
+    wait_until_gone(process.pid)
+    return output
 
 
 def wait_until_gone(pid: int) -> None:
@@ -239,7 +257,11 @@ def test_a_finished_round_is_not_run_again(undisturbed: tuple[Path, str]) -> Non
 
 def test_kills_other_fleets_and_ways_of_the_weights_do_not_change_results(undisturbed: tuple[Path, str], tmp_path: Path) -> None:
     kill_after(tmp_path, "challenger", 1)
-    kill_after(tmp_path, "solver", 1, "rollout.fleets=per_role")
+    for weights in (tmp_path / "small" / "round-1" / "challenger").glob("checkpoint-*/engine/*model_states.pt"):
+        content = weights.read_bytes()
+        weights.write_bytes(content[:5000] + bytes([content[5000] ^ 1]) + content[5001:])
+    output = interrupt_after(tmp_path, "solver", 1, "rollout.fleets=per_role")
+    assert "is not as it was written (its checksum differs): the run re" in output  # resumes before it, or repeats the phase
     finish(start(tmp_path, "rollout.engines=2", "rollout.transfer=shared"))
     assert results(tmp_path) == results(undisturbed[0])
 
