@@ -101,8 +101,11 @@ def evaluate(config: Config, targets: Sequence[Target], output: Path) -> None:
         elif todo and state is None:
             from pipeline.observe.tracking import track_policy  # mlflow takes seconds to import
 
-            for target, (_, scores) in zip(targets, rows, strict=True):
-                track_policy(config.tracking_uri, target.name, target.path, as_metrics(scores.means()))
+            try:
+                for target, (_, scores) in zip(targets, rows, strict=True):
+                    track_policy(config.tracking_uri, target.name, target.path, as_metrics(scores.means()))
+            except ConfigError as error:  # the figures are on disk
+                say(f"the figures are not in MLflow: {error}")
 
 
 def results_of(target: Target, state: RunState | None, output: Path, config: Config) -> Results:
@@ -162,10 +165,9 @@ def with_room(config: Config, inputs: Inputs, sets: Sequence[BenchmarkSet]) -> C
 
 def track_rounds(config: Config, state: RunState, targets: Sequence[Target]) -> None:
     """Logs the figures of a run's rounds in their MLflow runs, and writes the run's report anew."""
-    from pipeline.observe.tracking import Tracker  # mlflow takes seconds to import
+    from pipeline.observe.sender import recorder  # mlflow takes seconds to import
 
-    with Tracker(config, parent_id=state.manifest.tracking_id) as tracker:
-        state.track(tracker.parent_id)
+    with recorder(config, state.folder, state.tracking_id()) as tracker:
         for target in targets:
             metrics = as_metrics(state.manifest.round(target.round).evaluation.accuracies)
             tracker.round(target.round).log_step(metrics, target.round)

@@ -73,6 +73,7 @@ def run(config: Config, last: int) -> None:
     # Imported late, so that an invalid setting fails fast.
     prepare_environment()
     from pipeline.inputs import check_inputs
+    from pipeline.observe.journal import has_unsent
     from pipeline.observe.terminal import say
     from pipeline.store.state import RunState
 
@@ -84,6 +85,10 @@ def run(config: Config, last: int) -> None:
         state.refuse_other_files(inputs.fingerprints())
         if state.manifest.closed_rounds() >= last:
             say(f"run {config.name} has already finished round {last}; nothing to do")
+            if has_unsent(state.folder, config.tracking_uri):
+                from pipeline.observe.sender import send_pending
+
+                send_pending(config, state.folder, state.tracking_id())
             return
         say(f"run {config.name}: starting Ray and the rollout workers")
         from actors.evidence import evidence_kept

@@ -11,7 +11,6 @@ from pipeline.algorithm.seeds import seeded_requests
 from pipeline.batches import Batches
 from pipeline.errors import MismatchError
 from pipeline.history import PhaseHistory
-from pipeline.observe.plots import p_hat_histogram
 from pipeline.observe.terminal import PhaseProgress, say
 from pipeline.types import Policy, Request, Role, Sample, ScoredGroups, policy_version
 
@@ -73,7 +72,7 @@ def grpo_phase(run: "Run", round_: int, task: Task) -> None:
             )
             if stopping and step < total:
                 interruption.leave_if_requested()
-        tracked.log_figure(p_hat_histogram(dict(enumerate(history.p_hats, start=1))), "p_hat")
+        tracked.log_histograms(dict(enumerate(history.p_hats, start=1)))
     history.finish()
 
 

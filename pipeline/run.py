@@ -3,21 +3,21 @@
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import torch
 
 from actors.learner.group import LearnerGroup
 from actors.rollout.fleet import RolloutFleet
 from actors.weights.host import stored_weights
-from conf.load import ConfigError
 from conf.schema import Config
 from pipeline.algorithm.rewards import Need, Scorer, needs_of
 from pipeline.inference import Inference, start_inference
 from pipeline.inputs import Inputs
 from pipeline.observe.clock import Clock
+from pipeline.observe.journal import Record
+from pipeline.observe.sender import recorder
 from pipeline.observe.terminal import STARTED, say
-from pipeline.observe.tracking import Tracker
 from pipeline.store.state import RunState
 from pipeline.types import Policy, Role, policy_version
 
@@ -27,7 +27,7 @@ class Run(Inference):
     """Settings, state and actors of a run."""
 
     state: RunState
-    tracker: Tracker
+    tracker: Record
     learner: LearnerGroup
     scorers: Sequence[Scorer]
     base_path: str
@@ -79,12 +79,8 @@ def open_run(
         inference = start_inference(config, inputs, fleets, clock)
         learner = LearnerGroup(config)
         stack.callback(learner.shutdown)
-        try:
-            tracker = stack.enter_context(Tracker(config, parent_id=state.manifest.tracking_id))
-        except ValueError as error:
-            raise ConfigError(str(error)) from error
-        state.track(tracker.parent_id)
-        tracker.log_config(config)
+        tracker = stack.enter_context(recorder(config, state.folder, state.tracking_id()))
+        tracker.log_config(asdict(config))
         for fleet in fleets.values():
             fleet.wait_ready()
         learner.launch()

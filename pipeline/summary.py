@@ -5,11 +5,10 @@ from pathlib import Path
 from pipeline.curriculum import kept_questions, true_answers
 from pipeline.evaluate import as_metrics
 from pipeline.observe.cards import read_policy_card
+from pipeline.observe.journal import Record
 from pipeline.observe.markdown import table
-from pipeline.observe.registry import register_solver
 from pipeline.observe.report.page import REPORT, write_report
 from pipeline.observe.terminal import Example, RoundSummary, round_summary
-from pipeline.observe.tracking import TrackedRun
 from pipeline.run import Run
 from pipeline.store.manifest import Accuracies, write_atomically
 from pipeline.types import ROLES
@@ -17,7 +16,7 @@ from pipeline.types import ROLES
 EXAMPLES = 5
 
 
-def close_round(run: Run, round_: int, tracked: TrackedRun) -> None:
+def close_round(run: Run, round_: int, tracked: Record) -> None:
     """Prints the round's table, logs its metrics, gives the policies their cards, closes the round, and writes the report."""
     summary = summarise(run, round_)
     tracked.log_step({f"seconds_{part}": spent for part, spent in summary.seconds.items()}, round_)
@@ -28,7 +27,7 @@ def close_round(run: Run, round_: int, tracked: TrackedRun) -> None:
         record.log_step(curriculum, round_)
     measured = as_metrics(accuracies(run, round_))
     by = next(iter(measured), "")
-    register_solver(run.config, tracked, round_, run.policy_path("solver", round_), measured | curriculum, by)
+    tracked.register_solver(round_, run.policy_path("solver", round_), measured | curriculum, by)
     run.tracker.describe(description(run, round_))
     for role in ROLES:
         card = read_policy_card(run.state.folder, run.state.manifest, role, round_)

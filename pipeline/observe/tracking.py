@@ -12,7 +12,6 @@ import os
 import re
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -30,6 +29,9 @@ from pipeline.observe import plots
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("DO_NOT_TRACK", "true")
 os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+# A call of a server that is away ends within seconds; `pipeline/observe/sender.py` repeats it.
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "5")
 os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")  # a machine without git has no commit to record
 
 from mlflow.entities import Metric, Param
@@ -64,24 +66,30 @@ def open_store(uri: str) -> tuple[MlflowClient, str]:
     """Opens the tracking store, created on first use; returns a client and the id of the experiment.
 
     Takes 2 to 8 seconds on a new SQLite store (MLflow creates its tables) and well under one afterwards. An SQLite store keeps
-    its artifacts in its folder; an http(s) server determines its own location. Raises ConfigError for any other URI, and for a
-    store that was moved, since MLflow would keep writing artifacts to the previous folder.
+    its artifacts in its folder; an http(s) server determines its own location.
+
+    Raises:
+        ConfigError: any other URI, a server that does not respond, a file that cannot be opened, or a store that was moved, since
+            MLflow would keep writing artifacts to the previous folder.
     """
-    if uri.startswith(("http://", "https://")):
-        client = MlflowClient(uri)
-        return client, _experiment(client, artifacts=None)
-    database = Path(uri.removeprefix("sqlite:///"))
-    if not uri.startswith("sqlite:///") or not database.name:
-        raise ConfigError(f"tracking_uri={uri}: valid: sqlite:///<file> or http(s)://<server>")
-    folder = database.resolve().parent
     try:
+        if uri.startswith(("http://", "https://")):
+            client = MlflowClient(uri)
+            return client, _experiment(client, artifacts=None)
+        database = Path(uri.removeprefix("sqlite:///"))
+        if not uri.startswith("sqlite:///") or not database.name:
+            raise ConfigError(f"tracking_uri={uri}: valid: sqlite:///<file> or http(s)://<server>")
+        folder = database.resolve().parent
         folder.mkdir(parents=True, exist_ok=True)
         with (folder / ".lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)  # runs started side by side must not create the tables of one new store at once
             client = MlflowClient(uri)
             return client, _experiment(client, artifacts=folder / "artifacts")
     except (OSError, SQLAlchemyError, MlflowException) as error:
-        raise ConfigError(f"tracking_uri={uri}: cannot be opened ({str(error).splitlines()[0]}); valid: another file.") from error
+        message = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ConfigError(
+            f"tracking_uri={uri}: cannot be used ({message:.300}); valid: another store, or this one repaired."
+        ) from error
 
 
 def _experiment(client: MlflowClient, artifacts: Path | None) -> str:
@@ -104,52 +112,53 @@ def _experiment(client: MlflowClient, artifacts: Path | None) -> str:
 class TrackedRun:
     """One MLflow run. As a context manager it is RUNNING inside, and FINISHED, FAILED or KILLED (by a signal) afterwards.
 
-    A run that is entered again continues: a step that it already has is not written twice. Only values that differ the second
-    time (mostly timings) are added, and MLflow then shows both at that step.
+    A run that is entered again continues: each metric of a step is written once, also where an interrupted run repeats the step
+    and its timings differ.
     """
 
     def __init__(self, client: MlflowClient, run_id: str) -> None:
         self.client = client
         self.run_id = run_id
-        self._logged: dict[tuple[str, int], float] = {
-            (key, metric.step): metric.value
-            for key in client.get_run(run_id).data.metrics
-            for metric in client.get_metric_history(run_id, key)
+        self._logged: set[tuple[str, int]] = {
+            (key, metric.step) for key in client.get_run(run_id).data.metrics for metric in client.get_metric_history(run_id, key)
         }
 
-    def __enter__(self) -> Self:
+    def begin(self) -> None:
         self.client.update_run(self.run_id, status="RUNNING")
+
+    def end(self, status: str) -> None:
+        self.client.set_terminated(self.run_id, status)
+
+    def __enter__(self) -> Self:
+        self.begin()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        status = "FINISHED" if kind is None else "FAILED" if issubclass(kind, Exception) else "KILLED"
-        self.client.set_terminated(self.run_id, status)
+        self.end("FINISHED" if kind is None else "FAILED" if issubclass(kind, Exception) else "KILLED")
 
-    def log_step(self, metrics: Mapping[str, float], step: int = 0) -> None:
+    def log_step(self, metrics: Mapping[str, float], step: int = 0, milliseconds: int | None = None) -> None:
         """Records the metrics of one step in one transaction. Characters that MLflow refuses in names become underscores.
 
         Infinite and NaN values would distort the charts' axes (MLflow stores infinity as 1.8e308): they are left out and listed
-        in the tag `non_finite`.
+        in the tag `non_finite`. `milliseconds` since 1970 is when they were measured, by default now.
         """
         values = {_valid(name): float(value) for name, value in metrics.items()}
         broken = sorted(key for key, value in values.items() if not math.isfinite(value))
         if broken:
             self.client.set_tag(self.run_id, "non_finite", f"step {step}: {', '.join(broken)}")
-        now = time.time_ns() // 1_000_000
+        at = time.time_ns() // 1_000_000 if milliseconds is None else milliseconds
         new = [
-            Metric(key, value, now, step)
-            for key, value in values.items()
-            if key not in broken and self._logged.get((key, step)) != value
+            Metric(key, value, at, step) for key, value in values.items() if key not in broken and (key, step) not in self._logged
         ]
         self.client.log_batch(self.run_id, metrics=new)
-        self._logged.update({(metric.key, step): metric.value for metric in new})
+        self._logged.update((metric.key, step) for metric in new)
 
-    def log_histogram(self, values: Sequence[float], step: int, name: str = "p_hat") -> None:
+    def log_histogram(self, values: Sequence[float], step: int, milliseconds: int | None = None, name: str = "p_hat") -> None:
         """Records a distribution over [0, 1]: its quantiles as metrics (`p_hat_q50`) and its histogram as an image."""
         if not values:
             return
         quantiles = np.quantile(values, QUANTILES)
-        self.log_step({f"{name}_q{round(100 * q)}": x for q, x in zip(QUANTILES, quantiles, strict=True)}, step)
+        self.log_step({f"{name}_q{round(100 * q)}": x for q, x in zip(QUANTILES, quantiles, strict=True)}, step, milliseconds)
         self.log_figure(plots.p_hat_histogram({step: list(values)}), f"{name}/step-{step:03d}")
 
     def log_table(self, rows: Sequence[Mapping[str, Any]], name: str) -> None:
@@ -177,20 +186,26 @@ class Tracker(TrackedRun):
     """The parent run of a training run, with access to its rounds and phases.
 
     The constructor opens the store (see `open_store` for the time it takes) and creates the parent run or reopens `parent_id`; if
-    that was deleted in the dashboard it creates a new one, so store `parent_id` after construction.
+    that was deleted in the dashboard it creates a new one. A `tracking_id` is a name known before there is a parent run: the run
+    with that tag or id is reopened, else `created`.
 
         with Tracker(config, parent_id=manifest.parent_id) as tracker, tracker.round(1), tracker.phase(1, "solver") as phase:
             phase.log_step({"reward_mean": 0.61}, step=1)
     """
 
-    def __init__(self, config: Config, *, parent_id: str | None) -> None:
+    def __init__(self, config: Config, *, parent_id: str | None, tracking_id: str | None = None) -> None:
         client, self._experiment_id = open_store(config.tracking_uri)
+        if tracking_id is not None:
+            found = client.search_runs([self._experiment_id], f"tags.tracking_id = '{tracking_id}'", max_results=1)
+            parent_id = found[0].info.run_id if found else tracking_id
+        self.created = False
         if parent_id is None or not _exists(client, parent_id):
             tags = {"model": config.model.path, "profile": config.profile, "seed": str(config.seed)}
-            tags |= {"level": "run", "run": config.name}
+            tags |= {"level": "run", "run": config.name} | ({"tracking_id": tracking_id} if tracking_id else {})
             if commit := get_git_commit(str(ROOT)):  # unavailable in a job's working directory
                 tags["mlflow.source.git.commit"] = commit
             parent_id = client.create_run(self._experiment_id, tags=tags, run_name=config.name).info.run_id
+            self.created = True
         super().__init__(client, parent_id)
         self._name = config.name
         self._tags = {"run": config.name, "seed": str(config.seed), "profile": config.profile}
@@ -209,14 +224,14 @@ class Tracker(TrackedRun):
         name = f"{self._name} round {round_} {role}" if round_ else f"{self._name} base {role}"
         return self._nested(self.round(round_).run_id, role, name, {"level": "phase", "round": str(round_), "role": role})
 
-    def log_config(self, config: Config) -> None:
+    def log_config(self, tree: Mapping[str, Any]) -> None:
         """Records the settings as config.yaml, and each as a parameter, named as on the command line.
 
         MLflow's parameters are immutable: a setting changed on resume keeps its first value, and the new one becomes the tag
         `changed.<setting>`.
         """
-        self.client.log_text(self.run_id, OmegaConf.to_yaml(OmegaConf.structured(config)), "config.yaml")
-        settings = {_valid(name): str(value) for name, value in flatten(asdict(config))}
+        self.client.log_text(self.run_id, OmegaConf.to_yaml(OmegaConf.create(dict(tree))), "config.yaml")
+        settings = {_valid(name): str(value) for name, value in flatten(tree)}
         recorded = self.client.get_run(self.run_id).data.params
         new = [Param(key, value) for key, value in settings.items() if key not in recorded]
         for start in range(0, len(new), MOST_PARAMS):
@@ -240,11 +255,18 @@ class Tracker(TrackedRun):
 
 
 def track_policy(uri: str, name: str, path: str, metrics: Mapping[str, float]) -> None:
-    """Records the accuracies of a policy outside a run in a separate MLflow run. Raises what `open_store` raises."""
+    """Records the accuracies of a policy outside a run in a separate MLflow run.
+
+    Raises:
+        ConfigError: the store cannot be used.
+    """
     client, experiment = open_store(uri)
     tags = {"level": "policy", "run": name, "policy": path}
-    with TrackedRun(client, client.create_run(experiment, tags=tags, run_name=name).info.run_id) as run:
-        run.log_step(metrics)
+    try:
+        with TrackedRun(client, client.create_run(experiment, tags=tags, run_name=name).info.run_id) as run:
+            run.log_step(metrics)
+    except (OSError, SQLAlchemyError, MlflowException) as error:
+        raise ConfigError(f"tracking_uri={uri}: does not take records ({error}).") from error
 
 
 def _exists(client: MlflowClient, run_id: str) -> bool:

@@ -124,7 +124,7 @@ class Round:
 
 @dataclass(slots=True)
 class Manifest:
-    """A run's state. `config` holds the settings it was started with, `tracking_id` its MLflow run."""
+    """A run's state. `config` holds the settings it was started with, `tracking_id` its name in MLflow."""
 
     name: str
     config: dict[str, Any]

@@ -9,6 +9,7 @@ runs/<name>/round-<n>/evaluation/             one file per benchmark
 
 import json
 import shutil
+import uuid
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Self
@@ -144,11 +145,12 @@ class RunState:
                     "a run under another name: NAME=..."
                 )
 
-    def track(self, tracking_id: str) -> None:
-        """Records the MLflow run, which a resumed run continues."""
-        if self.manifest.tracking_id != tracking_id:
-            self.manifest.tracking_id = tracking_id
+    def tracking_id(self) -> str:
+        """The name under which MLflow knows the run, also where it has not been told of it yet."""
+        if self.manifest.tracking_id is None:
+            self.manifest.tracking_id = uuid.uuid4().hex
             self.save()
+        return self.manifest.tracking_id
 
     def __enter__(self) -> Self:
         return self
