@@ -68,9 +68,7 @@ class Sender:
             self._journal.grown.notify_all()
         self._thread.join(LAST_S)
         if pending := self._journal.pending():
-            say(
-                f"{pending} records have not arrived in MLflow; they are kept in {self._journal.path}, and the next start sends them"
-            )
+            say(f"{pending} records have not arrived in MLflow; {self._journal.path} keeps them, and the next start sends them")
         self._journal.close()
 
     def _run(self) -> None:

@@ -1,6 +1,7 @@
 """The manifest: replaced whole, locked, and closed to settings that would change the results of a run."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -75,7 +76,7 @@ def test_seconds_add_up_over_stages_and_steps(tmp_path: Path) -> None:
 
 
 def test_two_drivers_cannot_hold_one_run(tmp_path: Path) -> None:
-    with RunState(config(tmp_path)), pytest.raises(ConfigError, match="another process"):
+    with RunState(config(tmp_path)), pytest.raises(ConfigError, match=rf"another process \(process {os.getpid()} on host .+\)"):
         RunState(config(tmp_path))
 
 
