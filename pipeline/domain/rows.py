@@ -45,7 +45,7 @@ def read_rows(path: Path) -> list[Row]:
 
 
 def _csv(text: str) -> list[Row]:
-    rows = list(csv.DictReader(io.StringIO(text, newline=""), strict=True))
+    rows: list[Row] = list(csv.DictReader(io.StringIO(text, newline=""), strict=True))
     for number, row in enumerate(rows, start=1):
         if None in row:
             raise ValueError(

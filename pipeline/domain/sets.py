@@ -134,7 +134,7 @@ def read_sets(path: Path) -> list[BenchmarkSet]:
         raise ConfigError(f"{path}: defines no sets; valid: names of sets, each with its definition.")
     for name in document:
         _refuse_number(name, name, "its name")
-    return [parse_set(name, node, path.parent) for name, node in document.items()]
+    return [parse_set(str(name), node, path.parent) for name, node in document.items()]
 
 
 def parse_set(name: str, node: object, folder: Path) -> BenchmarkSet:

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 SUFFIX = ".blake2b"  # of a folder's lists of checksums: no suffix of a model's or a tokenizer's file
 
 
-def blake2b() -> "hashlib._Hash":
+def blake2b() -> hashlib.blake2b:
     return hashlib.blake2b(digest_size=16)
 
 
@@ -23,7 +23,7 @@ class ColumnChecksum:
     """
 
     def __init__(self) -> None:
-        self._streams: dict[str, hashlib._Hash] = defaultdict(blake2b)
+        self._streams: dict[str, hashlib.blake2b] = defaultdict(blake2b)
 
     def update(self, column: pa.ChunkedArray) -> None:
         for chunk in column.chunks:

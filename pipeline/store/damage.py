@@ -12,8 +12,8 @@ from pathlib import Path
 from pipeline.errors import DamagedError
 from pipeline.store.checksums import damaged_file
 from pipeline.store.manifest import PREVIOUS, STAGES, Manifest, Round, previous_manifest, sound_manifest
-from pipeline.store.tables import COPY, CurriculumRow, EvaluationRow, SampleRow, ScoredQuestion, join_tables, sound_table
-from pipeline.types import ROLES
+from pipeline.store.tables import COPY, CurriculumRow, EvaluationRow, SampleRow, join_tables, sound_table
+from pipeline.types import ROLES, ScoredQuestion
 
 
 def sound_state(folder: Path) -> tuple[Manifest, list[str]]:

@@ -23,7 +23,8 @@ from pipeline.errors import DamagedError
 from pipeline.store.damage import join_curricula, sound_state
 from pipeline.store.lock import HeldError, Lock
 from pipeline.store.manifest import FILE, PREVIOUS, Manifest, Round, previous_manifest, write_atomically, write_manifest
-from pipeline.store.tables import CurriculumRow, ScoredQuestion, read_column
+from pipeline.store.tables import CurriculumRow, read_column
+from pipeline.types import ScoredQuestion
 
 # Settings that may differ when a run is resumed: they change where and how fast it runs, not its results, except for the last
 # bits of probabilities, which depend on the shapes of batches.
