@@ -27,10 +27,6 @@ class PhaseHistory:
         self._remove_leftovers()
 
     @property
-    def finished(self) -> bool:
-        return self._stage.finished
-
-    @property
     def steps(self) -> int:
         """Steps made so far."""
         return len(self.metrics)

@@ -167,7 +167,7 @@ def test_a_phases_history_survives_an_interruption(tmp_path: Path) -> None:
         assert {path.name for path in folder.iterdir()} == {"checkpoint-0001", "samples-0001.parquet", "samples-0002.parquet"}
         history.record(scored, {"reward_mean": 0.6})
         history.finish()
-        assert history.finished
+        assert state.round(1).solver.finished
         state.save()  # the previous manifest names the checkpoint no more
         assert {path.name for path in folder.iterdir()} == {"policy", "samples-0001.parquet", "samples-0002.parquet"}
     with RunState(config) as state:
