@@ -6,6 +6,7 @@ import os
 import secrets
 import shutil
 import signal
+import socket
 import sys
 import tempfile
 import time
@@ -19,6 +20,7 @@ from conf.load import ROOT, ConfigError
 from conf.schema import Config
 
 FOLDER_PREFIX = "rzero-"
+CONNECT_S = 10
 FAILURES_KEPT = 5  # of a run
 LOGS_OF = "logs-of"  # file in a cluster's folder that holds the path of its run's logs
 
@@ -148,9 +150,22 @@ def ray_cluster(config: Config, say: Callable[[str], None]) -> Iterator[None]:
         ray.shutdown()
 
 
-def check_gpus(config: Config) -> None:
-    """Raises ConfigError if a private cluster on this machine would lack GPUs; one that is already there may grow."""
-    if private_folder() is None or not (wanted := gpus(config)):
+def check_cluster(config: Config) -> None:
+    """Checks the cluster before anything is made.
+
+    Raises:
+        ConfigError: nothing responds at RAY_ADDRESS, or a private cluster on this machine would lack GPUs; one that is already
+            there may grow.
+    """
+    if address := os.environ.get("RAY_ADDRESS"):
+        host, _, port = address.rpartition(":")
+        if host and port.isdigit():  # not `auto`; Ray itself would try for minutes
+            try:
+                socket.create_connection((host, int(port)), timeout=CONNECT_S).close()
+            except (OSError, OverflowError) as error:
+                raise ConfigError(f"RAY_ADDRESS={address}: {refusal(error)}") from error
+        return
+    if not (wanted := gpus(config)):
         return
     import torch  # sees the GPUs that Ray will count, if it is a build with CUDA
 

@@ -13,7 +13,7 @@ from copy import deepcopy
 from dataclasses import asdict
 from pathlib import Path
 
-from actors.cluster import check_gpus, prepare_environment, ray_cluster
+from actors.cluster import check_cluster, prepare_environment, ray_cluster
 from conf.load import ConfigError, load_config, profiles
 from conf.schema import Config
 from jobs.cli import command
@@ -72,7 +72,7 @@ def evaluate(config: Config, targets: Sequence[Target], output: Path) -> None:
     if not (sets := find_sets(config.evaluation.sets, "SETS")):
         raise ConfigError("SETS: no set is named; valid: names of conf/benchmarks.yaml, .yaml files of definitions, data files.")
     inputs = check_inputs(config)
-    check_gpus(config)
+    check_cluster(config)
     asked = [Asked(each, read_problems(each, config.evaluation.folder)) for each in sets]
     with ExitStack() as stack:
         for target in targets:

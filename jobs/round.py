@@ -6,7 +6,7 @@ import shlex
 import sys
 from collections.abc import Sequence
 
-from actors.cluster import check_gpus, prepare_environment, ray_cluster
+from actors.cluster import check_cluster, prepare_environment, ray_cluster
 from conf.load import ConfigError, load_config, profiles
 from conf.schema import Config
 from conf.settings import help_text
@@ -78,7 +78,7 @@ def run(config: Config, last: int) -> None:
     from pipeline.store.state import RunState
 
     inputs = check_inputs(config)
-    check_gpus(config)
+    check_cluster(config)
     with RunState(config) as state:
         for note in state.notes:
             say(note)

@@ -291,7 +291,7 @@ ENVIRONMENT = [
          f"--port={TAKEN.getsockname()[1]}", "Address already in use", "valid: a port that is free"),
     case("port of no kind", "dashboard", "--port 99999 --tracking-uri sqlite:///{here}/m.db", "--port=99999", "valid: a port"),
     case("dashboard of a server", "dashboard", "--tracking-uri http://127.0.0.1:1", "--tracking-uri", "sqlite:///<file>"),
-    case("address of no dashboard", "submit", "", "RAY_ADDRESS=127.0.0.1:1", "http://head:8265"),
+    case("address of no dashboard", "submit", "", "RAY_ADDRESS=127.0.0.1:", "http://head:8265"),
     case("watch without a terminal", "watch", MADE, "needs a terminal", "make status", make=made()),
     case("stacks of a run at rest", "stacks", MADE, "NAME=made", "no process", make=made()),
 ]  # fmt: skip
@@ -305,7 +305,7 @@ def nothing_starts(monkeypatch: pytest.MonkeyPatch) -> None:
         raise AssertionError("Ray was started")
 
     # Ray reads its environment when it is imported, which other tests have done: it is that of a cluster, joined later.
-    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
+    monkeypatch.setenv("RAY_ADDRESS", f"127.0.0.1:{TAKEN.getsockname()[1]}")
     for command in ("round", "evaluate"):
         monkeypatch.setattr(f"jobs.{command}.ray_cluster", started)
 
@@ -385,6 +385,15 @@ def test_a_cluster_of_another_version_is_told(monkeypatch: pytest.MonkeyPatch) -
 
     monkeypatch.setattr(ray, "init", init)
     with pytest.raises(
-        ConfigError, match=r"RAY_ADDRESS=127\.0\.0\.1:1: Version mismatch: .* Ray: 2\.9\.0 .*valid: a cluster with"
+        ConfigError, match=r"RAY_ADDRESS=127\.0\.0\.1:\d+: Version mismatch: .* Ray: 2\.9\.0 .*valid: a cluster with"
     ):
         init_ray()
+
+
+def test_a_cluster_that_is_not_there_is_told_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
+    assert run("round", ["--set", *(each.replace("{here}", str(tmp_path)) for each in PLACES)]) == 2
+    assert capfd.readouterr().err.startswith("error: RAY_ADDRESS=127.0.0.1:1: no Ray cluster responds there ([Errno 111]")
+    assert list(tmp_path.iterdir()) == []
