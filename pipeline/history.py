@@ -27,6 +27,10 @@ class PhaseHistory:
         self._remove_leftovers()
 
     @property
+    def finished(self) -> bool:
+        return self._stage.finished
+
+    @property
     def steps(self) -> int:
         """Steps made so far."""
         return len(self.metrics)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import sqlite3
 import subprocess
@@ -100,26 +101,29 @@ def wait_until(condition, process: subprocess.Popen[str], seconds: float = 900) 
         time.sleep(0.05)  # polls for a state that the loop's condition checks
 
 
-def kill_after(folder: Path, role: str, steps: int, *more: str) -> None:
+def steps_saved(folder: Path, role: str) -> int:
+    if not (folder / "small" / "manifest.json").exists():
+        return 0
+    return len(manifest(folder)["rounds"].get("1", {}).get(role, {}).get("metrics", []))
+
+
+def kill_after(folder: Path, role: str, steps: int, *more: str) -> str:
     """Starts the run and kills its driver with SIGKILL when `role` has finished `steps` steps; waits for its processes to end."""
     process = start(folder, *more)
-    path = folder / "small" / "manifest.json"
     try:
-        wait_until(
-            lambda: path.exists() and len(manifest(folder)["rounds"].get("1", {}).get(role, {}).get("metrics", [])) >= steps,
-            process,
-        )
+        wait_until(lambda: steps_saved(folder, role) >= steps, process)
     finally:
         process.kill()
-    process.communicate()
+    output = process.communicate()[0]
     wait_until_gone(process.pid)
+    return output
 
 
 def interrupt_after(folder: Path, role: str, steps: int, *more: str) -> str:
     """Starts the run and sends SIGINT to its process group, as Ctrl-C does, when `role` has finished `steps` steps."""
     process = start(folder, *more, session=True)
     try:
-        wait_until(lambda: len(manifest(folder)["rounds"].get("1", {}).get(role, {}).get("metrics", [])) >= steps, process)
+        wait_until(lambda: steps_saved(folder, role) >= steps, process)
         os.killpg(process.pid, signal.SIGINT)
         output = ended(process)
     finally:
@@ -256,14 +260,22 @@ def test_a_finished_round_is_not_run_again(undisturbed: tuple[Path, str]) -> Non
 
 
 def test_kills_other_fleets_and_ways_of_the_weights_do_not_change_results(undisturbed: tuple[Path, str], tmp_path: Path) -> None:
-    kill_after(tmp_path, "challenger", 1)
-    for weights in (tmp_path / "small" / "round-1" / "challenger").glob("checkpoint-*/engine/*model_states.pt"):
-        content = weights.read_bytes()
-        weights.write_bytes(content[:5000] + bytes([content[5000] ^ 1]) + content[5001:])
-    output = interrupt_after(tmp_path, "solver", 1, "rollout.fleets=per_role")
-    assert "is not as it was written (its checksum differs): the run re" in output  # resumes before it, or repeats the phase
-    finish(start(tmp_path, "rollout.engines=2", "rollout.transfer=shared"))
+    interrupt_after(tmp_path, "challenger", 1)
+    written = (tmp_path / "small" / "manifest.json").read_bytes()
+    (tmp_path / "small" / "manifest.json").write_bytes(written.replace(b'"reward_mean": 0', b'"reward_mean": 1', 1))
+    output = kill_after(tmp_path, "solver", 1, "rollout.fleets=per_role")
+    assert "manifest.json: the manifest is damaged (its checksum differs): the previous one is used." in " ".join(output.split())
+    process = start(tmp_path, "rollout.engines=2", "rollout.transfer=shared")
+    wait_until(lambda: learner_of(process.pid) is not None, process)
+    os.kill(learner_of(process.pid) or 0, signal.SIGKILL)
+    output = " ".join(finish(process).split())
+    assert re.search(r"rank 0 of 1 died in begin_phase: .*; the learner starts again from step 1 \(restart 1 of 2\)", output)
     assert results(tmp_path) == results(undisturbed[0])
+
+
+def learner_of(pid: int) -> int | None:
+    """The learner rank of the driver `pid`, once it trains a policy."""
+    return next((found for found, name in processes_of(pid).items() if name.startswith("ray::Learner.begin_phase")), None)
 
 
 def test_a_round_with_adapters_two_updates_a_batch_and_other_scorers(tmp_path: Path) -> None:
