@@ -139,7 +139,7 @@ class Sender:
         self._journal.mark(entry.end)
         if self._away:
             self._away = False
-            say(f"tracking_uri={self._config.tracking_uri} takes records again")
+            say("MLflow takes records again")
 
     def _leave_out(self, entry: Entry, error: Exception) -> None:
         say(f"MLflow does not get one record, {entry.method} of {'/'.join(map(str, entry.place)) or 'the run'} ({reason(error)})")

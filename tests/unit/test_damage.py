@@ -32,7 +32,7 @@ def test_a_flipped_bit_anywhere_in_a_table_is_found_or_changes_no_row(tmp_path: 
     path = tmp_path / "t.parquet"
     write_table(path, CurriculumRow, ROWS)
     content, found = path.read_bytes(), 0
-    for place in range(0, len(content), 3):
+    for place in range(0, len(content), 7):
         path.write_bytes(flipped(content, place, 1 << place % 8))
         damage = remove_damaged([path], CurriculumRow)
         if damage:
@@ -41,14 +41,14 @@ def test_a_flipped_bit_anywhere_in_a_table_is_found_or_changes_no_row(tmp_path: 
             assert "\n" not in damage[0]
         else:
             assert read_table(path, CurriculumRow) == ROWS
-    assert found > len(content) / 12  # most of the others are in statistics that nothing reads
+    assert found > len(content) / 28  # most of the others are in statistics that nothing reads
 
 
 def test_a_table_cut_off_anywhere_is_found(tmp_path: Path) -> None:
     path = tmp_path / "t.parquet"
     write_table(path, CurriculumRow, ROWS)
     content = path.read_bytes()
-    for size in range(0, len(content), 7):
+    for size in range(0, len(content), 31):
         path.write_bytes(content[:size])
         with pytest.raises(DamagedError, match="damaged"):
             read_table(path, CurriculumRow)
