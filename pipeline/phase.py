@@ -8,6 +8,7 @@ from pipeline.algorithm.grpo import training_batch
 from pipeline.algorithm.metrics import step_metrics
 from pipeline.algorithm.seeds import seeded_requests
 from pipeline.batches import Batches
+from pipeline.early_stop import stop_without_signal
 from pipeline.errors import MismatchError
 from pipeline.history import PhaseHistory
 from pipeline.observe.plots import p_hat_histogram
@@ -36,7 +37,11 @@ MISMATCH_LIMIT = {"float32": 1e-4, "bfloat16": 0.1}
 
 
 def grpo_phase(run: "Run", round_: int, task: Task) -> None:
-    """Trains a role for its number of steps, from its latest weights or, after an interruption, from the last checkpoint."""
+    """Trains a role for its number of steps, from its latest weights or, after an interruption, from the last checkpoint.
+
+    Raises:
+        NoSignalError: the role has nothing to learn from; nothing of the last step is in the manifest.
+    """
     history = PhaseHistory(run, round_, task.role)
     if history.finished:
         return
@@ -61,6 +66,8 @@ def grpo_phase(run: "Run", round_: int, task: Task) -> None:
             usage = run.take_usage()
             metrics = step_metrics(scored, update, usage.seconds, usage.rollout, usage.sandbox)
             history.record(scored, metrics)
+            if config.stop_without_signal:
+                stop_without_signal(config, history, scored)
             if step % config.learner.checkpoint_every == 0 and step < total:
                 history.save(batches)
             tracked.log_step(metrics, step)
