@@ -13,7 +13,7 @@ LOOK = $(if $(NAME),--name $(NAME)) $(if $(RUNS),--runs-dir $(RUNS))
 # Where this is set, every process of a run compiles all that it imports once more: twice as long until the engines are up.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup round submit report status watch stacks best benchmarks evaluate push docs test lint bench table base dashboard clean lock
+.PHONY: help setup round submit report status watch stacks best benchmarks evaluate push docs test lint bench table base real dashboard clean lock
 
 help:  ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -80,6 +80,10 @@ table: setup  ## the paper's table in small, variants of R-Zero over five seeds 
 
 base: setup  ## rebuild the tiny base model in assets/
 	@$(PY) -m jobs.base
+
+real: setup .venv/.installed-real  ## a round on SmolLM2-135M-Instruct, a real pretrained model, and its tests
+	@$(PY) -m jobs.real
+	@REAL=1 $(PY) -m pytest -q tests/real
 
 dashboard: setup .venv/.installed-dashboard  ## MLflow over the runs, on http://127.0.0.1:5000 (STORE)
 	@$(PY) -m jobs.dashboard $(if $(STORE),--tracking-uri $(STORE))

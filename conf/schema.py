@@ -198,6 +198,11 @@ class Config:
         "whether the roles are two models, or one model that every phase trains further",
         choices=("separate", "shared"),
     )
+    stop_without_signal: bool = setting(
+        True,
+        "end the run, with responses and what to change, after a GRPO step without a well-formed question or boxed answer, or "
+        "three in a row without a difference of rewards within any group",
+    )
     model: ModelConfig = field(default_factory=ModelConfig)
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
     challenger: RoleConfig = field(default_factory=lambda: RoleConfig(steps=5, batch=128, group=4, lr=5e-4))
