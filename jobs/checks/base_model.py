@@ -1,0 +1,76 @@
+"""The base model of a run as far as it is known without a download: a folder, or the config.json of a hub id."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from conf.load import ROOT, ConfigError
+from conf.schema import Config
+from jobs.checks.finding import Finding
+from pipeline.inputs import Inputs, Parts, check_lengths, find_model, local_model, model_inputs
+
+SHAPES = ROOT / "conf" / "models.yaml"
+HUB_TIMEOUT_S = 5
+
+
+@dataclass(frozen=True, slots=True)
+class BaseModel:
+    """What is known of the base: its config.json, None if unavailable, and its inputs, None unless it is on this machine."""
+
+    config: Mapping[str, Any] | None
+    inputs: Inputs | None
+    finding: Finding
+
+
+def find_base(config: Config, parts: Parts, download: bool) -> BaseModel:
+    """The base model of the settings, checked as `make round` checks it where it is a folder.
+
+    Raises:
+        ConfigError: the folder holds no model that can be used, or not with these settings.
+    """
+    path = config.model.path
+    folder = find_model(path) if download else local_model(path)
+    if folder is not None:
+        from pipeline.inference import prompt_codec
+
+        inputs = model_inputs(config, parts, folder)
+        prompt_codec(config, inputs)
+        if inputs.warnings:
+            return BaseModel(inputs.model, inputs, Finding("warning", "base model", "; ".join(inputs.warnings)))
+        return BaseModel(inputs.model, inputs, Finding("ok", "base model", f"{path}: configuration, tokenizer and weight files"))
+    known, where = hub_config(path)
+    if known is None:
+        found = f"{path}: not in the hub's cache, and the hub cannot be reached ({where}): its size is unknown"
+        return BaseModel(None, None, Finding("warning", "base model", found, "its config.json", "model.path=FOLDER, or HF_HOME"))
+    check_lengths(config, known)
+    found = f"{path}, a hub id: sizes from {where}; its files are checked once they are downloaded, when a run starts"
+    return BaseModel(known, None, Finding("ok", "base model", found))
+
+
+def hub_config(path: str) -> tuple[Mapping[str, Any] | None, str]:
+    """(config.json of a hub id, where it is from): the hub's cache, conf/models.yaml, or the hub; (None, why not)."""
+    from huggingface_hub import hf_hub_download, try_to_load_from_cache
+
+    if isinstance(cached := try_to_load_from_cache(path, "config.json"), str):
+        return json.loads(Path(cached).read_text()), "the hub's cache"
+    if (listed := yaml.safe_load(SHAPES.read_text()).get(path)) is not None:
+        return listed, str(SHAPES.relative_to(ROOT))
+    try:
+        return json.loads(Path(hf_hub_download(path, "config.json", etag_timeout=HUB_TIMEOUT_S)).read_text()), "the hub"
+    except Exception as error:  # the hub client raises many unrelated types
+        return None, (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def sets_finding(config: Config) -> Finding:
+    """Whether the held-out sets can be read."""
+    from pipeline.inputs import check_sets
+
+    try:
+        check_sets(config)
+    except ConfigError as error:
+        return Finding("fault", "held-out sets", str(error), "sets that can be read", "make benchmarks, or evaluation.sets=[]")
+    return Finding("ok", "held-out sets", ", ".join(config.evaluation.sets) or "none: nothing is measured")
