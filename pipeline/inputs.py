@@ -13,7 +13,8 @@ from conf.schema import Config
 from pipeline.algorithm.rewards import Scorer, find_scorer, scorer_name
 from pipeline.domain.graders.find import find_grader
 from pipeline.domain.oracle import load_oracle
-from pipeline.domain.prompts import Prompts, load_prompts
+from pipeline.domain.prompt_file import load_prompts
+from pipeline.domain.prompts import Prompts
 from pipeline.domain.sets import find_sets
 from pipeline.store.benchmarks import read_problems
 from pipeline.store.model_folder import check_model_folder

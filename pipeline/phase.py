@@ -12,7 +12,7 @@ from pipeline.errors import MismatchError
 from pipeline.history import PhaseHistory
 from pipeline.observe.plots import p_hat_histogram
 from pipeline.observe.terminal import PhaseProgress, say
-from pipeline.types import Policy, Request, Role, Sample, ScoredGroups, policy_version
+from pipeline.types import EncodedPrompt, Policy, Request, Role, Sample, ScoredGroups, policy_version
 
 if TYPE_CHECKING:
     from pipeline.run import Run
@@ -23,8 +23,8 @@ class Task(Protocol):
 
     role: Role
 
-    def prompts(self, step: int) -> list[tuple[int, ...]]:
-        """P prompts as token ids; G responses are sampled for each."""
+    def prompts(self, step: int) -> list[EncodedPrompt]:
+        """P prompts; G responses are sampled for each."""
 
     def score(self, step: int, arriving: Iterator[tuple[int, list[Sample]]]) -> ScoredGroups:
         """Scores (index of the prompt, its samples) as they arrive, so that scoring overlaps sampling."""
