@@ -1,7 +1,7 @@
 """The machine against a run's settings. Each finding is a function of values, which `jobs/checks/probe.py` reads."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from actors.cluster import gpus as reserved
 from conf.schema import Config
@@ -28,13 +28,37 @@ def machine_findings(config: Config, gpus: Sequence[Gpu], starts_ray: bool) -> I
     yield core_finding(os.cpu_count() or 1, config)
     yield port_finding(probe.port_error())
     if address:
-        seconds, error = probe.timed(lambda: probe.reach_ray(address))
-        yield reached_finding("Ray", address, seconds, error, "start the cluster, or forward its port (docs/cluster.md)")
+        yield from cluster_findings(address, reserved(config))
     elif starts_ray:
         seconds, error = probe.timed(lambda: probe.start_ray(config))
         yield reached_finding("Ray", "a private cluster", seconds, error, "see the error; docs/debugging.md")
     seconds, error = probe.timed(lambda: probe.reach_tracking(config.tracking_uri))
     yield reached_finding("MLflow", config.tracking_uri, seconds, error, "start the server, or another tracking_uri")
+
+
+def cluster_findings(address: str, wanted: float) -> Iterator[Finding]:
+    """Whether a cluster replies, and whether it has the GPUs now."""
+    nodes: list[dict[str, float]] = []
+
+    def look() -> None:
+        probe.reach_ray(address)
+        nodes.extend(probe.read_nodes(address))
+
+    seconds, error = probe.timed(look)
+    yield reached_finding(
+        "Ray", address, seconds, error, "start the cluster, forward its port, or set its token (docs/cluster.md)"
+    )
+    if error is None:
+        yield node_finding(nodes, wanted)
+
+
+def node_finding(nodes: Sequence[Mapping[str, float]], wanted: float) -> Finding:
+    """The GPUs of a cluster's nodes, given each node's resources; a run waits for those that are missing."""
+    present = sum(node.get("GPU", 0) for node in nodes)
+    found = f"{len(nodes)} nodes with {present:g} GPUs, {sum(node.get('CPU', 0) for node in nodes):g} CPU cores"
+    return compared(
+        "cluster", found, f"{wanted:g} GPUs", "start nodes with more; the run waits for them", warning=present < wanted
+    )
 
 
 def gpu_findings(gpus: Sequence[Gpu], wanted: float, config: Config, where: str = "this machine") -> list[Finding]:

@@ -142,6 +142,23 @@ def reach_ray(address: str) -> None:
     socket.create_connection((parts.hostname or "127.0.0.1", parts.port or 8265), timeout=TIMEOUT_S).close()
 
 
+def read_nodes(address: str) -> list[dict[str, float]]:
+    """The resources of each living node of a cluster by name, such as GPU and object_store_memory (bytes).
+
+    Raises:
+        OSError: the cluster does not list its nodes, for example since it wants another token.
+    """
+    from ray.exceptions import RayError
+    from ray.util.state import list_nodes
+    from ray.util.state.exception import RayStateApiException
+
+    try:
+        nodes = list_nodes(address, filters=[("state", "=", "ALIVE")], timeout=TIMEOUT_S)
+    except (RayStateApiException, RayError, RuntimeError, ValueError, OSError) as error:
+        raise OSError(f"its nodes cannot be listed: {error}") from error
+    return [node.resources_total for node in nodes]
+
+
 def start_ray(config: Config) -> None:
     """Starts the private cluster of a run and ends it. Without GPUs, which are judged apart."""
     from actors.cluster import ray_cluster

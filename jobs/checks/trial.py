@@ -11,6 +11,7 @@ from conf.schema import Config
 from pipeline.algorithm.bleu import cluster_labels
 from pipeline.algorithm.seeds import seeded_requests
 from pipeline.answers import answer_of, well_formed
+from pipeline.examples import ChallengerPrompts
 from pipeline.inputs import Inputs
 from pipeline.observe.clock import Clock
 from pipeline.observe.terminal import say
@@ -74,7 +75,8 @@ def try_model(config: Config, inputs: Inputs) -> Trial:
         fleets["solver"].load(policy)
         say(f"drawing {QUESTIONS} questions")
         clock = time.monotonic()
-        posing = seeded_requests(config.seed, [base.codec.challenger] * QUESTIONS, 1, "check", "question")
+        prompts = ChallengerPrompts(base, 1).draw(QUESTIONS, "check")
+        posing = seeded_requests(config.seed, prompts, 1, "check", "question")
         drawn = dict(base.stream("challenger", posing, policy, config.sampling))
         written = [drawn[index][0] for index in range(QUESTIONS)]
         questions = [well_formed(base, sample) for sample in written]
@@ -91,7 +93,7 @@ def try_model(config: Config, inputs: Inputs) -> Trial:
             boxed += [answer is not None for answer in read]
         seconds = time.monotonic() - clock
         votes = voting.results()
-    complete = [base.codec.question(sample.text) for sample in written]
+    complete = [base.codec.question(sample.text, sample.prompt_ids) for sample in written]
     clusters = len(set(cluster_labels(usable, config.reward.threshold).tolist())) if usable else 0
     return Trial(written, questions, complete, answers, boxed, votes, clusters, seconds)
 

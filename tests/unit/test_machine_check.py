@@ -20,6 +20,7 @@ from jobs.checks.machine import (
     disk_finding,
     gpu_findings,
     host_finding,
+    node_finding,
     port_finding,
     reached_finding,
     store_finding,
@@ -167,6 +168,12 @@ def test_the_tracking_store_is_reached_within_seconds(tmp_path: Path, monkeypatc
     with socket.create_server(("127.0.0.1", 0)) as silent:
         monkeypatch.setattr(probe, "TIMEOUT_S", 0.1)
         assert "timed out" in str(reached(f"http://127.0.0.1:{silent.getsockname()[1]}"))
+
+
+def test_a_cluster_s_gpus() -> None:
+    nodes = [{"CPU": 8.0, "GPU": 4.0}, {"CPU": 2.0}]
+    assert node_finding(nodes, 4).level == "ok"
+    assert node_finding(nodes, 5).text.startswith("cluster: 2 nodes with 4 GPUs, 10 CPU cores; needed: 5 GPUs; to do: ")
 
 
 def test_a_cluster_is_reached_by_either_address() -> None:
