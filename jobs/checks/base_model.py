@@ -1,6 +1,5 @@
 """The base model of a run as far as it is known without a download: a folder, or the config.json of a hub id."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,8 @@ import yaml
 from conf.load import ROOT, ConfigError
 from conf.schema import Config
 from jobs.checks.finding import Finding
-from pipeline.inputs import Inputs, Parts, check_lengths, find_model, local_model, model_inputs
+from pipeline.inputs import Inputs, Parts, check_lengths, check_sets, find_model, local_model, model_inputs
+from pipeline.store.model_folder import read_json
 
 SHAPES = ROOT / "conf" / "models.yaml"
 HUB_TIMEOUT_S = 5
@@ -44,7 +44,7 @@ def find_base(config: Config, parts: Parts, download: bool) -> BaseModel:
         return BaseModel(inputs.model, inputs, Finding("ok", "base model", f"{path}: configuration, tokenizer and weight files"))
     known, where = hub_config(path)
     if known is None:
-        found = f"{path}: not in the hub's cache, and the hub cannot be reached ({where}): its size is unknown"
+        found = f"{path}: not in the hub's cache, and the hub does not give its config.json ({where})"
         return BaseModel(None, None, Finding("warning", "base model", found, "its config.json", "model.path=FOLDER, or HF_HOME"))
     check_lengths(config, known)
     found = f"{path}, a hub id: sizes from {where}; its files are checked once they are downloaded, when a run starts"
@@ -53,22 +53,25 @@ def find_base(config: Config, parts: Parts, download: bool) -> BaseModel:
 
 def hub_config(path: str) -> tuple[Mapping[str, Any] | None, str]:
     """(config.json of a hub id, where it is from): the hub's cache, conf/models.yaml, or the hub; (None, why not)."""
-    from huggingface_hub import hf_hub_download, try_to_load_from_cache
+    from huggingface_hub import hf_hub_url, try_to_load_from_cache
+    from huggingface_hub.utils import build_hf_headers, get_session
 
-    if isinstance(cached := try_to_load_from_cache(path, "config.json"), str):
-        return json.loads(Path(cached).read_text()), "the hub's cache"
-    if (listed := yaml.safe_load(SHAPES.read_text()).get(path)) is not None:
-        return listed, str(SHAPES.relative_to(ROOT))
     try:
-        return json.loads(Path(hf_hub_download(path, "config.json", etag_timeout=HUB_TIMEOUT_S)).read_text()), "the hub"
+        if isinstance(cached := try_to_load_from_cache(path, "config.json"), str):
+            return read_json(Path(cached)), "the hub's cache"
+        if (listed := yaml.safe_load(SHAPES.read_text()).get(path)) is not None:
+            return listed, str(SHAPES.relative_to(ROOT))
+        # One request: the client's own download tries for half a minute.
+        url, headers = hf_hub_url(path, "config.json"), build_hf_headers()
+        reply = get_session().get(url, headers=headers, timeout=HUB_TIMEOUT_S, follow_redirects=True)
+        reply.raise_for_status()
+        return dict(reply.json()), "the hub"
     except Exception as error:  # the hub client raises many unrelated types
         return None, (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def sets_finding(config: Config) -> Finding:
     """Whether the held-out sets can be read."""
-    from pipeline.inputs import check_sets
-
     try:
         check_sets(config)
     except ConfigError as error:
