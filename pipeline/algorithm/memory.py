@@ -110,7 +110,7 @@ def activation_bytes(shape: ModelShape, config: Config) -> int:
     Of a layer it keeps two normalised inputs with their fp32 copies, queries, keys and values before and after rotation and
     padding, the attention's output, and four tensors of the MLP.
     """
-    tokens = max(config.learner.micro_batch_tokens, config.model.max_length)  # a longer sequence is a row of its own
+    tokens = row_tokens(config)
     attention = 6 * shape.heads * shape.head_dim + 6 * shape.key_value_heads * shape.head_dim
     layer = width(config) * (6 * shape.hidden + attention + 4 * shape.intermediate) + 2 * FULL * shape.hidden
     if config.learner.gradient_checkpointing:
@@ -118,9 +118,15 @@ def activation_bytes(shape: ModelShape, config: Config) -> int:
     return tokens * shape.layers * layer
 
 
+def row_tokens(config: Config) -> int:
+    """Tokens of the longest row: a sequence that is longer than a micro-batch is a row of its own."""
+    return max(config.learner.micro_batch_tokens, config.model.max_length)
+
+
 def head_bytes(shape: ModelShape, config: Config) -> int:
     """Of the output layer: three tensors of a chunk's logits in fp32, and the gradient of its weight in fp32 and as it is."""
-    return 3 * FULL * CHUNK_LOGITS + shape.head_parameters * (FULL + 2 * width(config))
+    chunk = min(CHUNK_LOGITS, row_tokens(config) * shape.vocabulary)
+    return 3 * FULL * chunk + shape.head_parameters * (FULL + 2 * width(config))
 
 
 @dataclass(frozen=True, slots=True)
