@@ -57,28 +57,30 @@ def check(config: Config, options: argparse.Namespace) -> list[Finding]:
         ConfigError: a setting, a file that one names, or the base model is invalid.
     """
     # Imported late, so that an invalid setting fails fast.
-    from jobs.checks.base_model import find_base, sets_finding
+    from jobs.checks.base_model import downloaded, find_base, sets_finding
     from jobs.checks.fit import fit_findings, workload_findings
     from jobs.checks.machine import machine_findings
     from jobs.checks.probe import read_gpus
+    from jobs.checks.trial import try_model
+    from jobs.checks.verdict import show_texts, trial_findings
     from pipeline.inputs import check_parts
 
     parts = check_parts(config)
-    base = find_base(config, parts, download=options.trial)
+    base = find_base(config, parts)
     gpus = read_gpus() if config.resources.device == "cuda" else []
     findings = show("the machine", machine_findings(config, gpus, starts_ray=not options.trial))
-    findings += show("the model", [base.finding, sets_finding(config), *fit_findings(base.config, config, gpus)])
+    findings += show("the model", [base.finding, *fit_findings(base.config, config, gpus)])
     speed, lengths = options.tokens_per_second, None
-    if options.trial and base.inputs is not None:
-        from jobs.checks.trial import try_model
-        from jobs.checks.verdict import show_texts, trial_findings
-
-        tried = try_model(config, base.inputs)
+    if options.trial and any(each.level == "fault" for each in findings):
+        findings += show("the base model, tried", [Finding("warning", "trial", "not tried, because of the faults above")])
+    elif options.trial:
+        inputs = base.inputs or downloaded(config, parts)
+        tried = try_model(config, inputs)
         speed, lengths = speed or tried.tokens_per_s * config.rollout.engines, tried.lengths
-        findings += show("the base model, tried", trial_findings(tried, config, base.inputs.positions))
+        findings += show("the base model, tried", trial_findings(tried, config, inputs.positions))
         show_texts(tried)
-    findings += show("what a round samples", workload_findings(config, parts.scorers, speed, lengths))
-    return findings
+    work = workload_findings(config, parts.scorers, speed, lengths)
+    return findings + show("what a round samples", [*work, sets_finding(config)])
 
 
 def command_line(target: str, options: argparse.Namespace, change: str = "") -> str:

@@ -26,19 +26,15 @@ class BaseModel:
     finding: Finding
 
 
-def find_base(config: Config, parts: Parts, download: bool) -> BaseModel:
+def find_base(config: Config, parts: Parts) -> BaseModel:
     """The base model of the settings, checked as `make round` checks it where it is a folder.
 
     Raises:
         ConfigError: the folder holds no model that can be used, or not with these settings.
     """
     path = config.model.path
-    folder = find_model(path) if download else local_model(path)
-    if folder is not None:
-        from pipeline.inference import prompt_codec
-
-        inputs = model_inputs(config, parts, folder)
-        prompt_codec(config, inputs)
+    if (folder := local_model(path)) is not None:
+        inputs = usable_inputs(config, parts, folder)
         if inputs.warnings:
             return BaseModel(inputs.model, inputs, Finding("warning", "base model", "; ".join(inputs.warnings)))
         return BaseModel(inputs.model, inputs, Finding("ok", "base model", f"{path}: configuration, tokenizer and weight files"))
@@ -49,6 +45,28 @@ def find_base(config: Config, parts: Parts, download: bool) -> BaseModel:
     check_lengths(config, known)
     found = f"{path}, a hub id: sizes from {where}; its files are checked once they are downloaded, when a run starts"
     return BaseModel(known, None, Finding("ok", "base model", found))
+
+
+def usable_inputs(config: Config, parts: Parts, folder: str) -> Inputs:
+    """The inputs of a run whose prompts the model's tokenizer and chat template accept.
+
+    Raises:
+        ConfigError: they do not, or the model cannot be used.
+    """
+    from pipeline.inference import prompt_codec
+
+    inputs = model_inputs(config, parts, folder)
+    prompt_codec(config, inputs)
+    return inputs
+
+
+def downloaded(config: Config, parts: Parts) -> Inputs:
+    """The same for a hub id, which is downloaded.
+
+    Raises:
+        ConfigError: as above, or the hub does not have it.
+    """
+    return usable_inputs(config, parts, find_model(config.model.path))
 
 
 def hub_config(path: str) -> tuple[Mapping[str, Any] | None, str]:

@@ -124,4 +124,4 @@ def show_texts(trial: Trial) -> None:
     console.print(Text(f"\nthe first {SHOWN} of the Challenger's responses", style="bold"))
     for sample, question in list(zip(trial.written, trial.questions, strict=True))[:SHOWN]:
         mark = "well-formed" if question is not None else "cut off" if sample.truncated else "malformed"
-        console.print(Text.assemble("  ", (f"{mark:<12}", "dim"), printable(sample.text, 400) or "(empty)"))
+        console.print(Text.assemble("  ", (f"{mark:<12}", "dim"), printable(sample.text, 400) or "(empty)"), soft_wrap=True)

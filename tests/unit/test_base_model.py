@@ -28,7 +28,7 @@ def _hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
 
 def base_of(path: str, *settings: str) -> BaseModel:
     config = load_config("one-gpu", [f"model.path={path}", *settings])
-    return find_base(config, check_parts(config), download=False)
+    return find_base(config, check_parts(config))
 
 
 def test_the_models_of_the_profiles_need_no_network(hub: Hub) -> None:
