@@ -40,16 +40,17 @@ def histogram(votes: Sequence[Vote]) -> str:
     return ", ".join(f"{count / ANSWERS:.2f}: {counts[count]}" for count in range(ANSWERS + 1))
 
 
-def trial_findings(trial: Trial, config: Config, positions: int | None) -> list[Finding]:
+def trial_findings(trial: Trial, config: Config, positions: int | None, for_base: bool) -> list[Finding]:
     """Questions, answers, variety and votes, each with the settings that would change it.
 
     Args:
         positions: of the model, which bound how long a response may become; None if unknown.
+        for_base: whether the prompts are for base models already: plain text that a response continues.
     """
-    return [question_finding(trial, config, positions), *answer_findings(trial, config, positions)]
+    return [question_finding(trial, config, positions, for_base), *answer_findings(trial, config, positions, for_base)]
 
 
-def question_finding(trial: Trial, config: Config, positions: int | None) -> Finding:
+def question_finding(trial: Trial, config: Config, positions: int | None, for_base: bool) -> Finding:
     formed, cut = share(trial.questions), share([sample.truncated for sample in trial.written])
     longest = config.sampling.max_tokens
     return compared(
@@ -57,24 +58,24 @@ def question_finding(trial: Trial, config: Config, positions: int | None) -> Fin
         f"{len(trial.usable)} of {len(trial.questions)} well-formed ({formed:.0%}), {cut:.0%} cut off, {spread(trial.written)}, "
         f"of sampling.max_tokens={longest}",
         f"{WANTED:.0%} well-formed",
-        better_questions(trial, config, positions),
+        better_questions(trial, config, positions, for_base),
         fault=formed < HOPELESS,
         warning=formed < WANTED,
     )
 
 
-def better_questions(trial: Trial, config: Config, positions: int | None) -> str:
+def better_questions(trial: Trial, config: Config, positions: int | None, for_base: bool) -> str:
     """The settings that would make more responses well-formed, by what is wrong with the malformed ones."""
     bad = [place for place, question in enumerate(trial.questions) if question is None]
     runs_on = share([trial.complete[place] is not None for place in bad])
     begun = share([trial.written[place].truncated and "<question>" in trial.written[place].text for place in bad])
     if begun > WANTED and runs_on < WANTED and (longer := longer_responses(config, positions)):
         return longer
-    if config.prompts != BASE_PROMPTS:
+    if not for_base:
         return f"prompts={BASE_PROMPTS}"
     if config.sampling.temperature > 0.7:
         return f"sampling.temperature={max(0.7, config.sampling.temperature - 0.3):.1f}"
-    return "prompts=FILE with other `examples`, `prefill` and `stop` (docs/domain.md)"
+    return "prompts=FILE with other `examples`, `prefill` and `stop` (docs/prompts.md)"
 
 
 def longer_responses(config: Config, positions: int | None) -> str | None:
@@ -84,12 +85,12 @@ def longer_responses(config: Config, positions: int | None) -> str | None:
     return f"sampling.max_tokens={longest} model.max_length={context}" if fits else None
 
 
-def answer_findings(trial: Trial, config: Config, positions: int | None) -> Iterator[Finding]:
+def answer_findings(trial: Trial, config: Config, positions: int | None, for_base: bool) -> Iterator[Finding]:
     if not trial.answers:
         return
     cut, boxed = share([sample.truncated for sample in trial.answers]), share(trial.boxed)
     longer = longer_responses(config, positions) if cut >= WANTED else None
-    prompts = f"prompts={BASE_PROMPTS}" if config.prompts != BASE_PROMPTS else "prompts=FILE with other solver `examples`"
+    prompts = "prompts=FILE with other solver `examples` (docs/prompts.md)" if for_base else f"prompts={BASE_PROMPTS}"
     yield compared(
         "answers",
         f"{boxed:.0%} of {len(trial.answers)} in a box, {cut:.0%} cut off, {spread(trial.answers)}",
@@ -99,7 +100,7 @@ def answer_findings(trial: Trial, config: Config, positions: int | None) -> Iter
         warning=boxed < WANTED,
     )
     warmer = min(WARMEST, config.sampling.temperature + 0.2)
-    varied = "prompts=FILE with drawn `examples` (docs/domain.md)"
+    varied = "prompts=FILE with drawn `examples` (docs/prompts.md)"
     if warmer > config.sampling.temperature:
         varied = f"sampling.temperature={warmer:.1f}"
     yield compared(

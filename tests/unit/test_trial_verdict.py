@@ -39,15 +39,17 @@ def trial(
     )
 
 
-def concluded(of: Trial, config: Config = CONFIG, positions: int | None = 512) -> dict[str, tuple[str, str]]:
-    findings = trial_findings(of, config, positions)
+def concluded(
+    of: Trial, config: Config = CONFIG, positions: int | None = 512, for_base: bool = False
+) -> dict[str, tuple[str, str]]:
+    findings = trial_findings(of, config, positions, for_base)
     return {each.name: (each.level, each.do) for each in findings if each.level != "ok"}
 
 
 def test_a_base_that_does_what_it_should_is_ready() -> None:
     good = trial([sample(WELL)] * QUESTIONS, formed=60)
     assert concluded(good) == {}
-    found = {each.name: each.found for each in trial_findings(good, CONFIG, 512)}
+    found = {each.name: each.found for each in trial_findings(good, CONFIG, 512, False)}
     assert found["questions"].startswith("60 of 64 well-formed (94%), 0% cut off, 20 to 20 tokens, median 20")
     assert found["p-hat"] == "0.00: 0, 0.25: 0, 0.50: 1, 0.75: 0, 1.00: 0; 100% of 1 would be kept"
     assert good.tokens_per_s == 20 * 128 / 2
@@ -62,12 +64,10 @@ def test_a_base_without_the_format_needs_other_prompts() -> None:
 
 
 def test_what_is_tried_next_where_the_prompts_are_those_of_a_base() -> None:
-    with_base = load_config()
-    with_base.prompts = "conf/prompts/base.yaml"
+    cooler = load_config(overrides=["sampling.temperature=0.7"])
     rare = trial([sample("Once upon a time")] * QUESTIONS, formed=20)
-    assert concluded(rare, with_base) == {"questions": ("warning", "sampling.temperature=0.7")}
-    with_base.sampling.temperature = 0.7
-    assert "other `examples`" in concluded(rare, with_base)["questions"][1]
+    assert concluded(rare, for_base=True) == {"questions": ("warning", "sampling.temperature=0.7")}
+    assert "other `examples`" in concluded(rare, cooler, for_base=True)["questions"][1]
 
 
 def test_questions_that_are_cut_off_need_length() -> None:
