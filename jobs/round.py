@@ -81,11 +81,15 @@ def make_command(options: argparse.Namespace, last: int, name: str | None, chang
 def run(config: Config, last: int) -> None:
     # Imported late, so that an invalid setting fails fast.
     prepare_environment()
+    from jobs.checks.fit import refuse_what_cannot_fit
     from pipeline.inputs import check_inputs
     from pipeline.observe.terminal import say
     from pipeline.store.state import RunState
 
     inputs = check_inputs(config)
+    for warning in inputs.warnings:
+        say(f"warning: {warning}")
+    refuse_what_cannot_fit(inputs.model, config)
     with RunState(config) as state:
         state.refuse_other_files(inputs.fingerprints())
         if state.manifest.closed_rounds() >= last:

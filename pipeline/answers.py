@@ -11,6 +11,7 @@ from pipeline.errors import GraderError, with_place
 from pipeline.types import AnsweredQuestion, EncodedPrompt, Policy, Sample, Vote
 
 if TYPE_CHECKING:
+    from pipeline.inference import Inference
     from pipeline.run import Run
 
 Path = int | str
@@ -30,7 +31,7 @@ def answer_of(sample: Sample, grader: Grader, options: Sequence[str] = ()) -> st
         raise GraderError(f"grader {type(grader).__name__}: {with_place(error)}") from error
 
 
-def well_formed(run: "Run", sample: Sample) -> str | None:
+def well_formed(run: "Inference", sample: Sample) -> str | None:
     """The question of a response, or None: cut off, not in the format, or too long for the Solver to answer."""
     question = None if sample.truncated else run.codec.question(sample.text, sample.prompt_ids)
     return question if question is not None and run.codec.fits(question) else None
