@@ -31,12 +31,16 @@ from pipeline.algorithm.packing import PackedRow, assign_rows, pack_row
 from pipeline.types import Checksums, Sample, TrainingBatch
 
 
+# More threads split the matrix products of small models along the summed dimension, which changes their last bits.
+MOST_THREADS = 4
+
+
 @contextmanager
 def one_thread() -> Iterator[None]:
     """Runs torch's CPU operations in one thread.
 
-    Of a sum over all elements of a large tensor each thread adds up a part, so that the result would depend on their number.
-    In the passes every element of a result is computed by one thread.
+    Of a sum over all elements of a large tensor each thread adds up a part, so that the result would depend on their number. In
+    the forward and backward passes, with up to `MOST_THREADS`, every element of a result is computed by one thread.
     """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -67,6 +71,7 @@ class Learner:
         self.rank = rank
         self.world_size = world_size
         self.device = torch.device(device)
+        torch.set_num_threads(min(torch.get_num_threads(), MOST_THREADS))
         self.engine: Any = None
         self.reference: Reference | None = None
         self.model_path = ""

@@ -37,13 +37,12 @@ class RolloutFleet:
         self._actor_class = rollout_actor(config)
         self._ready: set[Any] = set()
         self._versions: dict[Any, str] = {}
-        self._count_of_engines = engine_count(config)
+        self._size = engine_count(config)
         self._on_cpu = config.resources.device == "cpu"
-        self._workers = [self._start() for _ in range(1 if self._on_cpu else self._count_of_engines)]
-        self._joining: dict[
-            Any, Any
-        ] = {}  # engines that start while others work, by the call that returns when they have started
-        self._failed_joining = 0  # in a row
+        self._workers = [self._start() for _ in range(1 if self._on_cpu else self._size)]
+        # Engines that start while others work, by the call that returns when they have started; failures in a row.
+        self._joining: dict[Any, Any] = {}
+        self._failed_joining = 0
         self._counts: dict[str, float] = defaultdict(float)
 
     def _start(self) -> Any:
@@ -63,7 +62,8 @@ class RolloutFleet:
         """Waits until all engines have started; raises as `wait_usable` does."""
         self.wait_usable()
         while self._joining:
-            ray.wait(list(self._joining), num_returns=1)
+            if not ray.wait(list(self._joining), num_returns=1, timeout=START_TIMEOUT_S)[0]:
+                raise RolloutError(f"a rollout worker did not start; free in the cluster: {ray.available_resources()}")
             self._join()
 
     def _join(self) -> None:
@@ -87,7 +87,7 @@ class RolloutFleet:
                 self._failed_joining = 0
                 self._ready.add(worker)
                 self._workers.append(worker)
-        while self._ready and len(self._workers) + len(self._joining) < self._count_of_engines:
+        while self._ready and len(self._workers) + len(self._joining) < self._size:
             worker = self._start()
             self._joining[worker.ready.remote()] = worker
 
@@ -175,9 +175,8 @@ class RolloutFleet:
         Samples that are not `for_learning` have no log-probabilities, which cost time, and are drawn in larger chunks.
 
         Chunks of requests wait in one queue, from which each engine with room takes the next; engines that have started
-        meanwhile join. An engine that dies or fails is
-        replaced, gets the policy's weights, and its chunks are drawn again with the same seeds. If no chunk finishes within
-        `STALLED_S`, the busy engines are killed.
+        meanwhile join. An engine that dies or fails is replaced, gets the policy's weights, and its chunks are drawn again with
+        the same seeds. If no chunk finishes within `STALLED_S`, the busy engines are killed.
 
         Raises:
             RolloutError: engines died or failed several times in a row without a finished request in between.
@@ -189,7 +188,7 @@ class RolloutFleet:
         left = set(range(len(requests)))
         deaths = 0
         while waiting or running:
-            if waiting and len(self._workers) < self._count_of_engines:
+            if waiting and len(self._workers) < self._size:
                 self.load(policy)  # into those that join
             while waiting and (worker := self._free([busy for busy, _ in running.values()])):
                 chunk = waiting.popleft()
