@@ -30,7 +30,6 @@ from pipeline.algorithm.grpo import policy_loss, token_weights
 from pipeline.algorithm.packing import PackedRow, assign_rows, pack_row
 from pipeline.types import Checksums, Sample, TrainingBatch
 
-
 # More threads split the matrix products of small models along the summed dimension, which changes their last bits.
 MOST_THREADS = 4
 
