@@ -38,12 +38,15 @@ class RolloutFleet:
         self._ready: set[Any] = set()
         self._versions: dict[Any, str] = {}
         self._size = engine_count(config)
-        self._on_cpu = config.resources.device == "cpu"
         self._workers = [self._start() for _ in range(1 if self._on_cpu else self._size)]
         # Engines that start while others work, by the call that returns when they have started; failures in a row.
         self._joining: dict[Any, Any] = {}
         self._failed_joining = 0
         self._counts: dict[str, float] = defaultdict(float)
+
+    @property
+    def _on_cpu(self) -> bool:
+        return self._config.resources.device == "cpu"
 
     def _start(self) -> Any:
         return self._actor_class.remote(self._config, self._model_path)
