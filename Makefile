@@ -78,6 +78,7 @@ bench: setup  ## speed, as ratios against named peers in the same run
 	@$(PY) -m jobs.bench.learner
 	@$(PY) -m jobs.bench.rollout
 	@$(PY) -m jobs.bench.evaluation
+	@$(PY) -m jobs.bench.round
 
 table: setup  ## the paper's table in small, variants of R-Zero over five seeds and more (OPTIONS=1: what helps over many rounds)
 	@$(PY) -m jobs.table $(if $(OPTIONS),--options) $(if $(SEEDS),--seeds $(SEEDS))

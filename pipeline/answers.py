@@ -84,5 +84,5 @@ def _draw(
 ) -> Iterator[tuple[int, list[str | None]]]:
     """(index of the prompt, the answers that `grader` reads from its responses) as they are finished."""
     requests = seeded_requests(run.config.seed, prompts, count, *path)
-    for index, samples in run.stream("solver", requests, policy, run.config.sampling):
+    for index, samples in run.stream("solver", requests, policy, run.config.sampling, for_learning=False):
         yield index, [answer_of(sample, grader) for sample in samples]

@@ -34,7 +34,7 @@ def write_curriculum(run: "Run", round_: int) -> None:
     done = sum(file.exists() for file in files)
     with (
         run.tracker.phase(round_, "curriculum") as tracked,
-        PhaseProgress(f"round {round_} curriculum", total=len(files), done=done) as progress,
+        run.watched_by(PhaseProgress(f"round {round_} curriculum", total=len(files), done=done)) as progress,
     ):
         policies = run.stored_policy("challenger", round_), run.labelling_policy(round_)
         rows: list[CurriculumRow] = []

@@ -65,7 +65,7 @@ def train(run: "Run", round_: int, task: Task, history: PhaseHistory) -> None:
         run.learner.begin_phase(start, config.role(task.role).lr, resume_from=history.checkpoint)
     with (
         run.tracker.phase(round_, task.role) as tracked,
-        PhaseProgress(f"round {round_} {task.role}", total=total, done=history.steps) as progress,
+        run.watched_by(PhaseProgress(f"round {round_} {task.role}", total=total, done=history.steps)) as progress,
         Batches(run, task.role, lambda step: requests(run, round_, step, task)) as batches,
     ):
         if history.ahead:

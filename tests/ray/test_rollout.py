@@ -25,7 +25,7 @@ from pipeline.types import EncodedPrompt, Policy, Request, Sample
 BASE = str(ROOT / "assets" / "tiny-base")
 SAMPLING = SamplingConfig(max_tokens=24)
 # Chunks of 16: 20 requests of two make several.
-CONFIG = Config(rollout=RolloutConfig(chunk=16, kv_cache_mb=64, transfer_timeout_s=20))
+CONFIG = Config(rollout=RolloutConfig(engines=1, chunk=16, kv_cache_mb=64, transfer_timeout_s=20))
 
 
 @pytest.fixture(scope="module")
@@ -240,6 +240,42 @@ def test_what_fails_in_every_engine_ends_the_run_and_is_told(
     with pytest.raises(RolloutError, match=r"2 times .*RuntimeError: CUDA error: an illegal memory access"):
         fleet.sample(requests(4), policy(shaken(0), "never-drawn"), SAMPLING)
     fleet.shutdown()
+
+
+def test_engines_that_start_late_join_and_draw_the_same_to_the_last_bit(
+    fleet: RolloutFleet, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    first, sick = tmp_path / "first", tmp_path / "sick"
+
+    class DyingLate(RolloutWorker):
+        """All but the first of its kind die while they start, as long as a file exists."""
+
+        def __init__(self, config: Config, model_path: str) -> None:
+            if first.exists() and sick.exists():
+                os._exit(1)
+            first.touch()
+            super().__init__(config, model_path)
+
+    model = policy(shaken(0.01), "before-joining")
+    expected = fleet.sample(requests(40), model, SAMPLING)
+    sick.touch()
+    monkeypatch.setattr("actors.rollout.worker.RolloutWorker", DyingLate)
+    monkeypatch.setattr("actors.rollout.fleet.MOST_DEATHS_IN_A_ROW", 2)
+    two = RolloutFleet(Config(rollout=replace(CONFIG.rollout, engines=2)), BASE)
+    two.wait_usable()
+    with pytest.raises(RolloutError, match="a rollout worker could not start"):
+        two.wait_ready()
+    assert two.sample(requests(4), model, SAMPLING) == fleet.sample(requests(4), model, SAMPLING)  # the first draws alone
+    sick.unlink()
+    arriving = two.stream(requests(40), model, SAMPLING)
+    drawn = [next(arriving)]
+    assert len(two._workers) == 1
+    ray.wait(list(two._joining), timeout=120)
+    drawn += arriving  # by both
+    assert len(two._workers) == 2
+    assert [samples for _, samples in sorted(drawn)] == expected
+    assert two.sample(requests(40), model, SAMPLING) == expected
+    two.shutdown()
 
 
 def as_drawn(sample: Sample) -> Sample:

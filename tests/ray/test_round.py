@@ -30,6 +30,7 @@ SMALL = [
     "curriculum.delta=0.4",
     "reward.samples=4",
     "rollout.kv_cache_mb=64",
+    "rollout.engines=1",  # each more takes as long to start as such a run to sample
     "sampling.max_tokens=80",
     "evaluation.samples=2",
 ]
