@@ -57,6 +57,7 @@ def check(config: Config, options: argparse.Namespace) -> list[Finding]:
         ConfigError: a setting, a file that one names, or the base model is invalid.
     """
     # Imported late, so that an invalid setting fails fast.
+    from actors.rollout.count import engine_count
     from jobs.checks.base_model import downloaded, find_base, sets_finding
     from jobs.checks.fit import fit_findings, workload_findings
     from jobs.checks.machine import machine_findings
@@ -66,6 +67,7 @@ def check(config: Config, options: argparse.Namespace) -> list[Finding]:
     from pipeline.inputs import check_parts
 
     parts = check_parts(config)
+    config.rollout.engines = engine_count(config)
     base = find_base(config, parts)
     gpus = read_gpus() if config.resources.device == "cuda" else []
     findings = show("the machine", machine_findings(config, gpus, starts_ray=not options.trial))

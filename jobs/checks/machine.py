@@ -171,7 +171,8 @@ def host_finding(parts: dict[str, int], total: int, available: int, device: str)
 
 def core_finding(cores: int, config: Config) -> Finding:
     """CPU cores against the processes that work at the same time."""
-    wanted = config.rollout.engines if config.resources.device == "cpu" else config.learner.ranks + config.rollout.engines
+    engines = config.rollout.engines or 1
+    wanted = engines if config.resources.device == "cpu" else config.learner.ranks + engines
     return compared(
         "CPU cores", str(cores), f"{wanted}, one per engine or GPU process", "fewer rollout.engines", warning=cores < wanted
     )
