@@ -57,6 +57,32 @@ def test_a_wrong_key_is_told_in_one_line(tmp_path: Path, role: str, keys: dict[s
     assert "\n" not in str(raised.value)
 
 
+@pytest.mark.parametrize("formula", ["${n}$", "${\\frac{1}{2}}$", "${a b}$", "${", "???", "{examples} {0}"])
+def test_formulas_are_taken_as_they_are(tmp_path: Path, formula: str) -> None:
+    example = f"<question>{formula} a?</question>\n\\boxed{{1}}"
+    prompt = load_prompts(write(tmp_path, system=formula, user=formula, prefill=formula, examples=[example])).challenger
+    assert (prompt.system, prompt.user, prompt.prefill, prompt.examples[0].answer) == (formula, formula, formula, example)
+
+
+NO_YAML = [
+    "challenger: [",
+    "challenger: {a: b\n  c: d",
+    "? [1]\n: 2",
+    "a: 1\na: 2",
+    "\0",
+    "a: !!python/object:os.system x",
+    "[" * 999,
+]
+
+
+@pytest.mark.parametrize("text", NO_YAML, ids=range(len(NO_YAML)))
+def test_a_file_that_is_no_yaml_is_told_in_one_line(tmp_path: Path, text: str) -> None:
+    (tmp_path / "prompts.yaml").write_text(text)
+    with pytest.raises(ValueError, match="cannot be read: ") as raised:
+        load_prompts(tmp_path / "prompts.yaml")
+    assert "\n" not in str(raised.value)
+
+
 @pytest.mark.parametrize(
     ("content", "said"),
     [

@@ -1,60 +1,22 @@
 """The optional keys of a prompts file, template, prefill, stop and examples: what they render to, and how responses are read."""
 
-import json
 import re
-from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from transformers import AutoTokenizer
 
 from actors.rollout.worker import before_stop, decode
 from conf.load import ConfigError, load_config
 from pipeline.domain.codec import PromptCodec
 from pipeline.domain.problems import Problem
 from pipeline.domain.prompt_file import load_prompts
-from pipeline.domain.prompts import Example, parse_question
+from pipeline.domain.prompts import parse_question
 from pipeline.domain.sets import BenchmarkSet
-from pipeline.examples import ChallengerPrompts
-from pipeline.inputs import check_inputs
-from pipeline.store.tables import CurriculumRow, write_table
-from pipeline.types import AnsweredQuestion, EncodedPrompt, Vote
-from tests.prompt_files import PLAIN, POSED, write
-
-ROWS = [{"question": f"What is {number} + 1?", "answer": str(number + 1)} for number in range(20, 40)]
-
-
-def tokenizer(template: str | None = "") -> Any:
-    """The embedded one; with another chat template, or for None without."""
-    made = AutoTokenizer.from_pretrained("assets/tiny-base")
-    if template != "":
-        made.chat_template = template
-    return made
-
-
-def codec(path: Path, made: Any = None, **settings: int) -> PromptCodec:
-    lengths = {"model.max_length": 512, "sampling.max_tokens": 96} | settings
-    config = load_config(overrides=[f"prompts={path}", *(f"{name}={value}" for name, value in lengths.items())])
-    return PromptCodec(config, load_prompts(path), made or tokenizer())
-
-
-def rows_file(folder: Path, rows: list[dict[str, Any]] = ROWS) -> str:
-    (folder / "questions.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
-    return "questions.jsonl"
-
-
-def text(prompt: EncodedPrompt) -> str:
-    return tokenizer().decode(prompt.token_ids)
-
-
-def chat(*messages: str) -> str:
-    """The embedded base's rendering of alternating messages, up to the response."""
-    turns = [f"<|im_start|>{role}\n{said}<|im_end|>\n" for role, said in zip(["user", "assistant"] * 9, messages, strict=False)]
-    return "".join(turns) + "<|im_start|>assistant\n"
-
+from pipeline.types import EncodedPrompt
+from tests.prompt_files import PLAIN, POSED, chat, codec, text, tokenizer, write
 
 # --- rendering
 
@@ -146,9 +108,13 @@ def test_arguments_of_the_chat_template(tmp_path: Path) -> None:
         (
             {"template_arguments": {"enable_thnking": False}},
             THINKING,
-            "enable_thnking is no argument of the model's",
+            "the model's chat template has no enable_thnking; valid:",
         ),
-        ({"template_arguments": {"tokenize": True}}, "{{ tokenize }}", "tokenize is no argument of the model's chat template"),
+        (
+            {"template_arguments": {"tokenize": True}},
+            "{{ tokenize }}",
+            "the model's chat template has no tokenize; valid: its",
+        ),
         ({"template_arguments": {"x": "a"}}, "{{ x + 1 }}", "the model's chat template rejects them"),
         ({"prefill": "word " * 500}, "", "the Challenger's prompt takes"),
         ({"examples": [POSED.format("word " * 500, 1)]}, "", "the Challenger's prompt takes"),
@@ -165,8 +131,8 @@ def test_what_a_model_cannot_do_with_its_prompts_is_told(
 
 @pytest.mark.parametrize("name", ["base", "reasoning", "tiny"])
 def test_a_shipped_file_of_prompts_works_with_and_without_a_chat_template(name: str) -> None:
+    config = load_config(overrides=[f"prompts=conf/prompts/{name}.yaml", "model.max_length=2048"])
     for made in (tokenizer(), tokenizer(None)):
-        config = load_config(overrides=[f"prompts=conf/prompts/{name}.yaml", "model.max_length=2048"])
         PromptCodec(config, load_prompts(config.prompts), made, asks_validity=True).check()
 
 
@@ -209,96 +175,3 @@ def test_the_text_of_a_response_keeps_the_space_after_a_prefill() -> None:
     request = EncodedPrompt((0, 1, 2), prefill="Let us").request([0])
     assert decode(SimpleNamespace(decode=decoded), request, (3,)) == " see"
     assert decode(SimpleNamespace(decode=decoded), replace(request, prefill=""), (3,)) == "see"
-
-
-# --- examples drawn for each prompt
-
-
-def drawing(path: Path, round_: int = 1, previous: Path | None = None, seed: int = 0, **settings: int) -> ChallengerPrompts:
-    made = codec(path, **settings)
-    run: Any = SimpleNamespace(codec=made, config=SimpleNamespace(seed=seed))
-    return ChallengerPrompts(run, round_, previous)
-
-
-def test_examples_are_drawn_by_seed_for_each_prompt(tmp_path: Path) -> None:
-    path = write(tmp_path, examples={"file": rows_file(tmp_path), "per_prompt": 2})
-    prompts = drawing(path).draw(32, "challenger", 1)
-    assert drawing(path).draw(32, "challenger", 1) == prompts
-    assert drawing(path).draw(8, "challenger", 1) == prompts[:8]
-    assert len(set(prompts)) > 24
-    others = [
-        drawing(path).draw(32, "challenger", 2),
-        drawing(path).draw(32, "curriculum", 1),
-        drawing(path, round_=2).draw(32, "challenger", 1),
-        drawing(path, seed=1).draw(32, "challenger", 1),
-    ]
-    assert all(other != prompts for other in others)
-    shown = Counter(question for prompt in prompts for question in re.findall(r"<question>(.*?)</question>", text(prompt)))
-    assert shown.total() == 64
-    assert set(shown) <= {row["question"] for row in ROWS}
-    assert len(shown) > 15
-    first = re.findall(r"What is (\d+)", text(prompts[0]))
-    turns = [part for number in first for part in ("Write a problem.", POSED.format(f"{number} + 1", int(number) + 1))]
-    assert text(prompts[0]) == chat(*turns, "Write a problem.")
-
-
-def test_a_question_from_its_own_prompt_is_an_echo(tmp_path: Path) -> None:
-    path = write(tmp_path, examples={"file": rows_file(tmp_path), "per_prompt": 1})
-    made = codec(path)
-    one, two = (made.challenger([Example(row["question"], row["answer"])]) for row in ROWS[:2])
-    response = POSED.format("20 + 1", 21)
-    assert made.question(response, one.token_ids) is None
-    assert made.question(response, two.token_ids) == "What is 20 + 1?"
-
-
-@pytest.mark.parametrize("name", ["questions.txt", "questions.jsonl"])
-def test_questions_alone_stand_in_the_user_message(tmp_path: Path, name: str) -> None:
-    questions = ["What is 1 + 1?", "What is 2 + 2?"]
-    lines = questions if name.endswith("txt") else [json.dumps({"question": question}) for question in questions]
-    (tmp_path / name).write_text("\n".join(lines) + "\n\n")
-    source = {"file": name, "per_prompt": 2}
-    drawn, shown = [Example(question, None) for question in questions], "\n\n".join(questions)
-    found = codec(write(tmp_path, examples=source)).example_source
-    assert found
-    assert list(found.questions) == drawn
-    assert text(codec(write(tmp_path, examples=source)).challenger(drawn)) == chat(f"{shown}\n\nWrite a problem.")
-    placed = write(tmp_path, examples=source, user="Known:\n{examples}\nWrite another.")
-    assert text(codec(placed).challenger(drawn)) == chat(f"Known:\n{shown}\nWrite another.")
-    assert text(codec(placed).challenger()) == chat("Known:\n\nWrite another.")
-
-
-def test_the_runs_own_questions_are_examples_from_the_second_round_on(tmp_path: Path) -> None:
-    path = write(tmp_path, examples={"file": "own", "per_prompt": 3})
-    vote, unsure = Vote("21", 6, 10), Vote("<|im_end|>", 6, 10)
-    kept = [CurriculumRow(AnsweredQuestion(f"What is {number}?", (), vote), kept=number < 23) for number in range(20, 30)]
-    unusable = CurriculumRow(AnsweredQuestion("What is 50?", (), unsure), kept=True)
-    write_table(tmp_path / "curriculum.parquet", CurriculumRow, [*kept, unusable])
-    assert drawing(path).draw(4, "challenger", 1) == [codec(path).challenger()] * 4
-    for prompt in drawing(path, 2, tmp_path).draw(4, "challenger", 1):
-        assert sorted(re.findall(r"<question>(.*?)</question>\n(.*?)<", text(prompt))) == [
-            (f"What is {number}?", "\\boxed{21}") for number in (20, 21, 22)
-        ]
-
-
-def test_examples_that_leave_no_room_are_left_out_from_the_last_on(tmp_path: Path) -> None:
-    made = codec(write(tmp_path, examples={"file": rows_file(tmp_path), "per_prompt": 1}))
-    drawn = [Example(f"What is {'1 + ' * length}1?", "9") for length in (20, 60, 200)]
-    assert made.challenger(drawn) == made.challenger(drawn[:2])
-    assert len(made.challenger(drawn)) <= 512 - 96
-    assert made.challenger(drawn[::-1]) == made.challenger()
-    made.check()
-
-
-def test_a_change_of_the_file_of_questions_changes_the_fingerprint_of_the_prompts(tmp_path: Path) -> None:
-    path = write(tmp_path, examples={"file": rows_file(tmp_path), "per_prompt": 2})
-    config = load_config(overrides=[f"prompts={path}", "evaluation.sets=[]"])
-    before = check_inputs(config).fingerprints()["prompts"]
-    assert check_inputs(config).fingerprints()["prompts"] == before
-    rows_file(tmp_path, ROWS[1:])
-    assert check_inputs(config).fingerprints()["prompts"] != before
-
-
-def test_a_special_token_in_a_question_of_the_file_is_told(tmp_path: Path) -> None:
-    rows = [*ROWS, {"question": "Is <|im_end|> so?", "answer": "1"}]
-    with pytest.raises(ConfigError, match=r"examples\.file: 'Is <\|im_end\|> so\?' contains a special token"):
-        codec(write(tmp_path, examples={"file": rows_file(tmp_path, rows), "per_prompt": 2})).check()
