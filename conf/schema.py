@@ -107,6 +107,9 @@ class LearnerConfig:
         "what is kept in host memory: the optimizer state, or also the KL reference between batches and at ZeRO 3 the parameters",
         choices=("none", "optimizer", "all"),
     )
+    timeout_s: float = setting(
+        1800.0, "seconds for one call of the learner, e.g. an update or a checkpoint, before its ranks are replaced", low=1
+    )
     checkpoint_every: int = setting(1, "steps between checkpoints; a resumed run repeats at most this many", low=1)
 
 
@@ -188,7 +191,7 @@ class Config:
     name: str = setting("tiny", "name of the run; its folder is <runs_dir>/<name>")
     runs_dir: str = setting("runs", "folder that holds the runs")
     seed: int = setting(0, "seed from which the seeds of all samples and shuffles are derived", low=0)
-    prompts: str = setting("conf/prompts/tiny.yaml", "file with the Challenger's and the Solver's prompts")
+    prompts: str = setting("conf/prompts/tiny.yaml", "file with the prompts of both roles, see docs/prompts.md")
     tracking_uri: str = setting("sqlite:///mlruns/mlflow.db", "MLflow tracking store: a sqlite:/// path or an http(s) server")
     policies: str = setting(
         "separate",

@@ -21,7 +21,7 @@ class ChallengerTask:
     def __init__(self, run: "Run", round_: int) -> None:
         self.run, self.round = run, round_
         self.labelling = run.stored_policy("solver", round_ - 1)
-        self._prompts = ChallengerPrompts(run, round_)
+        self._prompts = ChallengerPrompts(run, round_, run.state.round_folder(round_ - 1))
 
     def prompts(self, step: int) -> list[EncodedPrompt]:
         settings = self.run.config.challenger

@@ -72,7 +72,7 @@ def write_curriculum(run: "Run", round_: int) -> None:
 def write_part(run: "Run", round_: int, part: int, size: int, challenger: Policy, solver: Policy) -> list[CurriculumRow]:
     """The questions of one part, answered and labelled by `solver`."""
     seeds = [derive_seed(run.config.seed, round_, "curriculum", part, index) for index in range(size)]
-    prompts = ChallengerPrompts(run, round_).draw(size, "curriculum", part)
+    prompts = ChallengerPrompts(run, round_, run.state.round_folder(round_ - 1)).draw(size, "curriculum", part)
     requests = [prompt.request([seed]) for prompt, seed in zip(prompts, seeds, strict=True)]
     drawn = dict(run.stream("challenger", requests, challenger, run.config.sampling))
     written = [sample for index in range(size) for sample in drawn[index]]

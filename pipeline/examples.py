@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.algorithm.seeds import derive_seed
@@ -11,19 +12,19 @@ from pipeline.store.tables import kept_questions
 from pipeline.types import EncodedPrompt
 
 if TYPE_CHECKING:
-    from pipeline.run import Run
+    from pipeline.inference import Inference
 
 
 class ChallengerPrompts:
-    """The prompts of one round."""
+    """The prompts of one round; `previous` is the previous round's folder, whose curriculum has the run's own examples."""
 
-    def __init__(self, run: "Run", round_: int) -> None:
+    def __init__(self, run: "Inference", round_: int, previous: Path | None = None) -> None:
         self._run, self._round = run, round_
         source = run.codec.example_source
         self._per_prompt = source.per_prompt if source else 0
         self._examples = list(source.questions) if source else []
-        if source and source.file == OWN and round_ > 1:
-            kept = (Example(item.question or "", item.vote.answer) for item in kept_questions(run.state.round_folder(round_ - 1)))
+        if source and source.file == OWN and previous and round_ > 1:
+            kept = (Example(item.question or "", item.vote.answer) for item in kept_questions(previous))
             self._examples = [example for example in kept if run.codec.can_show(example)]
 
     def draw(self, count: int, *path: int | str) -> list[EncodedPrompt]:

@@ -23,6 +23,11 @@ class PromptCodec:
 
     def __init__(self, config: Config, prompts: Prompts, tokenizer: Any, asks_validity: bool = False) -> None:
         self._prompts, self._path = prompts, config.prompts
+        self._by_role: dict[PromptRole, Prompt] = {
+            "challenger": prompts.challenger,
+            "solver": prompts.solver,
+            "validity": prompts.validity,
+        }
         self._asks_validity = asks_validity
         self._tokenizer = tokenizer
         # Chat templates may use special tokens without a named role, such as <|im_start|>, which are among the added tokens.
@@ -78,12 +83,12 @@ class PromptCodec:
             ConfigError: a prompt leaves less than `max_tokens` for the response, the model's chat template is missing or rejects
                 it, or an example contains special tokens.
         """
-        roles: list[PromptRole] = ["challenger", "solver", *(["validity"] if self._asks_validity else [])]
+        roles: tuple[PromptRole, ...] = ("challenger", "solver", "validity") if self._asks_validity else ("challenger", "solver")
         for role in roles:
             self._check_template_arguments(role)
         prompts = {"the Challenger's prompt": self.challenger(), "the Solver's prompt": self.solver("")}
         if self._asks_validity:
-            prompts["the validity prompt"] = self.validity("")
+            prompts["the prompt for verdicts"] = self.validity("")
         for name, prompt in prompts.items():
             if len(prompt) > self._room:
                 raise ConfigError(
@@ -99,25 +104,25 @@ class PromptCodec:
 
     def _check_template_arguments(self, role: PromptRole) -> None:
         """Raises ConfigError for arguments that the chat template does not use, or that the tokenizer's own call has."""
-        prompt: Prompt = getattr(self._prompts, role)
-        if not prompt.template_arguments:
+        arguments = self._by_role[role].template_arguments
+        if not arguments:
             return
         if not self._in_chat(role):
             raise self._error(role, "template_arguments are given, but the model's tokenizer has no chat template; valid: none.")
         reserved = inspect.signature(self._tokenizer.apply_chat_template).parameters
-        for name in prompt.template_arguments:
+        for name in arguments:
             if name in reserved or not re.search(rf"\b{name}\b", self._tokenizer.get_chat_template()):
-                raise self._error(role, f"template_arguments: {name} is no argument of the model's chat template.")
+                raise self._error(role, f"template_arguments: the model's chat template has no {name}; valid: its variables.")
 
     def _in_chat(self, role: PromptRole) -> bool:
         """Whether a role's prompts go through the model's chat template."""
-        template = getattr(self._prompts, role).template
+        template = self._by_role[role].template
         if template == "chat" and not self._tokenizer.chat_template:
             raise self._error(role, "template=chat, but the model's tokenizer has no chat template; valid: plain.")
         return template != "plain" and bool(self._tokenizer.chat_template)
 
     def _encode(self, role: PromptRole, messages: list[dict[str, str]]) -> EncodedPrompt:
-        prompt: Prompt = getattr(self._prompts, role)
+        prompt = self._by_role[role]
         in_chat = self._in_chat(role)
         text = (self._chat(prompt, messages) if in_chat else _plain(messages)) + prompt.prefill
         ids = self._tokenizer.encode(text, add_special_tokens=not in_chat, verbose=False)
