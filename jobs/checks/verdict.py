@@ -115,8 +115,8 @@ def answer_findings(trial: Trial, config: Config, positions: int | None, for_bas
     cooler = f"sampling.temperature={max(COOLEST, config.sampling.temperature - 0.3):.1f}"
     yield compared(
         "p-hat",
-        f"{histogram(trial.votes)}; two or more of {ANSWERS} answers agree on {agreed:.0%} of {len(trial.votes)} questions, all of "
-        f"them on {sure:.0%}",
+        f"{histogram(trial.votes)}; two or more of {ANSWERS} answers agree on {agreed:.0%} of {len(trial.votes)} questions, all "
+        f"of them on {sure:.0%}",
         "some agreement, and some doubt",
         varied if agreed >= LEAST_AGREED else cooler,
         warning=agreed < LEAST_AGREED or sure > MOST_SURE,
