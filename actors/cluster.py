@@ -137,7 +137,7 @@ def ray_cluster(config: Config, say: Callable[[str], None]) -> Iterator[None]:
     init_ray(
         address="local",
         # Logical slots, not cores: the actors of one run alternate rather than compete.
-        num_cpus=max(os.cpu_count() or 1, 2 * config.rollout.engines + config.learner.ranks + 2),
+        num_cpus=max(os.cpu_count() or 1, 2 * (config.rollout.engines or os.cpu_count() or 1) + config.learner.ranks + 2),
         include_dashboard=False,
         object_store_memory=(1 << 30) if config.resources.device == "cpu" else None,
         # The actors' temporary files are removed with this folder.
@@ -212,6 +212,6 @@ def gpus(config: Config) -> float:
     """Total number of GPUs that a run reserves."""
     if config.resources.device == "cpu":
         return 0
-    engines = config.rollout.engines * (2 if config.rollout.fleets == "per_role" else 1)
+    engines = (config.rollout.engines or 1) * (2 if config.rollout.fleets == "per_role" else 1)
     an_engine = config.resources.rollout_gpus * config.rollout.tensor_parallel
     return config.resources.learner_gpus * config.learner.ranks + an_engine * engines

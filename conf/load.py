@@ -190,7 +190,9 @@ def check_transfer(config: Config) -> None:
             "rollout.transfer=nccl: NCCL refuses two processes on one GPU; valid when resources.learner_gpus and "
             "resources.rollout_gpus share one: ipc or host."
         )
-    if transfer == "ipc" and not (shared_gpu and config.learner.ranks == config.rollout.engines * config.rollout.tensor_parallel):
+    if transfer == "ipc" and not (
+        shared_gpu and config.learner.ranks == (config.rollout.engines or 1) * config.rollout.tensor_parallel
+    ):
         raise ConfigError(
             "rollout.transfer=ipc: every learner rank has to share its GPU with an engine; valid: learner.ranks equal to "
             "rollout.engines times rollout.tensor_parallel, and learner_gpus + rollout_gpus at most 1; otherwise nccl or host."

@@ -127,7 +127,9 @@ class LoraConfig:
 
 @dataclass
 class RolloutConfig:
-    engines: int = setting(1, "vLLM engines per fleet (data parallel)", low=1)
+    engines: int | None = setting(
+        None, "vLLM engines per fleet (data parallel); null for as many as have work: on CPU one a core, at most 4", low=1
+    )
     tensor_parallel: int = setting(1, "GPUs that one engine is split over, all on one node", low=1)
     fleets: str = setting(
         "shared", "whether both roles share one fleet, swapping weights, or have one each", choices=("shared", "per_role")
@@ -136,7 +138,9 @@ class RolloutConfig:
         0, "batches sampled while the learner trains on the previous one; with 1 they are one update stale", low=0, high=1
     )
     max_num_seqs: int = setting(256, "sequences an engine decodes at once", low=1)
-    chunk: int = setting(512, "samples requested from an engine at a time; small chunks balance load over many engines", low=1)
+    chunk: int = setting(
+        512, "most samples requested from an engine at a time; small chunks balance load over many engines", low=1
+    )
     transfer: str = setting(
         "host",
         "how the learner's weights reach the engines: Ray's object store in host memory, shared memory (CPU, one machine), NCCL "
@@ -191,12 +195,17 @@ class Config:
     name: str = setting("tiny", "name of the run; its folder is <runs_dir>/<name>")
     runs_dir: str = setting("runs", "folder that holds the runs")
     seed: int = setting(0, "seed from which the seeds of all samples and shuffles are derived", low=0)
-    prompts: str = setting("conf/prompts/tiny.yaml", "file with the Challenger's and the Solver's prompts")
+    prompts: str = setting("conf/prompts/tiny.yaml", "file with the prompts of both roles, see docs/prompts.md")
     tracking_uri: str = setting("sqlite:///mlruns/mlflow.db", "MLflow tracking store: a sqlite:/// path or an http(s) server")
     policies: str = setting(
         "separate",
         "whether the roles are two models, or one model that every phase trains further",
         choices=("separate", "shared"),
+    )
+    stop_without_signal: bool = setting(
+        True,
+        "end the run, with responses and what to change, after a GRPO step without a well-formed question or boxed answer, or "
+        "three in a row without a difference of rewards within any group",
     )
     model: ModelConfig = field(default_factory=ModelConfig)
     sampling: SamplingConfig = field(default_factory=SamplingConfig)

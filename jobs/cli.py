@@ -30,9 +30,12 @@ def command(main: Main) -> Main:
             signal.signal(signal.SIGINT, signal.default_int_handler)
         try:
             return main(arguments)
-        except (ConfigError, RunError) as error:
+        except ConfigError as error:
             print(f"error: {in_a_line(error)}", file=sys.stderr)
-            return 2 if isinstance(error, ConfigError) else 1
+            return 2
+        except RunError as error:
+            print(f"error: {error}", file=sys.stderr)
+            return 1
         except OSError as error:
             if error.errno not in STORAGE:
                 raise

@@ -82,7 +82,7 @@ def open_run(
         tracker = stack.enter_context(recorder(config, state.folder, state.tracking_id()))
         tracker.log_config(asdict(config))
         for fleet in fleets.values():
-            fleet.wait_ready()
+            fleet.wait_usable()
         learner.launch()
         run = Run(
             config, inference.codec, fleets, inference.reward, clock, state, tracker, learner, inputs.scorers, inputs.base_path

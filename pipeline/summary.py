@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from pipeline.curriculum import kept_questions, true_answers
+from pipeline.curriculum import true_answers
 from pipeline.evaluate import as_metrics
 from pipeline.observe.cards import read_policy_card
 from pipeline.observe.journal import Record
@@ -11,6 +11,7 @@ from pipeline.observe.report.page import REPORT, write_report
 from pipeline.observe.terminal import Example, RoundSummary, round_summary
 from pipeline.run import Run
 from pipeline.store.manifest import Accuracies, write_atomically
+from pipeline.store.tables import kept_questions
 from pipeline.types import ROLES
 
 EXAMPLES = 5

@@ -12,6 +12,7 @@ from ray.exceptions import RayActorError, RayError, RayTaskError
 
 from actors.failures import reason
 from actors.learner.rank import Learner
+from actors.machine import cores
 from actors.weights.buckets import Published
 from actors.weights.host import HostWeights
 from conf.schema import Config
@@ -161,7 +162,10 @@ class LearnerGroup:
         resources, world_size = self.config.resources, self.config.learner.ranks
         environment = {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}
         if resources.device == "cpu":
-            environment["DS_ACCELERATOR"] = "cpu"
+            # Engines are idle while the learner works. Spinning threads would take the cores from them afterwards.
+            threads = max(1, cores() // world_size)
+            environment = {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(threads))}
+            environment |= {"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "0", "DS_ACCELERATOR": "cpu"}
         actor = ray.remote(Learner).options(
             num_cpus=0, num_gpus=resources.learner_gpus, max_concurrency=1, runtime_env={"env_vars": environment}
         )

@@ -10,7 +10,7 @@ import math
 import os
 import socket
 from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
 from itertools import chain
@@ -29,6 +29,24 @@ from conf.schema import Config
 from pipeline.algorithm.grpo import policy_loss, token_weights
 from pipeline.algorithm.packing import PackedRow, assign_rows, pack_row
 from pipeline.types import Checksums, Sample, TrainingBatch
+
+# More threads split the matrix products of small models along the summed dimension, which changes their last bits.
+MOST_THREADS = 4
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Runs torch's CPU operations in one thread.
+
+    Of a sum over all elements of a large tensor each thread adds up a part, so that the result would depend on their number. In
+    the forward and backward passes, with up to `MOST_THREADS`, every element of a result is computed by one thread.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 @dataclass(slots=True)
@@ -52,6 +70,7 @@ class Learner:
         self.rank = rank
         self.world_size = world_size
         self.device = torch.device(device)
+        torch.set_num_threads(min(torch.get_num_threads(), MOST_THREADS))
         self.engine: Any = None
         self.reference: Reference | None = None
         self.model_path = ""
@@ -167,24 +186,27 @@ class Learner:
             for name, value in of_part.items():
                 join = torch.maximum if name == "mismatch_max" else torch.add
                 sums[name] = join(sums[name], value) if name in sums else value
-        return {name: float(value) for name, value in sums.items()} | self._step()
+        with one_thread():
+            return {name: float(value) for name, value in sums.items()} | self._step()
 
     def _loss(self, part: MicroBatch) -> tuple[Tensor, dict[str, Tensor]]:
         """The micro-batch's share of the batch's loss, and its metric sums."""
         logprobs, entropy = self.engine(part.row)
         if part.old is None:  # the batch's first step: the policy is the one at the batch's start
             part.old = logprobs.detach()
-        loss, sums = policy_loss(
-            logprobs,
-            part.old,
-            part.rollout,
-            part.reference,
-            part.advantages,
-            part.weights,
-            part.row.sequence,
-            self.config.grpo,
-        )
-        return loss, sums | {"entropy": entropy.sum()}
+        with one_thread():
+            loss, sums = policy_loss(
+                logprobs,
+                part.old,
+                part.rollout,
+                part.reference,
+                part.advantages,
+                part.weights,
+                part.row.sequence,
+                self.config.grpo,
+            )
+            sums["entropy"] = entropy.sum()
+        return loss, sums
 
     def _step(self) -> dict[str, float]:
         """Takes the optimizer step if the gradient is finite; ZeRO's optimizers check that themselves."""

@@ -200,6 +200,11 @@ def read_table(path: Path, record: type[Row]) -> list[Row]:
     return [from_values(record, row) for row in sound_table(path, record, wanted).to_pylist()]
 
 
+def kept_questions(folder: Path) -> list[AnsweredQuestion]:
+    """The questions of a round's folder that the Solver trains on, in the order in which they were written."""
+    return [row.answered for row in read_table(folder / "curriculum.parquet", CurriculumRow) if row.kept]
+
+
 def read_column(path: Path, record: type, column: str) -> list[Any]:
     """One column of a table of `record`s, without reading the others; raises what `read_table` raises."""
     return sound_table(path, record, [column])[column].to_pylist()

@@ -9,12 +9,11 @@ import pytest
 
 from conf.load import ConfigError
 from jobs.status import main, next_step
-from pipeline.curriculum import kept_questions
 from pipeline.errors import DamagedError
 from pipeline.store.checksums import damaged_file, write_checksums
 from pipeline.store.manifest import FILE, PREVIOUS, PhaseStage, Round, read_manifest
 from pipeline.store.state import RunState
-from pipeline.store.tables import CurriculumRow, join_tables, read_table, remove_damaged, write_table
+from pipeline.store.tables import CurriculumRow, join_tables, kept_questions, read_table, remove_damaged, write_table
 from pipeline.types import AnsweredQuestion, ScoredQuestion, Vote
 from tests.made_runs import made_config, write_run
 
