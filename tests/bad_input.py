@@ -1,0 +1,166 @@
+"""Bad input that people type or write into files, case by case; `tests/unit/test_bad_input.py` puts it to the commands."""
+
+from collections.abc import Callable
+from datetime import date
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+Prepare = Callable[[Path], object]
+
+
+def case(
+    name: str, command: str, arguments: str, *said: str, make: Prepare = lambda folder: None, status: int = 2
+) -> tuple[object, ...]:
+    """`arguments` are split at spaces; {here} is the test's folder. `said` are parts of the message, in order."""
+    return pytest.param(command, arguments, said, make, status, id=name)  # type: ignore[return-value]
+
+
+def setting(text: str, *said: str) -> tuple[object, ...]:
+    """`make round SET=text`."""
+    return case(text, "round", f"--set {text}", text.partition("=")[0], *said)
+
+
+def holds(file: str, content: bytes | str) -> Prepare:
+    return lambda folder: (folder / file).write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+def parquet(file: str, **columns: list[object]) -> Prepare:
+    return lambda folder: pq.write_table(pa.table(columns), folder / file)
+
+
+def heldout(name: str, file: str, content: bytes | str, *said: str) -> tuple[object, ...]:
+    """A data file of held-out problems that cannot be used."""
+    return case(f"benchmark {name}", "round", f"--set evaluation.sets=[{{here}}/{file}]", *said, make=holds(file, content))
+
+
+def prompts(name: str, content: bytes | str, *said: str) -> tuple[object, ...]:
+    return case(f"prompts {name}", "round", "--set prompts={here}/mine.yaml", "prompts", *said, make=holds("mine.yaml", content))
+
+
+def profile(name: str, content: bytes | str, *said: str) -> tuple[object, ...]:
+    return case(f"profile {name}", "round", "--profile {here}/mine.yaml", "mine.yaml", *said, make=holds("mine.yaml", content))
+
+
+def definition(name: str, content: bytes | str, *said: str) -> tuple[object, ...]:
+    return case(
+        f"definition {name}", "round", "--set evaluation.sets=[{here}/sets.yaml]", *said, make=holds("sets.yaml", content)
+    )
+
+
+PLACES = ["runs_dir={here}/runs", "tracking_uri=sqlite:///{here}/mlruns/m.db"]
+
+CONFIGURATION = [
+    setting("solver.lr=nan", "float at least 0 and finite"),
+    setting("solver.lr=inf", "float at least 0 and finite"),
+    setting("challenger.lr=-inf", "float at least 0 and finite"),
+    setting("grpo.kl=1e999", "finite"),
+    setting("reward.lambda=NaN", "finite"),
+    setting("solver.steps=1e2", "int at least 0"),
+    setting("solver.steps=2.5", "int at least 0"),
+    setting("solver.steps=true", "int at least 0"),
+    setting("solver.steps=", "int at least 0"),
+    setting("solver.batch=0", "at least 1"),
+    setting("solver.batch=7", "multiple of solver.group=5", "for example 5"),
+    setting("solver.group=1", "at least 2"),
+    setting("sampling.top_p=0", "at least 0.01 and at most 1"),
+    setting("sampling.temperature=-1", "at least 0.01"),
+    setting("seed=-1", "at least 0"),
+    setting("learner.gradient_checkpointing=maybe", "bool"),
+    setting("learner.zero_stage=4", "0 | 1 | 2 | 3"),
+    setting("grpo.aggregation=sum", "token_mean | sequence_mean"),
+    setting("evaluation.limit=0", "int or null at least 1"),
+    setting("evaluation.sets=heldout", "a list such as [a,b]"),
+    setting("reward.scorers=[nothing]", "nothing: no such scorer"),
+    setting("reward.scorers=[{here}/none.py:mine]", "none.py"),
+    setting("reward.grader=chemistry", "math, choice, exact"),
+    setting("evaluation.oracle=no.such.module", "no.such.module"),
+    setting("tracking_uri=mlruns", "sqlite:///PATH"),
+    setting("tracking_uri=sqlite:///", "sqlite:///PATH"),
+    setting("name=a/b", "letters, digits"),
+    setting("name=", "letters, digits"),
+    setting("name=-x", "letters, digits"),
+    setting("prompts={here}/nowhere.yaml", "no such file"),
+    setting("prompts={here}", "no such file"),
+    setting("chalenger.steps=1", "no such setting", "challenger.steps"),
+    setting("challenger=1", "no such setting", "challenger.steps"),
+    setting("steps", "setting=value"),
+    setting("=1", "setting=value"),
+    setting("lora.targets=[", "not valid YAML"),
+    setting("lora.targets=[a", "not valid YAML"),
+    setting("rollout.transfer=nccl", "host or shared"),
+    setting("rollout.tensor_parallel=2", "resources.device=cpu: 1"),
+    case("a learner on no GPU", "round", "--set resources.device=cuda", "resources.learner_gpus=0", "needs a GPU"),
+    setting("sampling.max_tokens=256", "less than model.max_length"),
+    setting("learner.offload=all", "learner.zero_stage 1, 2 or 3"),
+    case("profile unknown", "round", "--profile huge", "PROFILE=huge", "Valid:", "tiny"),
+    case("profile a folder", "round", "--profile {here}/a.yaml", "a.yaml", make=lambda folder: (folder / "a.yaml").mkdir()),
+    profile("a list", "- 1\n", "settings by name"),
+    profile("not UTF-8", b"name: caf\xe9\n", "cannot be read as YAML"),
+    profile("a binary", b"\x00\x01\x02", "cannot be read as YAML"),
+    profile("a setting twice", "seed: 1\nseed: 2\n", "seed is given twice"),
+    case("profile with NaN", "round", "--profile {here}/mine.yaml", "solver.lr=.nan", "mine.yaml", "finite",
+         make=holds("mine.yaml", "solver: {lr: .nan}\n")),
+    profile("a base of itself", "base: nowhere\n", "conf/presets"),
+    case("ITER of 0", "round", "--iter 0", "ITER=0", "1 or more"),
+    case("ITER no number", "round", "--iter two", "--iter", "'two'"),
+    case("SEED no number", "round", "--seed 1.5", "--seed", "'1.5'"),
+    case("NAME empty", "round", ["--name", ""], "name=", "letters, digits"),
+    case("another option", "round", "--fast", "--fast"),
+    case("submit", "submit", "--set solver.lr=nan", "solver.lr=nan", "finite"),
+    case("evaluate with NaN", "evaluate", "--policy assets/tiny-base --set sampling.top_p=nan", "sampling.top_p=nan", "at most"),
+    case("evaluate nothing", "evaluate", "--policy assets/tiny-base --set evaluation.sets=[]", "SETS", "no set is named"),
+    case("evaluate no policy", "evaluate", "--policy {here}/none --sets math500", "POLICY={here}/none", "no such folder"),
+]  # fmt: skip
+
+FILES = [
+    prompts("not UTF-8", b"challenger: \xff\n", "mine.yaml", "cannot be read"),
+    prompts("a binary", b"PAR1\x00\x00", "mine.yaml"),
+    prompts("broken YAML", "challenger: [\n", "mine.yaml", "cannot be read"),
+    prompts("empty", "", "mine.yaml", "challenger"),
+    prompts("a text", "hello\n", "mine.yaml", "challenger"),
+    prompts("an unknown tag", "challenger: !!python/object:os.system {}\n", "mine.yaml", "cannot be read"),
+    heldout("missing column", "a.jsonl", '{"question": "q"}\n', "set a, row 1", "no column 'answer'"),
+    heldout("UTF-16", "a.jsonl", '{"question": "q", "answer": "1"}\n'.encode("utf-16"), "a.jsonl", "cannot be read as jsonl"),
+    heldout("Latin-1", "a.csv", "question,answer\ncafé,1\n".encode("latin-1"), "a.csv", "cannot be read as csv"),
+    heldout("semicolons", "a.csv", "question;answer\nq;1\n", "no column 'question'", "question;answer"),
+    heldout("tabs", "a.csv", "question\tanswer\nq\t1\n", "no column 'question'"),
+    heldout("a NUL", "a.csv", "question,answer\nq\x00,1\n", "row 1", "'question' holds a NUL", "UTF-8"),
+    heldout("a missing cell", "a.csv", "question,answer\nq\n", "row 1", "'answer' is empty"),
+    heldout("a cell too many", "a.csv", "question,answer\nq,1,2\n", "row 1 has more cells"),
+    heldout("a null answer", "a.jsonl", '{"question": "q", "answer": null}\n', "row 1", "'answer' is empty"),
+    heldout("a NaN answer", "a.jsonl", '{"question": "q", "answer": NaN}\n', "row 1", "'answer' is empty"),
+    heldout("an infinite answer", "a.jsonl", '{"question": "q", "answer": Infinity}\n', "row 1", "a text or a number"),
+    heldout("a huge number", "a.jsonl", '{"question": "q", "answer": ' + "9" * 5000 + "}\n", "a.jsonl"),
+    heldout("half a pair", "a.jsonl", '{"question": "q", "answer": "\\ud800"}\n', "row 1", "surrogate"),
+    heldout("an object as answer", "a.jsonl", '{"question": "q", "answer": {"a": 1}}\n', "row 1", "a text or a number"),
+    heldout("empty JSONL", "a.jsonl", "", "set a: has 0 problems"),
+    heldout("empty CSV", "a.csv", "", "set a: has 0 problems"),
+    heldout("empty JSON", "a.json", "", "a.json", "cannot be read as json"),
+    heldout("empty Parquet", "a.parquet", b"", "a.parquet", "cannot be read as parquet"),
+    heldout("truncated Parquet", "a.parquet", b"PAR1" + bytes(100), "a.parquet", "cannot be read as parquet"),
+    heldout("a line cut off", "a.jsonl", '{"question": "q", "answer": "1"}\n{"quest', "line 2"),
+    heldout("a JSON object", "a.json", '{"question": "q"}', "one object for each problem"),
+    heldout("another suffix", "a.txt", "q", "no such set", ".parquet"),
+    heldout("a name for no file", "a+b.jsonl", '{"question": "q", "answer": "1"}\n', "set 'a+b'", "letters, digits"),
+    case("benchmark that is not there", "round", "--set evaluation.sets=[{here}/none.jsonl]", "none.jsonl", "no such file"),
+    case("benchmark a folder", "round", "--set evaluation.sets=[{here}/a.jsonl]", "a.jsonl", "no such file",
+         make=lambda folder: (folder / "a.jsonl").mkdir()),
+    case("benchmark of dates", "round", "--set evaluation.sets=[{here}/a.parquet]", "row 1", "a text or a number",
+         make=parquet("a.parquet", question=["q"], answer=[date(2026, 1, 1)])),
+    case("benchmark of bytes", "round", "--set evaluation.sets=[{here}/a.parquet]", "row 1", "a text or a number",
+         make=parquet("a.parquet", question=["q"], answer=[b"\xff"])),
+    case("benchmark of nulls", "round", "--set evaluation.sets=[{here}/a.parquet]", "row 1", "is empty",
+         make=parquet("a.parquet", question=["q"], answer=[None])),
+    definition("empty", "", "defines no sets"),
+    definition("not UTF-8", b"mine: \xff\n", "cannot be read as YAML"),
+    definition("named by a number", "1.10: {hub: me/mine}\n", "set 1.1", "its name is read as 1.1", "quotes"),
+    definition("of a number", "mine: {hub: me/mine, config: 2.10}\n", "set mine", "config is read as 2.1", "quotes"),
+    definition("with a column of a number", "mine: {hub: me/mine, columns: {question: 1.10}}\n", "columns.question", "quotes"),
+    definition("no source", "mine: {grader: math}\n", "exactly one of the two"),
+    definition("missing data", "mine: {path: none.jsonl}\n", "none.jsonl"),
+    case("benchmark fetched by nobody", "round", "--set evaluation.sets=[math500] evaluation.folder={here}", "set math500",
+         "make benchmarks"),
+]  # fmt: skip
