@@ -11,7 +11,7 @@ import ray
 from ray.exceptions import RayActorError, RayError, RayTaskError
 
 from actors.failures import reason
-from actors.learner.rank import Learner
+from actors.learner.rank import LOOPBACK, Learner
 from actors.weights.buckets import Published
 from actors.weights.host import HostWeights
 from conf.schema import Config
@@ -34,6 +34,15 @@ TOKEN_MEANS = ("kl", "clip_fraction", "entropy", "mismatch_kl", "mismatch_mean",
 def is_death(failure: RayError) -> bool:
     """Whether the rank itself died. Ray reports another actor's death, met inside a task, as both kinds of error."""
     return isinstance(failure, RayActorError) and not isinstance(failure, RayTaskError)
+
+
+def rank_environment(config: Config) -> dict[str, str]:
+    """Environment of a rank's process."""
+    # With offload the optimizer's step runs on the host: a thread per core of this rank's share.
+    stepping = config.resources.device == "cuda" and config.learner.offload != "none"
+    threads = max(1, len(os.sched_getaffinity(0)) // config.learner.ranks) if stepping else 1
+    environment = {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(threads))}
+    return environment | ({"DS_ACCELERATOR": "cpu"} if config.resources.device == "cpu" else {})
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,9 +168,7 @@ class LearnerGroup:
         if self._ranks:
             return
         resources, world_size = self.config.resources, self.config.learner.ranks
-        environment = {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}
-        if resources.device == "cpu":
-            environment["DS_ACCELERATOR"] = "cpu"
+        environment = rank_environment(self.config)
         actor = ray.remote(Learner).options(
             num_cpus=0, num_gpus=resources.learner_gpus, max_concurrency=1, runtime_env={"env_vars": environment}
         )
@@ -171,7 +178,7 @@ class LearnerGroup:
     def _join(self) -> None:
         """Joins the ranks into one world."""
         nodes = self._call("node_ip", timeout=START_TIMEOUT)
-        host = "127.0.0.1" if len(set(nodes)) == 1 else nodes[0]
+        host = LOOPBACK if len(set(nodes)) == 1 else nodes[0]
         port = self._call("listen", host)[0]
         self._call("join", host, port, timeout=START_TIMEOUT)
         self._joined = True

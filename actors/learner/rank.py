@@ -31,6 +31,9 @@ from pipeline.algorithm.packing import PackedRow, assign_rows, pack_row
 from pipeline.types import Checksums, Sample, TrainingBatch
 
 
+LOOPBACK = "127.0.0.1"
+
+
 @dataclass(slots=True)
 class MicroBatch:
     """A packed row and the loss's inputs for each of its R response tokens: tensors [R] without gradient."""
@@ -41,6 +44,16 @@ class MicroBatch:
     advantages: Tensor
     weights: Tensor
     old: Tensor | None = None  # log-probabilities under the policy at the batch's start, set in the first step
+
+
+def socket_interfaces(host: str, node_ip: str) -> dict[str, str]:
+    """Environment that keeps collectives on loopback where they can be: gloo's if all ranks are on one node (`host` is loopback).
+
+    NCCL also connects a rank to the engines (`rollout.transfer=nccl`), which may be on other nodes, unless this node's own address
+    is loopback, as in a private cluster.
+    """
+    lo = {"GLOO_SOCKET_IFNAME": "lo"} if host == LOOPBACK else {}
+    return lo | ({"NCCL_SOCKET_IFNAME": "lo"} if node_ip == LOOPBACK else {})
 
 
 class Learner:
@@ -72,8 +85,7 @@ class Learner:
         """Joins the world whose rank 0 listens on host:port."""
         os.environ |= {"RANK": str(self.rank), "WORLD_SIZE": str(self.world_size), "MASTER_ADDR": host, "MASTER_PORT": str(port)}
         os.environ |= {"LOCAL_RANK": "0", "LOCAL_SIZE": "1"}  # Ray makes only its own GPU visible to each rank
-        if host == "127.0.0.1":
-            os.environ["GLOO_SOCKET_IFNAME"] = os.environ["NCCL_SOCKET_IFNAME"] = "lo"
+        os.environ |= socket_interfaces(host, self.node_ip())
 
         import deepspeed
 
@@ -115,6 +127,12 @@ class Learner:
         parameter_offload.FWD_MODULE_STACK.clear()
         self.engine = self.reference = None
         gc.collect()
+        self._empty_cache()
+
+    def _empty_cache(self) -> None:
+        """Returns cached GPU memory to the driver, for an engine that shares the GPU."""
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
 
     def _rows(self, samples: Sequence[Sample]) -> Iterator[PackedRow]:
         """This rank's micro-batches of a batch, the same number on every rank."""
@@ -135,6 +153,7 @@ class Learner:
         while len(steps) < self.config.grpo.updates_per_batch and not (steps and steps[-1]["skipped"]):
             steps.append(self._one_step(parts))
         means = {name: sum(step[name] for step in steps) / len(steps) for name in steps[0]}
+        self._empty_cache()
         return means | {"skipped": steps[-1]["skipped"]}
 
     def _micro_batches(self, batch: TrainingBatch) -> list[MicroBatch]:

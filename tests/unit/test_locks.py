@@ -22,11 +22,10 @@ def dry_run(lock: str, version: str, folder: Path, *options: str) -> str:
     bin_ = Path(sys.executable).parent
     if not (bin_ / "uv").is_file():
         pytest.skip(f"needs uv, which `make setup` installs, and {bin_} has none")
-    command = ["sh", "locks/install.sh", lock, "--dry-run", "--target", str(folder), "--python-version", version]
+    target = ["--target", str(folder), "--python-version", version, "--python-platform", PLATFORM]
+    command = ["sh", "locks/install.sh", lock, "--dry-run", *target, *options]
     environment = os.environ | {"VENV": str(bin_.parent), "UV_HTTP_RETRIES": "0"}
-    run = subprocess.run(
-        [*command, "--python-platform", PLATFORM, *options], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120
-    )
+    run = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120)
     if run.returncode and any(sign in run.stderr for sign in UNREACHABLE):
         pytest.skip(f"no package registry is reachable: {run.stderr.strip().splitlines()[0]}")
     assert run.returncode == 0 or run.stderr
