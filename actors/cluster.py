@@ -12,11 +12,14 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from actors.processes import write_stacks_on_signal
-from conf.load import ROOT, ConfigError
+from conf.load import ROOT
 from conf.schema import Config
+
+if TYPE_CHECKING:
+    from actors.placement import Placement
 
 FOLDER_PREFIX = "rzero-"
 FAILURES_KEPT = 5  # of a run
@@ -106,18 +109,22 @@ def worker_environment() -> dict[str, str]:
 
 
 @contextmanager
-def ray_cluster(config: Config, say: Callable[[str], None]) -> Iterator[None]:
+def ray_cluster(config: Config, say: Callable[[str], None], learner: bool = True) -> Iterator["Placement"]:
     """Connects to the cluster of RAY_ADDRESS, which Ray sets inside a job, or starts a private one for this context.
+
+    Yields the places of the engines and, unless False, of the `learner`; they are reserved.
 
     Args:
         say: called with a status line if the run has to wait for more GPUs.
 
     Raises:
-        ConfigError: this machine has fewer GPUs than the settings require.
+        ConfigError: fewer GPUs are free than the settings require.
 
     A private cluster also ends if this process is killed; Ray's agents, which hold no data of the run, exit a minute later.
     """
     import ray
+
+    from actors.placement import reserved
 
     write_stacks_on_signal()
     hook = {"worker_process_setup_hook": f"{write_stacks_on_signal.__module__}.{write_stacks_on_signal.__name__}"}
@@ -125,10 +132,8 @@ def ray_cluster(config: Config, say: Callable[[str], None]) -> Iterator[None]:
     if folder is None:
         init_ray(runtime_env={"env_vars": worker_environment(), **hook})
         try:
-            present = ray.cluster_resources().get("GPU", 0)
-            if (wanted := gpus(config)) > present:  # a cluster may grow
-                say(f"learner and engines reserve {wanted:g} GPUs; the cluster has {present:g}; waiting for more")
-            yield
+            with reserved(config, config.resources.wait_s, say, learner) as placement:
+                yield placement
         finally:
             ray.shutdown()
         return
@@ -143,13 +148,8 @@ def ray_cluster(config: Config, say: Callable[[str], None]) -> Iterator[None]:
         _temp_dir=str(folder),
     )
     try:
-        present = ray.cluster_resources().get("GPU", 0)
-        if (wanted := gpus(config)) > present:
-            raise ConfigError(
-                f"resources.device={config.resources.device}: learner and engines reserve {wanted:g} GPUs, and this machine has "
-                f"{present:g}; valid: fewer learner.ranks or rollout.engines, a profile that needs none (tiny), or a cluster."
-            )
-        yield
+        with reserved(config, 0, say, learner) as placement:  # this machine gets no more GPUs
+            yield placement
     finally:
         ray.shutdown()
 
@@ -162,12 +162,3 @@ def init_ray(**options: Any) -> None:
     ray.init(log_to_driver=False, logging_level=logging.WARNING, **options)
     if callable(on_sigterm):
         signal.signal(signal.SIGTERM, on_sigterm)
-
-
-def gpus(config: Config) -> float:
-    """Total number of GPUs that a run reserves."""
-    if config.resources.device == "cpu":
-        return 0
-    engines = config.rollout.engines * (2 if config.rollout.fleets == "per_role" else 1)
-    an_engine = config.resources.rollout_gpus * config.rollout.tensor_parallel
-    return config.resources.learner_gpus * config.learner.ranks + an_engine * engines

@@ -120,7 +120,11 @@ def measure_all(config: Config, inputs: Inputs, todo: Sequence[tuple[Target, Res
     from pipeline.inference import start_inference
 
     say(f"starting Ray and the rollout workers to measure {len(todo)} sets")
-    with ray_cluster(config, say), evidence_kept(logs), rollout_fleets(config, inputs.base_path) as fleets:
+    with (
+        ray_cluster(config, say, learner=False) as placement,
+        evidence_kept(logs),
+        rollout_fleets(config, inputs.base_path, placement) as fleets,
+    ):
         ask = start_inference(config, inputs, fleets, Clock())
         policies = {target: stored(target, config) for target in dict.fromkeys(target for target, _, _ in todo)}
         for target, result, each in todo:

@@ -12,6 +12,7 @@ from ray.exceptions import RayActorError, RayError, RayTaskError
 
 from actors.failures import reason
 from actors.learner.rank import LOOPBACK, Learner
+from actors.placement import ANYWHERE, Placement, rank_gpus
 from actors.weights.buckets import Published
 from actors.weights.host import HostWeights
 from conf.schema import Config
@@ -67,8 +68,9 @@ class DeviceWeights:
 class LearnerGroup:
     """Handle of the learner's ranks. A `LearnerError` ends its actors; `begin_phase` starts new ones."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, placement: Placement = ANYWHERE) -> None:
         self.config = config
+        self._placement = placement
         self._ranks: list[Any] = []
         self._joined = False
         self._skipped_in_a_row = 0
@@ -170,10 +172,12 @@ class LearnerGroup:
         resources, world_size = self.config.resources, self.config.learner.ranks
         environment = rank_environment(self.config)
         actor = ray.remote(Learner).options(
-            num_cpus=0, num_gpus=resources.learner_gpus, max_concurrency=1, runtime_env={"env_vars": environment}
+            num_cpus=0, num_gpus=rank_gpus(self.config), max_concurrency=1, runtime_env={"env_vars": environment}
         )
         self._joined = False
-        self._ranks = [actor.remote(rank, world_size, resources.device) for rank in range(world_size)]
+        self._ranks = [
+            actor.options(**self._placement.rank(rank)).remote(rank, world_size, resources.device) for rank in range(world_size)
+        ]
 
     def _join(self) -> None:
         """Joins the ranks into one world."""

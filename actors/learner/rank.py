@@ -30,7 +30,6 @@ from pipeline.algorithm.grpo import policy_loss, token_weights
 from pipeline.algorithm.packing import PackedRow, assign_rows, pack_row
 from pipeline.types import Checksums, Sample, TrainingBatch
 
-
 LOOPBACK = "127.0.0.1"
 
 
@@ -49,7 +48,7 @@ class MicroBatch:
 def socket_interfaces(host: str, node_ip: str) -> dict[str, str]:
     """Environment that keeps collectives on loopback where they can be: gloo's if all ranks are on one node (`host` is loopback).
 
-    NCCL also connects a rank to the engines (`rollout.transfer=nccl`), which may be on other nodes, unless this node's own address
+    NCCL also connects a rank to the engines (`rollout.transfer=nccl`), which may be on other nodes unless this node's own address
     is loopback, as in a private cluster.
     """
     lo = {"GLOO_SOCKET_IFNAME": "lo"} if host == LOOPBACK else {}

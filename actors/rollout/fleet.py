@@ -10,6 +10,7 @@ import ray
 from ray.exceptions import RayActorError, RayTaskError
 
 from actors.failures import reason
+from actors.placement import ANYWHERE, Placement
 from actors.rollout.worker import Drawn, rollout_actor
 from conf.schema import Config, SamplingConfig
 from pipeline.errors import MismatchError, RolloutError
@@ -28,17 +29,20 @@ class RolloutFleet:
     Roles may share a fleet: the requested policy is swapped in.
     """
 
-    def __init__(self, config: Config, model_path: str) -> None:
+    def __init__(self, config: Config, model_path: str, placement: Placement = ANYWHERE, number: int = 0) -> None:
+        """`number` is the fleet's in the placement."""
         self._config = config
+        self._placement, self._number = placement, number
         self._model_path = model_path
         self._actor_class = rollout_actor(config)
         self._ready: set[Any] = set()
         self._versions: dict[Any, str] = {}
-        self._workers = [self._start() for _ in range(config.rollout.engines)]
+        self._workers = [self._start(place) for place in range(config.rollout.engines)]
         self._counts: dict[str, float] = defaultdict(float)
 
-    def _start(self) -> Any:
-        return self._actor_class.remote(self._config, self._model_path)
+    def _start(self, place: int) -> Any:
+        placed = self._actor_class.options(**self._placement.engine(self._number, place))
+        return placed.remote(self._config, self._model_path)
 
     def wait_ready(self) -> None:
         """Waits until all engines have started.
@@ -218,11 +222,12 @@ class RolloutFleet:
         self._counts["cached_tokens"] += drawn.cached_tokens
 
     def _replace(self, worker: Any) -> None:
-        """Kills a dead, failed or hung engine and starts a new one."""
+        """Kills a dead, failed or hung engine and starts a new one in its place."""
         ray.kill(worker)
         self._versions.pop(worker, None)
         self._ready.discard(worker)
-        self._workers[self._workers.index(worker)] = self._start()
+        place = self._workers.index(worker)
+        self._workers[place] = self._start(place)
         self._counts["replaced"] += 1
 
     def take_counts(self) -> dict[str, float]:
@@ -237,10 +242,10 @@ class RolloutFleet:
 
 
 @contextmanager
-def rollout_fleets(config: Config, model_path: str) -> Iterator[dict[Role, RolloutFleet]]:
+def rollout_fleets(config: Config, model_path: str, placement: Placement = ANYWHERE) -> Iterator[dict[Role, RolloutFleet]]:
     """The fleet of each role, shared or not by `rollout.fleets`; the engines start in the background."""
-    fleet = RolloutFleet(config, model_path)
-    other = RolloutFleet(config, model_path) if config.rollout.fleets == "per_role" else fleet
+    fleet = RolloutFleet(config, model_path, placement)
+    other = RolloutFleet(config, model_path, placement, 1) if config.rollout.fleets == "per_role" else fleet
     try:
         yield {"challenger": fleet, "solver": other}
     finally:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import ray
 
+from actors.placement import engine_gpus
 from conf.schema import Config, SamplingConfig
 from pipeline.types import Checksums, Request, Sample
 
@@ -255,5 +256,5 @@ def turn_end(tokenizer: Any) -> int | None:
 def rollout_actor(config: Config) -> Any:
     """The Ray actor class with the resources and environment of one engine."""
     environment = engine_environment(config)
-    gpus = config.resources.rollout_gpus * config.rollout.tensor_parallel if config.resources.device == "cuda" else 0
+    gpus = engine_gpus(config)
     return ray.remote(num_cpus=0 if gpus else 1, num_gpus=gpus, runtime_env={"env_vars": environment})(RolloutWorker)
