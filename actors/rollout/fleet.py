@@ -4,6 +4,7 @@ import time
 from collections import defaultdict, deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import count
 from typing import Any
 
 import ray
@@ -37,12 +38,17 @@ class RolloutFleet:
         self._actor_class = rollout_actor(config)
         self._ready: set[Any] = set()
         self._versions: dict[Any, str] = {}
-        self._workers = [self._start(place) for place in range(config.rollout.engines)]
+        self._places: dict[Any, int] = {}
+        self._workers = [self._start() for _ in range(config.rollout.engines)]
         self._counts: dict[str, float] = defaultdict(float)
 
-    def _start(self, place: int) -> Any:
+    def _start(self) -> Any:
+        """A new engine, in the first place of the placement that no other has: that of the engine it replaces, if any."""
+        place = next(place for place in count() if place not in self._places.values())
         placed = self._actor_class.options(**self._placement.engine(self._number, place))
-        return placed.remote(self._config, self._model_path)
+        worker = placed.remote(self._config, self._model_path)
+        self._places[worker] = place
+        return worker
 
     def wait_ready(self) -> None:
         """Waits until all engines have started.
@@ -226,8 +232,8 @@ class RolloutFleet:
         ray.kill(worker)
         self._versions.pop(worker, None)
         self._ready.discard(worker)
-        place = self._workers.index(worker)
-        self._workers[place] = self._start(place)
+        del self._places[worker]
+        self._workers[self._workers.index(worker)] = self._start()
         self._counts["replaced"] += 1
 
     def take_counts(self) -> dict[str, float]:
