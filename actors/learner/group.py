@@ -11,7 +11,8 @@ import ray
 from ray.exceptions import RayActorError, RayError, RayTaskError
 
 from actors.failures import reason
-from actors.learner.rank import LOOPBACK, Learner
+from actors.learner.environment import LOOPBACK, rank_environment
+from actors.learner.rank import Learner
 from actors.placement import ANYWHERE, Placement, rank_gpus
 from actors.weights.buckets import Published
 from actors.weights.host import HostWeights
@@ -35,15 +36,6 @@ TOKEN_MEANS = ("kl", "clip_fraction", "entropy", "mismatch_kl", "mismatch_mean",
 def is_death(failure: RayError) -> bool:
     """Whether the rank itself died. Ray reports another actor's death, met inside a task, as both kinds of error."""
     return isinstance(failure, RayActorError) and not isinstance(failure, RayTaskError)
-
-
-def rank_environment(config: Config) -> dict[str, str]:
-    """Environment of a rank's process."""
-    # With offload the optimizer's step runs on the host: a thread per core of this rank's share.
-    stepping = config.resources.device == "cuda" and config.learner.offload != "none"
-    threads = max(1, len(os.sched_getaffinity(0)) // config.learner.ranks) if stepping else 1
-    environment = {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(threads))}
-    return environment | ({"DS_ACCELERATOR": "cpu"} if config.resources.device == "cpu" else {})
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,14 +23,13 @@ from torch import Tensor
 
 from actors.learner.checkpoint import load_engine, save_engine, write_folder, write_hf
 from actors.learner.deepspeed_engine import Reference, training_engine
+from actors.learner.environment import socket_interfaces
 from actors.learner.lora import adapted_layers, adapter_parameters, base_parameters, merged
 from actors.weights.buckets import CHECKSUM_STRIDE, Named, Published, in_buckets, publish, strided_sums_add_up
 from conf.schema import Config
 from pipeline.algorithm.grpo import policy_loss, token_weights
 from pipeline.algorithm.packing import PackedRow, assign_rows, pack_row
 from pipeline.types import Checksums, Sample, TrainingBatch
-
-LOOPBACK = "127.0.0.1"
 
 
 @dataclass(slots=True)
@@ -43,16 +42,6 @@ class MicroBatch:
     advantages: Tensor
     weights: Tensor
     old: Tensor | None = None  # log-probabilities under the policy at the batch's start, set in the first step
-
-
-def socket_interfaces(host: str, node_ip: str) -> dict[str, str]:
-    """Environment that keeps collectives on loopback where they can be: gloo's if all ranks are on one node (`host` is loopback).
-
-    NCCL also connects a rank to the engines (`rollout.transfer=nccl`), which may be on other nodes unless this node's own address
-    is loopback, as in a private cluster.
-    """
-    lo = {"GLOO_SOCKET_IFNAME": "lo"} if host == LOOPBACK else {}
-    return lo | ({"NCCL_SOCKET_IFNAME": "lo"} if node_ip == LOOPBACK else {})
 
 
 class Learner:
