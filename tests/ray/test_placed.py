@@ -89,13 +89,20 @@ def placed_and_placed_again() -> None:
     light_actors()
     folder = os.environ["RAY_TMPDIR"] = tempfile.mkdtemp(prefix="rzero-")
     (Path(folder) / "ray").mkdir()
-    head = {"num_cpus": 4, "num_gpus": 0, "temp_dir": folder, "include_dashboard": False, "object_store_memory": 80 << 20}
+    head: dict[str, Any] = {
+        "num_cpus": 4,
+        "num_gpus": 0,
+        "temp_dir": folder,
+        "include_dashboard": False,
+        "object_store_memory": 80 << 20,
+    }
+    head["_system_config"] = {"health_check_period_ms": 1000, "health_check_failure_threshold": 2}  # a dead node is soon noticed
     cluster = Cluster(initialize_head=True, head_node_args=head)
     ray.init(address=cluster.address, log_to_driver=False)
     said: list[str] = []
     try:
         no_room_is_told()
-        eight = threading.Timer(2, lambda: said.append(str(cluster.add_node(num_gpus=8, num_cpus=1).node_id)))
+        eight = threading.Timer(2, lambda: cluster.add_node(num_gpus=8, num_cpus=1))
         eight.start()
         with reserved(WHOLE, 60, said.append) as placement:  # where the cluster grows
             on_one_node(WHOLE, placement)
