@@ -10,10 +10,11 @@ from typing import Any
 import ray
 from ray.exceptions import RayActorError, RayError, RayTaskError
 
+from actors.bundles import rank_gpus
 from actors.failures import reason
 from actors.learner.environment import LOOPBACK, rank_environment
 from actors.learner.rank import Learner
-from actors.placement import ANYWHERE, Placement, rank_gpus
+from actors.placement import ANYWHERE, Placement
 from actors.weights.buckets import Published
 from actors.weights.host import HostWeights
 from conf.schema import Config

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import ray
 
-from actors.placement import engine_gpus
+from actors.bundles import engine_gpus
 from conf.schema import Config, SamplingConfig
 from pipeline.types import Checksums, Request, Sample
 

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from actors.placement import Node, Plan, missing, no_room, plan, rank_gpus
+from actors.bundles import Plan, gpus, missing, plan, rank_gpus
+from actors.placement import Node, no_room
 from conf.load import load_config
 
 FOUR_AND_FOUR = [
@@ -24,9 +25,9 @@ def test_without_gpus_nothing_is_reserved() -> None:
     assert planned([], [8]) == Plan()
 
 
-@pytest.mark.parametrize(("profile", "gpus"), [("one-gpu", 1), ("qwen3-4b", 8), ("octothinker-8b", 8)])
-def test_a_profile_reserves_as_many_gpus_as_it_says(profile: str, gpus: int) -> None:
-    assert sum(plan(load_config(profile), [8]).bundles) == gpus
+@pytest.mark.parametrize(("profile", "count"), [("tiny", 0), ("one-gpu", 1), ("qwen3-4b", 8), ("octothinker-8b", 8)])
+def test_a_profile_reserves_as_many_gpus_as_it_says(profile: str, count: int) -> None:
+    assert gpus(load_config(profile)) == sum(plan(load_config(profile), [8]).bundles) == count
 
 
 def test_ranks_are_one_bundle_where_a_node_holds_them() -> None:
