@@ -118,6 +118,6 @@ def missing(plan: Plan, free: Sequence[float]) -> list[int]:
     return unplaced
 
 
-def gpus(config: Config) -> int:
-    """GPUs that a run reserves."""
-    return sum(plan(config, ()).bundles)
+def gpus(config: Config, learner: bool = True) -> int:
+    """GPUs that a run reserves, or its engines alone."""
+    return sum(plan(config, (), learner).bundles)

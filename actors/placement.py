@@ -35,8 +35,8 @@ class Node:
 class Placement:
     """A plan with its placement group; without one, actors run wherever Ray finds room."""
 
-    plan: Plan = Plan()
-    group: PlacementGroup | None = None
+    plan: Plan
+    group: PlacementGroup | None
 
     def rank(self, rank: int) -> dict[str, Any]:
         """Ray's options for a learner rank; a replacement gets the same."""
@@ -52,7 +52,7 @@ class Placement:
         return {"scheduling_strategy": PlacementGroupSchedulingStrategy(self.group, bundle)}
 
 
-ANYWHERE = Placement()
+ANYWHERE = Placement(Plan(), None)
 
 
 def nodes() -> list[Node]:
@@ -76,7 +76,7 @@ def reserved(config: Config, wait_s: float, say: Callable[[str], None], learner:
         ConfigError: there is still no room. The message names what has no place, and what is free.
     """
     if not any(plan(config, (), learner).bundles):
-        yield Placement()
+        yield ANYWHERE
         return
     placement = wait_for_room(config, wait_s, say, learner)
     try:
