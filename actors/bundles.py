@@ -66,20 +66,21 @@ def split_plan(config: Config, ranks: int, ranks_each: int) -> Plan:
     starts = range(0, ranks, ranks_each)
     bundles = [of_rank * min(ranks_each, ranks - start) for start in starts]
     learner = tuple(rank // ranks_each for rank in range(ranks))
-    fleets = [[-1] * config.rollout.engines for _ in range(fleet_count(config))]
+    engines = config.rollout.engines or 1
+    fleets = [[-1] * engines for _ in range(fleet_count(config))]
     if gpus := engine_gpus(config):
         each = holds(1, gpus)
-        for number in range(len(fleets) * config.rollout.engines):
+        for number in range(len(fleets) * engines):
             if number % each == 0:
                 bundles.append(math.ceil(gpus))
-            fleets[number // config.rollout.engines][number % config.rollout.engines] = len(bundles) - 1
+            fleets[number // engines][number % engines] = len(bundles) - 1
         return Plan(tuple(bundles), learner, tuple(map(tuple, fleets)))
     return Plan(tuple(bundles), learner)
 
 
 def shared_plan(config: Config, free: Sequence[float]) -> Plan:
     """A bundle of one GPU for each rank, with engine i of each fleet beside rank i while there is room; then other engines."""
-    ranks, engines, gpus = config.learner.ranks, config.rollout.engines, engine_gpus(config)
+    ranks, engines, gpus = config.learner.ranks, config.rollout.engines or 1, engine_gpus(config)
     beside = ranks * holds(1 - config.resources.learner_gpus, gpus)
     fleets = [
         tuple(

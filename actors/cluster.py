@@ -140,7 +140,7 @@ def ray_cluster(config: Config, say: Callable[[str], None], learner: bool = True
     init_ray(
         address="local",
         # Logical slots, not cores: the actors of one run alternate rather than compete.
-        num_cpus=max(os.cpu_count() or 1, 2 * config.rollout.engines + config.learner.ranks + 2),
+        num_cpus=max(os.cpu_count() or 1, 2 * (config.rollout.engines or os.cpu_count() or 1) + config.learner.ranks + 2),
         include_dashboard=False,
         object_store_memory=(1 << 30) if config.resources.device == "cpu" else None,
         # The actors' temporary files are removed with this folder.

@@ -204,12 +204,14 @@ def check_transfer(config: Config) -> None:
             "rollout.transfer=nccl: NCCL refuses two processes on one GPU; valid when resources.learner_gpus and "
             "resources.rollout_gpus share one: ipc or host."
         )
-    if transfer == "nccl" and config.resources.rollout_gpus < 1 and config.rollout.engines > 1:
+    if transfer == "nccl" and config.resources.rollout_gpus < 1 and (config.rollout.engines or 1) > 1:
         raise ConfigError(
             f"rollout.transfer=nccl: NCCL refuses two engines on one GPU; valid with resources.rollout_gpus="
             f"{config.resources.rollout_gpus:g}: host, or resources.rollout_gpus=1."
         )
-    if transfer == "ipc" and not (shared_gpu and config.learner.ranks == config.rollout.engines * config.rollout.tensor_parallel):
+    if transfer == "ipc" and not (
+        shared_gpu and config.learner.ranks == (config.rollout.engines or 1) * config.rollout.tensor_parallel
+    ):
         raise ConfigError(
             "rollout.transfer=ipc: every learner rank has to share its GPU with an engine; valid: learner.ranks equal to "
             "rollout.engines times rollout.tensor_parallel, and resources.learner_gpus + resources.rollout_gpus (twice that with "

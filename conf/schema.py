@@ -127,7 +127,9 @@ class LoraConfig:
 
 @dataclass
 class RolloutConfig:
-    engines: int = setting(1, "vLLM engines per fleet (data parallel)", low=1)
+    engines: int | None = setting(
+        None, "vLLM engines per fleet (data parallel); null for as many as have work: on CPU one a core, at most 4", low=1
+    )
     tensor_parallel: int = setting(1, "GPUs that one engine is split over, all on one node", low=1)
     fleets: str = setting(
         "shared", "whether both roles share one fleet, swapping weights, or have one each", choices=("shared", "per_role")
@@ -136,7 +138,9 @@ class RolloutConfig:
         0, "batches sampled while the learner trains on the previous one; with 1 they are one update stale", low=0, high=1
     )
     max_num_seqs: int = setting(256, "sequences an engine decodes at once", low=1)
-    chunk: int = setting(512, "samples requested from an engine at a time; small chunks balance load over many engines", low=1)
+    chunk: int = setting(
+        512, "most samples requested from an engine at a time; small chunks balance load over many engines", low=1
+    )
     transfer: str = setting(
         "host",
         "how the learner's weights reach the engines: Ray's object store in host memory, shared memory (CPU, one machine), NCCL "
@@ -200,6 +204,11 @@ class Config:
         "separate",
         "whether the roles are two models, or one model that every phase trains further",
         choices=("separate", "shared"),
+    )
+    stop_without_signal: bool = setting(
+        True,
+        "end the run, with responses and what to change, after a GRPO step without a well-formed question or boxed answer, or "
+        "three in a row without a difference of rewards within any group",
     )
     model: ModelConfig = field(default_factory=ModelConfig)
     sampling: SamplingConfig = field(default_factory=SamplingConfig)

@@ -92,7 +92,7 @@ def open_run(
         state.track(tracker.parent_id)
         tracker.log_config(config)
         for fleet in fleets.values():
-            fleet.wait_ready()
+            fleet.wait_usable()
         learner.launch()
         run = Run(
             config, inference.codec, fleets, inference.reward, clock, state, tracker, learner, inputs.scorers, inputs.base_path

@@ -2,6 +2,7 @@
 
 import os
 
+from actors.machine import cores
 from conf.schema import Config
 
 LOOPBACK = "127.0.0.1"
@@ -9,11 +10,12 @@ LOOPBACK = "127.0.0.1"
 
 def rank_environment(config: Config) -> dict[str, str]:
     """Environment of a rank's process."""
-    # With offload the optimizer's step runs on the host: a thread per core of this rank's share.
-    stepping = config.resources.device == "cuda" and config.learner.offload != "none"
-    threads = max(1, len(os.sched_getaffinity(0)) // config.learner.ranks) if stepping else 1
+    # On CPU engines are idle while the learner works; with offload the optimizer's step runs on the host.
+    on_cpu = config.resources.device == "cpu"
+    threads = max(1, cores() // config.learner.ranks) if on_cpu or config.learner.offload != "none" else 1
     environment = {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(threads))}
-    return environment | ({"DS_ACCELERATOR": "cpu"} if config.resources.device == "cpu" else {})
+    # Spinning threads would take the cores from the engines afterwards.
+    return environment | ({"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "0", "DS_ACCELERATOR": "cpu"} if on_cpu else {})
 
 
 def socket_interfaces(host: str, node_ip: str) -> dict[str, str]:

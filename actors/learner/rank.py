@@ -25,6 +25,7 @@ from actors.learner.checkpoint import load_engine, save_engine, write_folder, wr
 from actors.learner.deepspeed_engine import Reference, training_engine
 from actors.learner.environment import socket_interfaces
 from actors.learner.lora import adapted_layers, adapter_parameters, base_parameters, merged
+from actors.learner.threads import MOST_THREADS, one_thread
 from actors.weights.buckets import CHECKSUM_STRIDE, Named, Published, in_buckets, publish, strided_sums_add_up
 from conf.schema import Config
 from pipeline.algorithm.grpo import policy_loss, token_weights
@@ -53,6 +54,8 @@ class Learner:
         self.rank = rank
         self.world_size = world_size
         self.device = torch.device(device)
+        if device == "cpu":
+            torch.set_num_threads(min(torch.get_num_threads(), MOST_THREADS))
         self.engine: Any = None
         self.reference: Reference | None = None
         self.model_path = ""
@@ -174,24 +177,28 @@ class Learner:
             for name, value in of_part.items():
                 join = torch.maximum if name == "mismatch_max" else torch.add
                 sums[name] = join(sums[name], value) if name in sums else value
-        return {name: float(value) for name, value in sums.items()} | self._step()
+        # With a GPU and offload the optimizer's step, which adds up nothing, is on the host, in all threads.
+        with one_thread() if self.device.type == "cpu" else nullcontext():
+            return {name: float(value) for name, value in sums.items()} | self._step()
 
     def _loss(self, part: MicroBatch) -> tuple[Tensor, dict[str, Tensor]]:
         """The micro-batch's share of the batch's loss, and its metric sums."""
         logprobs, entropy = self.engine(part.row)
         if part.old is None:  # the batch's first step: the policy is the one at the batch's start
             part.old = logprobs.detach()
-        loss, sums = policy_loss(
-            logprobs,
-            part.old,
-            part.rollout,
-            part.reference,
-            part.advantages,
-            part.weights,
-            part.row.sequence,
-            self.config.grpo,
-        )
-        return loss, sums | {"entropy": entropy.sum()}
+        with one_thread():
+            loss, sums = policy_loss(
+                logprobs,
+                part.old,
+                part.rollout,
+                part.reference,
+                part.advantages,
+                part.weights,
+                part.row.sequence,
+                self.config.grpo,
+            )
+            sums["entropy"] = entropy.sum()
+        return loss, sums
 
     def _step(self) -> dict[str, float]:
         """Takes the optimizer step if the gradient is finite; ZeRO's optimizers check that themselves."""

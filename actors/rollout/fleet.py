@@ -12,6 +12,8 @@ from ray.exceptions import RayActorError, RayTaskError
 
 from actors.failures import reason
 from actors.placement import ANYWHERE, Placement
+from actors.rollout.chunks import parts_on_cpu, split
+from actors.rollout.count import engine_count
 from actors.rollout.worker import Drawn, rollout_actor
 from conf.schema import Config, SamplingConfig
 from pipeline.errors import MismatchError, RolloutError
@@ -19,15 +21,16 @@ from pipeline.types import Policy, Request, Role, Sample
 
 MOST_DEATHS_IN_A_ROW = 3
 LOST = (RayActorError, RayTaskError)  # a dead engine, and one in which a call failed and whose state is therefore unknown
-LARGE_CHUNK = 4  # chunks that are drained as one where nothing is learned from their samples
+LARGE_CHUNK = 4  # times rollout.chunk is the limit on CPU where nothing is learned from the samples
 STALLED_S = 1800  # a response of a large model takes minutes; engines that finish none in this time are hung
 START_TIMEOUT_S = 1800  # reading a large model and capturing its graphs takes minutes
 
 
 class RolloutFleet:
-    """Engines that hold one policy at a time. They start in the background: `wait_ready` waits for them.
+    """Engines that hold one policy at a time. They start in the background: `wait_usable` waits for them.
 
-    Roles may share a fleet: the requested policy is swapped in.
+    On CPU the first starts alone, or several would start more slowly; the others join when they have started, between or
+    within calls. Roles may share a fleet: the requested policy is swapped in.
     """
 
     def __init__(self, config: Config, model_path: str, placement: Placement = ANYWHERE, number: int = 0) -> None:
@@ -39,8 +42,16 @@ class RolloutFleet:
         self._ready: set[Any] = set()
         self._versions: dict[Any, str] = {}
         self._places: dict[Any, int] = {}
-        self._workers = [self._start() for _ in range(config.rollout.engines)]
+        self._size = engine_count(config)
+        self._workers = [self._start() for _ in range(1 if self._on_cpu else self._size)]
+        # Engines that start while others work, by the call that returns when they have started; failures in a row.
+        self._joining: dict[Any, Any] = {}
+        self._failed_joining = 0
         self._counts: dict[str, float] = defaultdict(float)
+
+    @property
+    def _on_cpu(self) -> bool:
+        return self._config.resources.device == "cpu"
 
     def _start(self) -> Any:
         """A new engine, in the first place of the placement that no other has: that of the engine it replaces, if any."""
@@ -50,14 +61,49 @@ class RolloutFleet:
         self._places[worker] = place
         return worker
 
-    def wait_ready(self) -> None:
-        """Waits until all engines have started.
+    def wait_usable(self) -> None:
+        """Waits until samples can be drawn: for all engines on GPUs, for the first on CPU.
 
         Raises:
             RolloutError: one did not start, with the reason.
         """
         for failure in self._failed(self._workers).values():
             raise RolloutError(f"a rollout worker could not start: {reason(failure)}") from failure
+        self._join()
+
+    def wait_ready(self) -> None:
+        """Waits until all engines have started; raises as `wait_usable` does."""
+        self.wait_usable()
+        while self._joining:
+            if not ray.wait(list(self._joining), num_returns=1, timeout=START_TIMEOUT_S)[0]:
+                raise RolloutError(f"a rollout worker did not start; free in the cluster: {ray.available_resources()}")
+            self._join()
+
+    def _join(self) -> None:
+        """Adds the engines that have started since the last call, and starts missing ones once the first has started.
+
+        Raises:
+            RolloutError: several in a row did not start.
+        """
+        done, _ = ray.wait(list(self._joining), num_returns=len(self._joining), timeout=0) if self._joining else ([], [])
+        for call in done:
+            worker = self._joining.pop(call)
+            try:
+                ray.get(call)
+            except RayActorError as error:
+                ray.kill(worker)
+                del self._places[worker]
+                self._counts["replaced"] += 1
+                self._failed_joining += 1
+                if self._failed_joining >= MOST_DEATHS_IN_A_ROW:
+                    raise RolloutError(f"a rollout worker could not start: {reason(error)}") from error
+            else:
+                self._failed_joining = 0
+                self._ready.add(worker)
+                self._workers.append(worker)
+        while self._ready and len(self._workers) + len(self._joining) < self._size:
+            worker = self._start()
+            self._joining[worker.ready.remote()] = worker
 
     def _failed(self, workers: Sequence[Any]) -> dict[Any, Exception]:
         """Those of `workers` that are dead, do not start within `START_TIMEOUT_S` or do not reply, with the error."""
@@ -85,6 +131,7 @@ class RolloutFleet:
             MismatchError: an engine does not hold what was sent.
             RolloutError: engines had to be replaced several times in a row.
         """
+        self._join()
         failure: Exception | None = None
         for _ in range(MOST_DEATHS_IN_A_ROW):
             stale = [worker for worker in self._workers if self._versions.get(worker) != policy.version]
@@ -141,31 +188,36 @@ class RolloutFleet:
 
         Samples that are not `for_learning` have no log-probabilities, which cost time, and are drawn in larger chunks.
 
-        Chunks of requests wait in one queue, from which each engine with room takes the next. An engine that dies or fails is
-        replaced, gets the policy's weights, and its chunks are drawn again with the same seeds. If no chunk finishes within
-        `STALLED_S`, the busy engines are killed.
+        Chunks of requests wait in one queue, from which each engine with room takes the next; engines that have started
+        meanwhile join. An engine that dies or fails is replaced, gets the policy's weights, and its chunks are drawn again with
+        the same seeds. If no chunk finishes within `STALLED_S`, the busy engines are killed.
 
         Raises:
             RolloutError: engines died or failed several times in a row without a finished request in between.
         """
         self.load(policy)
         clock = time.monotonic()
-        waiting = deque(self._chunks(requests, 1 if for_learning else self._chunk_factor()))
+        waiting = deque(self._chunks(requests, for_learning))
         running: dict[Any, tuple[Any, list[int]]] = {}
         left = set(range(len(requests)))
         deaths = 0
         while waiting or running:
+            if waiting and len(self._workers) < self._size:
+                self.load(policy)  # into those that join
             while waiting and (worker := self._free([busy for busy, _ in running.values()])):
                 chunk = waiting.popleft()
                 call = worker.sample.options(num_returns="streaming")
                 started = call.remote([requests[place] for place in chunk], sampling, policy.version, for_learning)
                 running[started] = worker, chunk
-            done, _ = ray.wait(list(running), num_returns=1, timeout=STALLED_S)
+            started_or_drawn = [*running, *(self._joining if waiting else ())]
+            done, _ = ray.wait(started_or_drawn, num_returns=1, timeout=STALLED_S)
             if not done:
                 for worker, _ in running.values():
                     ray.kill(worker)
                 continue  # the next wait reports them dead
             result: Any = done[0]
+            if result in self._joining:
+                continue
             worker, chunk = running[result]
             try:
                 finished: list[Drawn] = ray.get(next(result))
@@ -191,25 +243,12 @@ class RolloutFleet:
                         yield place, drawn.samples
                         clock = time.monotonic()
 
-    def _chunk_factor(self) -> int:
-        """How much larger a chunk may be where an engine drains one before it takes the next, as on CPU."""
-        return LARGE_CHUNK if self._config.resources.device == "cpu" else 1
-
-    def _chunks(self, requests: Sequence[Request], factor: int) -> Iterator[list[int]]:
-        """Indices of requests that together have about `factor * rollout.chunk` samples.
-
-        Independent of the number of engines, so that the shape of each computation is too.
-        """
-        chunk: list[int] = []
-        size = 0
-        for place, request in enumerate(requests):
-            if chunk and size + len(request.seeds) > factor * self._config.rollout.chunk:
-                yield chunk
-                chunk, size = [], 0
-            chunk.append(place)
-            size += len(request.seeds)
-        if chunk:
-            yield chunk
+    def _chunks(self, requests: Sequence[Request], for_learning: bool) -> list[list[int]]:
+        """Indices of the requests of each chunk; see `chunks`. On a GPU chunks share an engine, so small ones cost nothing."""
+        sizes, limit = [len(request.seeds) for request in requests], self._config.rollout.chunk
+        if not self._on_cpu:
+            return split(sizes, limit)
+        return split(sizes, limit if for_learning else LARGE_CHUNK * limit, parts_on_cpu(sum(sizes)))
 
     def _free(self, busy: Sequence[Any]) -> Any:
         """The engine with the fewest running chunks, None if all are full; `busy` lists the engine of each running chunk.
@@ -218,7 +257,7 @@ class RolloutFleet:
         runs one, which makes a chunk's log-probabilities independent of other chunks, to the last bit.
         """
         rollout = self._config.rollout
-        most = 1 if self._config.resources.device == "cpu" else max(1, rollout.max_num_seqs // rollout.chunk)
+        most = 1 if self._on_cpu else max(1, rollout.max_num_seqs // rollout.chunk)
         worker = min(self._workers, key=busy.count)
         return worker if busy.count(worker) < most else None
 
@@ -243,7 +282,7 @@ class RolloutFleet:
         return dict(taken)
 
     def shutdown(self) -> None:
-        for worker in self._workers:
+        for worker in [*self._workers, *self._joining.values()]:
             ray.kill(worker)
 
 

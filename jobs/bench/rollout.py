@@ -38,9 +38,8 @@ BIG: dict[str, Any] = {
 
 def requests() -> list[Any]:
     """The Solver's prompts for held-out problems, with several seeds each."""
-    from pipeline.types import Request
 
-    return [Request(prompt, tuple(range(SEEDS))) for prompt in heldout_prompts(load_config())[:PROMPTS]]
+    return [prompt.request(range(SEEDS)) for prompt in heldout_prompts(load_config())[:PROMPTS]]
 
 
 def best(action: Callable[[], int]) -> float:
@@ -95,15 +94,15 @@ def transformers_generate() -> float:
     return best(generate)
 
 
-def through_the_fleet() -> tuple[float, float]:
-    """Tokens/s through a fleet of one engine, and the seconds it took to start."""
+def through_the_fleet(engines: int) -> tuple[float, float]:
+    """Tokens/s through a fleet of so many engines, and the seconds they took to start."""
     import torch
 
     from actors.rollout.fleet import RolloutFleet
     from actors.weights.host import stored_weights
     from pipeline.types import Policy
 
-    config = load_config(overrides=[f"sampling.max_tokens={MAX_TOKENS}"])
+    config = load_config(overrides=[f"sampling.max_tokens={MAX_TOKENS}", f"rollout.engines={engines}"])
     started = time.perf_counter()
     fleet = RolloutFleet(config, BASE)
     fleet.wait_ready()
@@ -121,7 +120,7 @@ def transfer(way: str) -> dict[str, float]:
 
     with tempfile.TemporaryDirectory() as folder:
         named = list(write_model(folder, **BIG).named_parameters())
-        config = load_config(overrides=["rollout.kv_cache_mb=64", f"rollout.transfer={way}"])
+        config = load_config(overrides=["rollout.engines=1", "rollout.kv_cache_mb=64", f"rollout.transfer={way}"])
         return transfers(config, folder, named, ANYWHERE)
 
 
@@ -193,18 +192,22 @@ def main() -> None:
 
         bench()
         return
+    from actors.rollout.count import engine_count
+
     bare, hf = in_engine_process(bare_vllm), in_engine_process(transformers_generate)
     started = time.perf_counter()
     with ray_cluster(load_config(), print):
         ray_s = time.perf_counter() - started
-        fleet, engine_s = through_the_fleet()
+        fleet, engine_s = through_the_fleet(1)
+        all_cores, all_s = through_the_fleet(engine_count(load_config()))
         moved = {way: transfer(way) for way in ("host", "shared")}
     print(f"Sampling, {PROMPTS} x {SEEDS} responses of up to {MAX_TOKENS} tokens, tokens/s (best of {REPEATS})")
     print(f"  fleet of one engine       {fleet:>8,.0f}")
+    print(f"  fleet on all cores        {all_cores:>8,.0f}   {all_cores / bare:.2f} of vllm.LLM.generate, which has one engine")
     print(f"  vllm.LLM.generate         {bare:>8,.0f}   fleet {fleet / bare:.2f} of it")
     print(f"  transformers generate     {hf:>8,.0f}   fleet {fleet / hf:.2f} of it")
     show_transfers(moved)
-    print(f"Start-up: Ray {ray_s:.1f} s, an engine {engine_s:.1f} s")
+    print(f"Start-up: Ray {ray_s:.1f} s, an engine {engine_s:.1f} s, one a core {all_s:.1f} s")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Terminal output of a run: status lines, a live line per phase, and a summary table per round.
 
 Text written by a model is hostile: it may contain escape codes that move the cursor, markup, or megabytes. All of it goes through
-`printable`. Without a terminal (a job's log, CI) the live line becomes one plain line per step.
+`printable`. Without a terminal (a job's log, CI) the live line becomes one plain line per step, and one a minute within it.
 """
 
 import re
@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import NamedTuple, Self
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Console, RenderableType
+from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.rule import Rule
@@ -102,14 +102,35 @@ NUMBERS: Mapping[str, Callable[[float], str]] = {
 }
 
 
-class PhaseProgress:
-    """The live line of a phase, with the last step's numbers and the remaining time. `done` steps were made before.
+PLAIN_EVERY_S = 60.0  # between plain lines within a step
 
-    The remaining time is the mean duration of the steps made by this process, times the remaining steps.
+
+class Drawing:
+    """How far a call for `total` samples is."""
+
+    def __init__(self, total: int) -> None:
+        self.total, self.samples, self.tokens, self._started = total, 0, 0, time.monotonic()
+
+    def __str__(self) -> str:
+        """E.g. "412/1280 samples, 6.1k tok/s, 0:07 left"."""
+        spent = time.monotonic() - self._started
+        words = [f"{self.samples}/{self.total} samples"]
+        if self.samples:
+            left = spent / self.samples * (self.total - self.samples)
+            words += [NUMBERS["tokens_per_s"](self.tokens / max(1e-9, spent)), f"{duration(left)} left"]
+        return ", ".join(words)
+
+
+class PhaseProgress:
+    """The live lines of a phase: its steps, with the last one's numbers and the remaining time, and the samples of this one.
+
+    `done` steps were made before. The remaining time is the mean duration of the steps made by this process, times the
+    remaining steps.
     """
 
     def __init__(self, label: str, *, total: int, done: int = 0, every_s: float = 0.0) -> None:
         self._label = label
+        self._drawing: Drawing | None = None
         self._every_s, self._said = every_s, time.monotonic()
         self._total = total
         self._done = self._done_before = done
@@ -133,7 +154,7 @@ class PhaseProgress:
 
         Without a terminal, prints a line at most every `every_s` seconds, and for the last step.
         """
-        self._done = step
+        self._done, self._drawing = step, None
         self._updated = time.monotonic()
         self._numbers = [NUMBERS[name](value) for name, value in numbers.items() if value is not None]
         if self._live:
@@ -141,6 +162,19 @@ class PhaseProgress:
         elif step >= self._total or self._updated - self._said >= self._every_s:
             self._said = self._updated
             say(", ".join([f"{self._label} {self._steps()}", *self._numbers, self._time()]))
+
+    def drawing(self, total: int) -> None:
+        """A call for `total` samples begins within the step."""
+        self._drawing = Drawing(total)
+
+    def drawn(self, samples: int, tokens: int) -> None:
+        """So many more of its samples were drawn, of so many tokens. Without a terminal, prints a line a minute."""
+        assert self._drawing is not None
+        self._drawing.samples += samples
+        self._drawing.tokens += tokens
+        if not self._live and time.monotonic() - self._said >= PLAIN_EVERY_S:
+            self._said = time.monotonic()
+            say(f"{self._label} {self._steps()}, in the next: {self._drawing}")
 
     def _steps(self) -> str:
         return f"{self._done}/{self._total}"
@@ -163,7 +197,7 @@ class PhaseProgress:
         grid.add_row(self._label, bar, self._steps(), *self._numbers, self._time())
         for column in grid.columns[2:]:
             column.no_wrap = True
-        return grid
+        return grid if self._drawing is None else Group(grid, Text(f"  {self._drawing}", style="dim"))
 
 
 class AnswerProgress(PhaseProgress):
@@ -173,7 +207,7 @@ class AnswerProgress(PhaseProgress):
     """
 
     def __init__(self, label: str) -> None:
-        super().__init__(label, total=0, every_s=60.0)
+        super().__init__(label, total=0, every_s=PLAIN_EVERY_S)
         self._tokens = 0
 
     def __enter__(self) -> Self:

@@ -1,5 +1,6 @@
 """Real Ray actors, real DeepSpeed on gloo, a small random model; two groups of ranks serve all tests."""
 
+import json
 import math
 import os
 import signal
@@ -16,13 +17,16 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
+from actors.cluster import ROOT
 from actors.learner.group import LearnerGroup
 from actors.learner.rank import Learner
 from actors.weights.buckets import unpack
 from conf.schema import Config
+from jobs.bench.learner import draw_batch
 from pipeline.errors import LearnerError, LearnerLostError
 from pipeline.types import Sample, TrainingBatch
 
+BASE = ROOT / "assets" / "tiny-base"
 LR = 1e-3
 STAGES = [0, 1, 2, 3]
 
@@ -108,6 +112,9 @@ def probe() -> type[Learner]:
         def process_id(self) -> int:
             return os.getpid()
 
+        def set_threads(self, threads: int) -> None:
+            torch.set_num_threads(threads)
+
         def die_in_next_step(self) -> None:
             self.fatal = True
 
@@ -177,6 +184,29 @@ def test_same_gradient_however_the_batch_is_split(
         assert metrics["grad_norm"] == pytest.approx(norm, rel=1e-4)
         assert metrics["kl"] == pytest.approx(0, abs=1e-7)
         assert metrics["skipped_updates"] == 0
+
+
+def test_no_bit_depends_on_the_number_of_threads(groups: Groups) -> None:
+    """The embedded base, whose embedding is large enough for torch to add up its norm in parts."""
+    vocabulary = json.loads((BASE / "config.json").read_text())["vocab_size"]
+    batches = [draw_batch(count, 48, 96, vocabulary, seed=count) for count in (60, 7)]
+    group = groups(1)
+    group.config.learner.max_grad_norm = 0.1  # clipped, so that the norm matters
+    found = {}
+    for threads in (1, 2, 4):
+        group.begin_phase(str(BASE), LR)
+        group._call("set_threads", threads)
+        metrics = [group.update(batch) for batch in batches]
+        found[threads] = metrics, weights_of(group)
+    group._call("set_threads", 1)
+    for threads in (2, 4):
+        for first, other in zip(found[1][0], found[threads][0], strict=True):
+            timed = {"seconds", "learner_tokens_per_s"}
+            assert {name: value for name, value in first.items() if name not in timed} == {
+                name: value for name, value in other.items() if name not in timed
+            }
+        assert same_bits(found[1][1], found[threads][1])
+    assert found[1][0][0]["grad_norm"] > 0.1
 
 
 def test_more_ranks_than_sequences(groups: Groups, model_path: str) -> None:

@@ -11,7 +11,7 @@ import psutil
 import pytest
 import ray
 import torch
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from actors.cluster import ROOT
 from actors.rollout.fleet import RolloutFleet
@@ -20,12 +20,12 @@ from actors.weights.buckets import publish
 from actors.weights.host import HostWeights
 from conf.schema import Config, ResourcesConfig, RolloutConfig, SamplingConfig
 from pipeline.errors import MismatchError, RolloutError
-from pipeline.types import Policy, Request, Sample
+from pipeline.types import EncodedPrompt, Policy, Request, Sample
 
 BASE = str(ROOT / "assets" / "tiny-base")
 SAMPLING = SamplingConfig(max_tokens=24)
 # Chunks of 16: 20 requests of two make several.
-CONFIG = Config(rollout=RolloutConfig(chunk=16, kv_cache_mb=64, transfer_timeout_s=20))
+CONFIG = Config(rollout=RolloutConfig(engines=1, chunk=16, kv_cache_mb=64, transfer_timeout_s=20))
 
 
 @pytest.fixture(scope="module")
@@ -141,6 +141,36 @@ def test_an_engine_with_many_chunks_under_way_dies_and_all_are_drawn_again(
     assert [[sample.token_ids for sample in again[place]] for place in range(20)] == alone
 
 
+def test_a_response_begins_with_its_prefill_and_ends_before_a_stop_string(fleet: RolloutFleet) -> None:
+    tokenizer, model, prefill, stop = AutoTokenizer.from_pretrained(BASE), shaken(0), "<question>", ("left", ". Wh", "\n")
+    before = "<|im_start|>user\nWrite a problem.<|im_end|>\n<|im_start|>assistant\n"
+    prompt = EncodedPrompt(tuple(tokenizer.encode(before + prefill)), prefill, stop)
+    base, sampling = policy(model, "base-stopped"), SamplingConfig(max_tokens=64)
+    asked = [prompt.request(range(first, first + 2)) for first in range(0, 16, 2)]
+    stopped, free = (
+        [sample for group in fleet.sample(requests, base, sampling) for sample in group]
+        for requests in (asked, [replace(request, stop=()) for request in asked])
+    )
+    cut = 0
+    for sample, whole in zip(stopped, free, strict=True):
+        # The tokens are those drawn without a stop string, up to the one that completes it: all of them are learned from.
+        assert sample.token_ids == whole.token_ids[: len(sample.token_ids)]
+        assert sample.prompt_ids == prompt.token_ids
+        drawn = tokenizer.decode(sample.token_ids)
+        first = min((drawn.find(text) for text in stop if text in drawn), default=-1)
+        assert sample.text == prefill + (drawn[:first] if first >= 0 else drawn.removesuffix("<|im_end|>"))
+        if first >= 0:
+            cut += 1
+            assert not sample.truncated
+            assert not any(text in tokenizer.decode(sample.token_ids[:-1]) for text in stop)
+        torch.testing.assert_close(torch.tensor(sample.logprobs), learner_logprobs(model, sample), atol=1e-4, rtol=0)
+    assert cut > len(stopped) / 2
+    assert all(any(text in tokenizer.decode(sample.token_ids) for sample in stopped) for text in stop)
+    # The same where nothing is learned from the samples.
+    evaluated = dict(fleet.stream(asked, base, sampling, for_learning=False))
+    assert [sample.text for place in sorted(evaluated) for sample in evaluated[place]] == [sample.text for sample in stopped]
+
+
 # A prompt of 200 tokens fills a block of the prefix cache, which must not survive a change of weights.
 @pytest.mark.parametrize("prompt_length", [12, 200])
 def test_engine_follows_the_weights(fleet: RolloutFleet, prompt_length: int) -> None:
@@ -241,6 +271,42 @@ def test_what_fails_in_every_engine_ends_the_run_and_is_told(
     with pytest.raises(RolloutError, match=r"2 times .*RuntimeError: CUDA error: an illegal memory access"):
         fleet.sample(requests(4), policy(shaken(0), "never-drawn"), SAMPLING)
     fleet.shutdown()
+
+
+def test_engines_that_start_late_join_and_draw_the_same_to_the_last_bit(
+    fleet: RolloutFleet, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    first, sick = tmp_path / "first", tmp_path / "sick"
+
+    class DyingLate(RolloutWorker):
+        """All but the first of its kind die while they start, as long as a file exists."""
+
+        def __init__(self, config: Config, model_path: str) -> None:
+            if first.exists() and sick.exists():
+                os._exit(1)
+            first.touch()
+            super().__init__(config, model_path)
+
+    model = policy(shaken(0.01), "before-joining")
+    expected = fleet.sample(requests(40), model, SAMPLING)
+    sick.touch()
+    monkeypatch.setattr("actors.rollout.worker.RolloutWorker", DyingLate)
+    monkeypatch.setattr("actors.rollout.fleet.MOST_DEATHS_IN_A_ROW", 2)
+    two = RolloutFleet(Config(rollout=replace(CONFIG.rollout, engines=2)), BASE)
+    two.wait_usable()
+    with pytest.raises(RolloutError, match="a rollout worker could not start"):
+        two.wait_ready()
+    assert two.sample(requests(4), model, SAMPLING) == fleet.sample(requests(4), model, SAMPLING)  # the first draws alone
+    sick.unlink()
+    arriving = two.stream(requests(40), model, SAMPLING)
+    drawn = [next(arriving)]
+    assert len(two._workers) == 1
+    ray.wait(list(two._joining), timeout=120)
+    drawn += arriving  # by both
+    assert len(two._workers) == 2
+    assert [samples for _, samples in sorted(drawn)] == expected
+    assert two.sample(requests(40), model, SAMPLING) == expected
+    two.shutdown()
 
 
 def as_drawn(sample: Sample) -> Sample:

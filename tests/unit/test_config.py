@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 
 from conf.load import ConfigError, load_config, profiles
 from conf.settings import NULL, flatten, help_text, settings, shown
-from jobs.round import another_round, main, parse
+from jobs.round import main, make_command, parse
 
 
 def test_defaults_and_overrides() -> None:
@@ -73,7 +73,7 @@ def test_a_number_is_one_within_its_bounds(name: str, field: Field[Any]) -> None
 
 def test_no_number_of_a_run_is_left_out_of_that() -> None:
     numbers = {name for name, value in flatten(asdict(load_config())) if type(value) in (int, float)}
-    assert numbers == {name for name, field in NUMBERS if name != "evaluation.limit"}  # which is null
+    assert numbers == {name for name, field in NUMBERS if name not in ("evaluation.limit", "rollout.engines")}  # null
 
 
 SPELLINGS = ["1.10", "001", "on", "null", "1e5", "0x10", "1_000", "2024-01-01", "Yes", "12:30", "true", ".5"]
@@ -225,4 +225,10 @@ def test_the_command_for_another_round_says_all_that_this_one_was_told(
 ) -> None:
     if address:
         monkeypatch.setenv("RAY_ADDRESS", address)
-    assert another_round(parse(arguments.split(), "jobs.round")) == command
+    options = parse(arguments.split(), "jobs.round")
+    assert make_command(options, options.iter + 1, options.name) == command
+
+
+def test_the_command_for_a_run_with_other_settings_replaces_those_of_this_one() -> None:
+    options = parse(["--iter", "2", "--seed", "1", "--set", "a.b=1", "c=[d,e]"], "jobs.round")
+    assert make_command(options, 2, "x-2", ("a.b=2", "f=3")) == "make round ITER=2 NAME=x-2 SEED=1 SET='c=[d,e] a.b=2 f=3'"

@@ -10,7 +10,7 @@ from conf.load import ROOT
 from conf.settings import settings, shown
 from jobs.docs import PATH, settings_page
 from pipeline.algorithm.rewards import SCORERS, Need
-from pipeline.domain.prompts import load_prompts
+from pipeline.domain.prompt_file import load_prompts
 
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 NAMES = [str(page.relative_to(ROOT)) for page in PAGES]

@@ -100,6 +100,36 @@ def test_time_left_is_the_mean_step_made_here_times_the_steps_to_go(
     assert "solver 7/15, 1:20 left" in shown()  # 10 s a step, 8 to go; the five made before the restart do not count
 
 
+def test_within_a_step_a_plain_line_a_minute_says_how_far_it_is(
+    shown: Callable[[], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [100.0]
+    monkeypatch.setattr(display.time, "monotonic", lambda: clock[0])
+    with PhaseProgress("round 1 challenger", total=5) as progress:
+        progress.drawing(1280)
+        for _ in range(20):  # 190 s
+            clock[0] += 9.5
+            progress.drawn(20, 950)
+        progress.update(1, reward=0.5)
+        progress.drawing(10)
+        progress.drawn(10, 100)
+    first, second, step = shown().splitlines()
+    assert "round 1 challenger 0/5, in the next: 140/1280 samples, 100 tok/s, 9:02 left" in first
+    assert "280/1280 samples" in second
+    assert "round 1 challenger 1/5, reward 0.50" in step
+
+
+def test_within_a_step_a_terminal_shows_its_samples(terminal: Callable[[], str], monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [100.0]
+    monkeypatch.setattr(display.time, "monotonic", lambda: clock[0])
+    with PhaseProgress("round 1 curriculum", total=4, done=1) as progress:
+        progress.drawing(1280)
+        clock[0] += 10
+        progress.drawn(640, 60_000)
+    last = terminal().split("\x1b[2K")[-1]
+    assert "640/1280 samples, 6.0k tok/s, 0:10 left" in last
+
+
 def test_live_line_fits_a_terminal(terminal: Callable[[], str]) -> None:
     with PhaseProgress("round 10 challenger", total=15) as progress:
         progress.update(11, reward=-0.42, p_hat=0.63, tokens_per_s=123_456)

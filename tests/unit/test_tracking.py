@@ -122,7 +122,7 @@ def test_config_is_a_file_and_parameters_and_a_change_is_a_tag(tracker: Tracker,
     run = tracker.client.get_run(tracker.run_id)
     assert run.data.params["reward.lambda"] == "1.0"
     assert run.data.params["challenger.steps"] == "5"
-    assert run.data.params["rollout.engines"] == "1"
+    assert run.data.params["rollout.engines"] == "None"
     assert run.data.tags["changed.evaluation.limit"] == "7"
     assert {key for key in run.data.tags if key.startswith("changed.")} == {"changed.rollout.engines", "changed.evaluation.limit"}
     assert "engines: 2" in artifact(tracker, "config.yaml").read_text()

@@ -1,0 +1,30 @@
+"""What this machine, or this container's share of it, has for the processes of a run."""
+
+import os
+from pathlib import Path
+
+import psutil
+
+CGROUP = Path("/sys/fs/cgroup")
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    allowed = len(os.sched_getaffinity(0))
+    quota, _, period = cgroup_value("cpu.max").partition(" ")
+    return max(1, min(allowed, int(quota) // int(period))) if quota.isdigit() and period.isdigit() else allowed
+
+
+def free_memory() -> int:
+    """Bytes that new processes may take."""
+    free = psutil.virtual_memory().available
+    limit, used = cgroup_value("memory.max"), cgroup_value("memory.current")
+    return min(free, int(limit) - int(used)) if limit.isdigit() and used.isdigit() else free
+
+
+def cgroup_value(name: str) -> str:
+    """A file of the container's control group (version 2); empty without one, where nothing is limited."""
+    try:
+        return (CGROUP / name).read_text().strip()
+    except OSError:
+        return ""
