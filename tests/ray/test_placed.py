@@ -7,7 +7,6 @@ import os
 import shutil
 import signal
 import tempfile
-import threading
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -100,13 +99,16 @@ def placed_and_placed_again() -> None:
     cluster = Cluster(initialize_head=True, head_node_args=head)
     ray.init(address=cluster.address, log_to_driver=False)
     said: list[str] = []
+
+    def grow(line: str) -> None:
+        """What a cluster that can grow does while the run waits."""
+        said.append(line)
+        cluster.add_node(num_gpus=8, num_cpus=1)
+
     try:
         no_room_is_told()
-        eight = threading.Timer(2, lambda: cluster.add_node(num_gpus=8, num_cpus=1))
-        eight.start()
-        with reserved(WHOLE, 60, said.append) as placement:  # where the cluster grows
+        with reserved(WHOLE, 60, grow) as placement:
             on_one_node(WHOLE, placement)
-        eight.join()
         assert said[0].startswith("no node has room for learner rank 0 (1 of the 8 GPUs reserved); free GPUs: none; waiting 60 s")
         cluster.remove_node(next(node for node in cluster.worker_nodes))
         for _ in range(2):
