@@ -84,7 +84,7 @@ BROKEN: dict[str, tuple[Break, str]] = {
     "config.json without architectures": (config(architectures=None), "names no model_type or no architectures"),
     "no tokenizer": (removed("tokenizer.json", "tokenizer_config.json"), "it has no tokenizer"),
     "tokenizer.json is cut off": (written("tokenizer.json", '{"model": {'), "tokenizer.json cannot be read"),
-    "tokenizer.json without a vocabulary": (written("tokenizer.json", '{"model": {}}'), "holds no vocabulary"),
+    "tokenizer.json without a vocabulary": (written("tokenizer.json", '{"model": {}}'), "hold no vocabulary"),
     "a tokenizer of another model": (config(vocab_size=700), "tokenizer has 734 tokens, the model's vocab_size is 700"),
     "vocab_size unlike the weights": (
         config(vocab_size=736),

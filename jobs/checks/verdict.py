@@ -8,14 +8,15 @@ from rich.text import Text
 from conf.schema import Config
 from jobs.checks.finding import Finding, compared
 from jobs.checks.trial import ANSWERS, Trial
-from pipeline.curriculum import keeps
 from pipeline.observe.terminal import console, printable
-from pipeline.types import AnsweredQuestion, Sample, Vote
+from pipeline.types import Sample, Vote
 
 BASE_PROMPTS = "conf/prompts/base.yaml"
 WANTED = 0.5  # share of well-formed questions, and of answers in a box, from which on a run has enough to learn from
 HOPELESS = 0.1  # share below which most groups have no difference in reward
-WARMEST = 1.3  # temperature above which text falls apart
+LEAST_AGREED = 0.25  # share of questions on which two answers agree, below which labels are chance
+MOST_SURE = 0.9  # share of questions on which all answers agree, above which few are kept
+WARMEST, COOLEST = 1.3, 0.5  # temperatures beyond which text falls apart, and answers do not differ
 SHOWN = 5
 
 
@@ -110,13 +111,15 @@ def answer_findings(trial: Trial, config: Config, positions: int | None, for_bas
         varied,
         warning=trial.clusters < len(trial.usable) / 2,
     )
-    kept = share([keeps(AnsweredQuestion("", (), vote), config.curriculum.delta) for vote in trial.votes])
+    agreed, sure = (share([vote.count >= least for vote in trial.votes]) for least in (2, ANSWERS))
+    cooler = f"sampling.temperature={max(COOLEST, config.sampling.temperature - 0.3):.1f}"
     yield compared(
         "p-hat",
-        f"{histogram(trial.votes)}; {kept:.0%} of {len(trial.votes)} would be kept",
-        f"some within curriculum.delta={config.curriculum.delta:g} of 1/2",
-        varied,
-        warning=kept == 0,
+        f"{histogram(trial.votes)}; two or more of {ANSWERS} answers agree on {agreed:.0%} of {len(trial.votes)} questions, all "
+        f"of them on {sure:.0%}",
+        "some agreement, and some doubt",
+        varied if agreed >= LEAST_AGREED else cooler,
+        warning=agreed < LEAST_AGREED or sure > MOST_SURE,
     )
 
 

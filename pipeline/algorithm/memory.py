@@ -71,28 +71,28 @@ def rank_memory(shape: ModelShape, config: Config) -> RankMemory:
     shards = learner.ranks if stage >= 1 else 1
     weights, trained = model_bytes(shape, config), trained_parameters(shape, config)
     reference = 0 if config.lora.rank or config.grpo.kl == 0 else weights
-    to_host = {"none": "", "optimizer": "optimizer", "all": "all"}[learner.offload]
+    offloads, offloads_all = learner.offload != "none", learner.offload == "all"
     optimizer = 2 * FULL * trained // shards + (FULL * trained // shards if stage else 0)  # moments, and from 1 on master weights
     gradients = FULL * trained // (learner.ranks if stage >= 2 else 1)
     of_weights = weights // learner.ranks if stage == 3 else weights
     of_reference = reference // learner.ranks if stage == 3 else reference
     host: dict[str, int] = {}
     held = {"weights": of_weights, "KL reference": of_reference, "optimizer": optimizer}
-    if to_host:
+    if offloads:
         host["optimizer"] = held.pop("optimizer") + FULL * trained // shards  # with the gradient's shard
-    if to_host == "all":
+    if offloads_all:
         host["KL reference"] = of_reference
         held["KL reference"] = reference if reference and stage < 3 else 0  # on the device while it is asked
-    if to_host == "all" and stage == 3:
+    if offloads_all and stage == 3:
         host["weights"] = held.pop("weights")
-    if stage == 3 or to_host:
+    if stage == 3 or offloads:
         held["buckets"] = FULL * BUCKET * (2 if cuda else 1)
     if cuda:
         held["CUDA"] = CUDA_CONTEXT
     passes = activation_bytes(shape, config) + head_bytes(shape, config)
     if stage == 3:
         passes += min(LIVE_PARAMETERS, shape.parameters) * width(config)
-    step = 0 if to_host else FULL * trained // shards  # AdamW's denominator
+    step = 0 if offloads else FULL * trained // shards  # AdamW's denominator
     return RankMemory(held, {"gradients": gradients, "activations, logits": max(passes, step)}, host)
 
 

@@ -112,7 +112,7 @@ class PromptCodec:
         reserved = inspect.signature(self._tokenizer.apply_chat_template).parameters
         for name in arguments:
             if name in reserved or not re.search(rf"\b{name}\b", self._tokenizer.get_chat_template()):
-                raise self._error(role, f"template_arguments: {name} is no argument of the model's chat template.")
+                raise self._error(role, f"template_arguments: the model's chat template has no {name}; valid: its variables.")
 
     def _in_chat(self, role: PromptRole) -> bool:
         """Whether a role's prompts go through the model's chat template."""

@@ -4,16 +4,24 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
+import yaml
 
+from conf.load import TextLoader
 from pipeline.domain.prompts import Example, ExampleSource, Prompt, Prompts, as_response, cuts_format, parse_question
 from pipeline.domain.rows import SUFFIXES, read_rows
 
 ROLES = ("challenger", "solver", "validity")
 REQUIRED, OPTIONAL = {"system", "user"}, {"template", "template_arguments", "prefill", "stop", "examples"}
 OWN = "own"  # as `examples.file`: the run's own questions
+
+
+class Loader(TextLoader):
+    """YAML with the usual types but no dates, where each key is given once."""
+
+    yaml_implicit_resolvers = {  # noqa: RUF012  (as in yaml.SafeLoader)
+        first: [each for each in resolvers if not each[0].endswith(":timestamp")]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
 
 
 def load_prompts(path: str | Path) -> Prompts:
@@ -25,10 +33,9 @@ def load_prompts(path: str | Path) -> Prompts:
         ValueError: the file, or one that it names, is missing or invalid; names the file, the key and what would be valid.
     """
     try:
-        # Prompts contain braces and dollars: interpolation stays unresolved.
-        document = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
-    except (OSError, YAMLError, UnicodeDecodeError, OmegaConfBaseException) as error:
-        raise ValueError(f"prompts file {str(path)!r} cannot be read: {error}") from error
+        document = yaml.load(Path(path).read_text(encoding="utf-8-sig"), Loader)
+    except (OSError, yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+        raise ValueError(f"prompts file {str(path)!r} cannot be read: {' '.join(str(error).split())}") from error
     try:
         nodes = _keys(document, "the file", set(ROLES))
         return Prompts(**{role: _prompt(nodes[role], role, Path(path).parent) for role in ROLES})

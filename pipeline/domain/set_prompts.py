@@ -16,17 +16,18 @@ def set_messages(definition: BenchmarkSet, problem: Problem, prompts: Prompts) -
 
     `solver`: the run's own Solver prompt. `choice`: the question, a line per option, and the instruction to box a letter.
     `boxed`: the question and the instruction to box the answer, also if the question lists options itself. The set's system
-    message comes first; with `solver` it replaces the run's. The Solver's examples come before the problem, each with the user
-    message that a problem without options has in this set.
+    message comes first; with `solver` it replaces the run's.
+
+    The examples of the Solver's prompt come before the problem. With examples, the text of `choice` and `boxed` takes the place
+    of the question in the run's user message, so that the problem and the examples look alike.
     """
-    own = definition.prompt == "solver"
-
-    def ask(question: str) -> str:
-        return prompts.solver.user.replace("{question}", question) if own else f"{question}\n{BOXED}"
-
-    user = ask(problem.question)
+    solver, own = prompts.solver, definition.prompt == "solver"
+    instruction = "" if own else f"\n{BOXED}"
+    asked = problem.question + instruction
     if definition.prompt == "choice":
         lines = (f"({letter}): {option}" for letter, option in zip(LETTERS, problem.options, strict=False))
-        user = "\n".join([problem.question, "Options are:", *lines, LETTER])
-    system = prompts.solver.system if own and definition.system is None else definition.system
-    return conversation(system, [(ask(example.question), example.answer or "") for example in prompts.solver.examples], user)
+        asked = "\n".join([problem.question, "Options are:", *lines, LETTER])
+    frame = solver.user if own or solver.examples else "{question}"
+    turns = [(frame.replace("{question}", example.question + instruction), example.answer or "") for example in solver.examples]
+    system = solver.system if own and definition.system is None else definition.system
+    return conversation(system, turns, frame.replace("{question}", asked))

@@ -117,15 +117,17 @@ def read_vocabulary(path: Path) -> dict[str, int]:
     """The tokens of a tokenizer.json or vocab.json, added ones included, with their ids."""
     if not any((path / name).is_file() for name in TOKENIZERS):
         raise ModelError(f"it has no tokenizer; valid: a folder with the model's {TOKENIZERS[0]}")
-    if not (path / "tokenizer.json").is_file():
-        return read_json(path / "vocab.json", {})
-    tree = read_json(path / "tokenizer.json")
+    settings, added = (read_json(path / name, {}) for name in ("tokenizer_config.json", "added_tokens.json"))
+    whole = (path / "tokenizer.json").is_file()
+    tree = read_json(path / ("tokenizer.json" if whole else "vocab.json"), {})
     try:
-        tokens = tree["model"]["vocab"]
-        listed = tokens if isinstance(tokens, dict) else {token: number for number, (token, _) in enumerate(tokens)}
-        return {**listed, **{token["content"]: token["id"] for token in tree.get("added_tokens") or []}}
-    except (KeyError, TypeError, ValueError) as error:
-        raise ModelError("its tokenizer.json holds no vocabulary; valid: the model's own tokenizer.json") from error
+        words = tree["model"]["vocab"] if whole else tree
+        listed = words if isinstance(words, dict) else {token: number for number, (token, _) in enumerate(words)}
+        named = {token["content"]: token["id"] for token in (tree.get("added_tokens") or []) if whole}
+        decoded = {token["content"]: int(number) for number, token in settings.get("added_tokens_decoder", {}).items()}
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ModelError("its tokenizer's files hold no vocabulary; valid: the model's own tokenizer.json") from error
+    return {**listed, **named, **decoded, **added} if listed else {}
 
 
 def check_tokenizer(model: ModelFolder) -> Iterator[str]:

@@ -55,6 +55,19 @@ def test_a_padded_vocabulary_is_fine_and_a_much_larger_one_is_doubted(tmp_path: 
     assert doubt == "model.path=it: its tokenizer has 100 tokens, the model's vocab_size is 734: is it the model's own?"
 
 
+def test_a_tokenizer_of_the_older_form_is_read_with_its_added_tokens(tmp_path: Path) -> None:
+    def older(folder: Path) -> None:
+        tree = json.loads((folder / "tokenizer.json").read_text())
+        special = {token["content"]: token["id"] for token in tree["added_tokens"]}
+        words = {token: number for token, number in tree["model"]["vocab"].items() if token not in special}
+        (folder / "vocab.json").write_text(json.dumps(words))
+        decoder = {str(number): {"content": token} for token, number in special.items()}
+        changed("tokenizer_config.json", added_tokens_decoder=decoder)(folder)
+        (folder / "tokenizer.json").unlink()
+
+    assert usable(broken_model(tmp_path, older)) == []
+
+
 def test_without_a_chat_template_prompts_are_plain_text(tmp_path: Path) -> None:
     (warning,) = usable(broken_model(tmp_path, changed("tokenizer_config.json", chat_template=None)))
     assert warning.endswith("its tokenizer has no chat template: prompts are plain text")

@@ -51,7 +51,9 @@ def test_a_base_that_does_what_it_should_is_ready() -> None:
     assert concluded(good) == {}
     found = {each.name: each.found for each in trial_findings(good, CONFIG, 512, False)}
     assert found["questions"].startswith("60 of 64 well-formed (94%), 0% cut off, 20 to 20 tokens, median 20")
-    assert found["p-hat"] == "0.00: 0, 0.25: 0, 0.50: 1, 0.75: 0, 1.00: 0; 100% of 1 would be kept"
+    assert found["p-hat"] == (
+        "0.00: 0, 0.25: 0, 0.50: 1, 0.75: 0, 1.00: 0; two or more of 4 answers agree on 100% of 1 questions, all of them on 0%"
+    )
     assert good.tokens_per_s == 20 * 128 / 2
     assert good.lengths == (20, 20)
 
@@ -82,7 +84,7 @@ def test_questions_that_are_cut_off_need_length() -> None:
 def test_answers_without_a_box_or_cut_off() -> None:
     plain = trial([sample(WELL)] * QUESTIONS, 60, boxed=0.0, shares=(2,))
     assert concluded(plain) == {"answers": ("fault", "prompts=conf/prompts/base.yaml")}
-    long = trial([sample(WELL)] * QUESTIONS, 60, answers=[sample("so", 96, cut_off=True)] * 64, boxed=0.2, shares=(1,))
+    long = trial([sample(WELL)] * QUESTIONS, 60, answers=[sample("so", 96, cut_off=True)] * 64, boxed=0.2, shares=(2,))
     assert concluded(long) == {"answers": ("warning", "sampling.max_tokens=192 model.max_length=352")}
 
 
@@ -91,6 +93,8 @@ def test_one_question_over_and_over_and_no_doubt() -> None:
     assert concluded(same) == {"variety": ("warning", "sampling.temperature=1.2")}
     sure = trial([sample(WELL)] * QUESTIONS, 60, shares=(4,) * 16)
     assert concluded(sure) == {"p-hat": ("warning", "sampling.temperature=1.2")}
+    chance = trial([sample(WELL)] * QUESTIONS, 60, shares=(1,) * 13 + (2,) * 3)
+    assert concluded(chance) == {"p-hat": ("warning", "sampling.temperature=0.7")}
     warm = load_config(overrides=["sampling.temperature=1.3"])
     assert "drawn `examples`" in concluded(same, warm)["variety"][1]
 
