@@ -24,11 +24,7 @@ RAY_AUTH_TOKEN=$(head -c 32 /dev/urandom | od -An -tx1 | tr -d ' \n')
 export PATH RAY_AUTH_MODE=token RAY_AUTH_TOKEN RAY_worker_niceness=0
 unset RAY_ADDRESS
 
-on() {  # on NODE COMMAND...: as a step of this job
-    local node=$1
-    shift
-    srun --overlap --nodes=1 --ntasks=1 --nodelist="$node" "$@"
-}
+step=(srun --overlap --nodes=1 --ntasks=1)  # a command on one node, as a step of this job
 
 services=()
 # shellcheck disable=SC2329  # called by the trap
@@ -40,20 +36,20 @@ stop() {
 }
 trap stop EXIT
 
-read -r ip _ < <(on "${nodes[0]}" hostname --ip-address)
+read -r ip _ < <("${step[@]}" --nodelist="${nodes[0]}" hostname --ip-address)
 address=$ip:$((20000 + SLURM_JOB_ID % 10000))  # jobs that share a node have ports of their own
-on "${nodes[0]}" ray start --head --block --disable-usage-stats --node-ip-address "$ip" --port "${address##*:}" \
-    --include-dashboard false &
+"${step[@]}" --nodelist="${nodes[0]}" ray start --head --block --disable-usage-stats --node-ip-address "$ip" \
+    --port "${address##*:}" --include-dashboard false &
 services+=($!)
 until ray health-check --address "$address" >/dev/null 2>&1; do
     kill -0 "${services[0]}" 2>/dev/null || { echo "Ray's head did not start on ${nodes[0]}" >&2; exit 1; }
     sleep 1
 done
 for node in "${nodes[@]:1}"; do
-    on "$node" ray start --block --disable-usage-stats --address "$address" &
+    "${step[@]}" --nodelist="$node" ray start --block --disable-usage-stats --address "$address" &
     services+=($!)
 done
 
 status=0
-RAY_ADDRESS=$address on "${nodes[0]}" python -m jobs.round "$@" || status=$?
+RAY_ADDRESS=$address "${step[@]}" --nodelist="${nodes[0]}" python -m jobs.round "$@" || status=$?
 exit "$status"

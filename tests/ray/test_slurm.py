@@ -12,7 +12,10 @@ from tests.ray.test_submit import free_ports, started_in
 # Each node has one logical GPU.
 SRUN = """#!/bin/sh
 while [ "${1#--}" != "$1" ]; do shift; done
-if [ "$1 $2" = "ray start" ]; then shift 2; set -- ray start --num-gpus 1 --num-cpus 2 --object-store-memory 80000000 "$@"; fi
+case "$*" in
+    "ray start --head"*) shift 2; set -- ray start --num-gpus 1 --num-cpus 2 --object-store-memory 80000000 "$@" ;;
+    "ray start"*) set -- "$@" --num-gpus 1 --num-cpus 2 --object-store-memory 80000000 --node-ip-address 127.0.0.1 ;;
+esac
 exec "$@"
 """
 STAND_INS = {"srun": SRUN, "scontrol": "#!/bin/sh\nprintf 'one\\ntwo\\n'\n", "hostname": "#!/bin/sh\necho 127.0.0.1\n"}
@@ -30,7 +33,6 @@ def test_a_job_has_the_exit_status_and_the_raylets_of_all_nodes() -> None:
             "PATH": f"{folder}{os.pathsep}{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
             "RAY_TMPDIR": folder,
             "RAY_AUTH_TOKEN_PATH": str(Path(folder) / "token"),  # unused beside RAY_AUTH_TOKEN; tells the processes of this test
-            "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
             "SLURM_SUBMIT_DIR": str(ROOT),
             "SLURM_JOB_NODELIST": "one,two",
             "SLURM_JOB_ID": str(port - 20_000),
@@ -38,7 +40,12 @@ def test_a_job_has_the_exit_status_and_the_raylets_of_all_nodes() -> None:
         gpus = ["resources.learner_gpus=1", "resources.rollout_gpus=1", "rollout.engines=2", "resources.wait_s=20"]
         files = [f"runs_dir={folder}/runs", f"tracking_uri=sqlite:///{folder}/m.db"]
         command = ["bash", "jobs/slurm.sh", "--set", *gpus, *files]
-        run = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=180)
+        try:
+            run = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120)
+            left = started_in(Path(folder))
+        finally:
+            for process in started_in(Path(folder)):
+                process.kill()
         assert run.returncode == 2, run.stdout + run.stderr
         assert "free GPUs: 1 of 1 on 127.0.0.1, 1 of 1 on 127.0.0.1" in run.stderr + run.stdout
-        assert not started_in(Path(folder))
+        assert not left
