@@ -13,11 +13,15 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from actors.bundles import plan
 from actors.processes import write_stacks_on_signal
 from conf.load import ROOT, ConfigError
 from conf.schema import Config
+
+if TYPE_CHECKING:
+    from actors.placement import Placement
 
 FOLDER_PREFIX = "rzero-"
 CONNECT_S = 10
@@ -108,18 +112,22 @@ def worker_environment() -> dict[str, str]:
 
 
 @contextmanager
-def ray_cluster(config: Config, say: Callable[[str], None]) -> Iterator[None]:
+def ray_cluster(config: Config, say: Callable[[str], None], learner: bool = True) -> Iterator["Placement"]:
     """Connects to the cluster of RAY_ADDRESS, which Ray sets inside a job, or starts a private one for this context.
+
+    Yields the places of the engines and, unless False, of the `learner`; they are reserved.
 
     Args:
         say: called with a status line if the run has to wait for more GPUs.
 
     Raises:
-        ConfigError: the cluster cannot be joined.
+        ConfigError: the cluster cannot be joined, or fewer GPUs are free than the settings require.
 
     A private cluster also ends if this process is killed; Ray's agents, which hold no data of the run, exit a minute later.
     """
     import ray
+
+    from actors.placement import reserved
 
     write_stacks_on_signal()
     hook = {"worker_process_setup_hook": f"{write_stacks_on_signal.__module__}.{write_stacks_on_signal.__name__}"}
@@ -127,10 +135,8 @@ def ray_cluster(config: Config, say: Callable[[str], None]) -> Iterator[None]:
     if folder is None:
         init_ray(runtime_env={"env_vars": worker_environment(), **hook})
         try:
-            present = ray.cluster_resources().get("GPU", 0)
-            if (wanted := gpus(config)) > present:  # a cluster may grow
-                say(f"learner and engines reserve {wanted:g} GPUs; the cluster has {present:g}; waiting for more")
-            yield
+            with reserved(config, config.resources.wait_s, say, learner) as placement:
+                yield placement
         finally:
             ray.shutdown()
         return
@@ -145,7 +151,8 @@ def ray_cluster(config: Config, say: Callable[[str], None]) -> Iterator[None]:
         _temp_dir=str(folder),
     )
     try:
-        yield
+        with reserved(config, 0, say, learner) as placement:  # this machine gets no more GPUs
+            yield placement
     finally:
         ray.shutdown()
 
@@ -165,8 +172,9 @@ def check_cluster(config: Config) -> None:
             except (OSError, OverflowError) as error:
                 raise ConfigError(f"RAY_ADDRESS={address}: {refusal(error)}") from error
         return
-    if not (wanted := gpus(config)):
+    if config.resources.device == "cpu":
         return
+    wanted = sum(plan(config, ()).bundles)
     import torch  # sees the GPUs that Ray will count, if it is a build with CUDA
 
     if wanted > (present := torch.cuda.device_count()):
@@ -206,12 +214,3 @@ def refusal(error: Exception) -> str:
     if "ersion mismatch" in reason:
         return f"{reason}; valid: a cluster with the versions that are installed here."
     return f"no Ray cluster responds there ({reason:.200}); valid: the address of a cluster's head, or none for this machine."
-
-
-def gpus(config: Config) -> float:
-    """Total number of GPUs that a run reserves."""
-    if config.resources.device == "cpu":
-        return 0
-    engines = (config.rollout.engines or 1) * (2 if config.rollout.fleets == "per_role" else 1)
-    an_engine = config.resources.rollout_gpus * config.rollout.tensor_parallel
-    return config.resources.learner_gpus * config.learner.ranks + an_engine * engines

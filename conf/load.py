@@ -171,13 +171,27 @@ def check(config: Config) -> None:
         raise ConfigError("resources.learner_gpus=0: a learner on cuda needs a GPU; valid: 1, or a fraction to share one.")
     if config.resources.device == "cuda" and not config.resources.rollout_gpus:
         raise ConfigError("resources.rollout_gpus=0: an engine on cuda needs a GPU; valid: 1, or a fraction to share one.")
+    check_gpus(config)
     if not resolve(config.prompts).is_file():
         raise ConfigError(f"prompts={config.prompts}: no such file (looked at {resolve(config.prompts)}).")
 
 
+def check_gpus(config: Config) -> None:
+    """Raises ConfigError if Ray cannot reserve these GPUs: a part of one, or whole ones."""
+    for name, gpus in (("learner_gpus", config.resources.learner_gpus), ("rollout_gpus", config.resources.rollout_gpus)):
+        if gpus > 1 and gpus % 1:
+            raise ConfigError(f"resources.{name}={gpus:g}: valid: a fraction to share one GPU, or a whole number.")
+    if config.rollout.tensor_parallel > 1 and config.resources.rollout_gpus % 1:
+        raise ConfigError(
+            f"resources.rollout_gpus={config.resources.rollout_gpus:g}: an engine of rollout.tensor_parallel="
+            f"{config.rollout.tensor_parallel} needs whole GPUs; valid: 1, or rollout.tensor_parallel=1."
+        )
+
+
 def check_transfer(config: Config) -> None:
     """Raises ConfigError if `rollout.transfer` does not work with the other settings."""
-    transfer, shared_gpu = config.rollout.transfer, config.resources.learner_gpus + config.resources.rollout_gpus <= 1
+    transfer, fleets = config.rollout.transfer, 2 if config.rollout.fleets == "per_role" else 1
+    shared_gpu = config.resources.learner_gpus + config.resources.rollout_gpus * fleets <= 1
     if transfer == "host":
         return
     if (config.resources.device == "cpu") != (transfer == "shared"):
@@ -190,12 +204,18 @@ def check_transfer(config: Config) -> None:
             "rollout.transfer=nccl: NCCL refuses two processes on one GPU; valid when resources.learner_gpus and "
             "resources.rollout_gpus share one: ipc or host."
         )
+    if transfer == "nccl" and config.resources.rollout_gpus < 1 and (config.rollout.engines or 1) > 1:
+        raise ConfigError(
+            f"rollout.transfer=nccl: NCCL refuses two engines on one GPU; valid with resources.rollout_gpus="
+            f"{config.resources.rollout_gpus:g}: host, or resources.rollout_gpus=1."
+        )
     if transfer == "ipc" and not (
         shared_gpu and config.learner.ranks == (config.rollout.engines or 1) * config.rollout.tensor_parallel
     ):
         raise ConfigError(
             "rollout.transfer=ipc: every learner rank has to share its GPU with an engine; valid: learner.ranks equal to "
-            "rollout.engines times rollout.tensor_parallel, and learner_gpus + rollout_gpus at most 1; otherwise nccl or host."
+            "rollout.engines times rollout.tensor_parallel, and resources.learner_gpus + resources.rollout_gpus (twice that with "
+            "rollout.fleets=per_role) at most 1; otherwise nccl or host."
         )
 
 

@@ -159,6 +159,9 @@ class ResourcesConfig:
     device: str = setting("cpu", "where policies run", choices=("cpu", "cuda"))
     learner_gpus: float = setting(0.0, "GPUs a learner rank reserves (a fraction shares the GPU)", low=0)
     rollout_gpus: float = setting(0.0, "GPUs an engine reserves for each of its rollout.tensor_parallel ranks", low=0)
+    wait_s: float = setting(
+        60.0, "seconds to wait for a cluster to have room for learner and engines; more where it can grow", low=0
+    )
 
 
 @dataclass

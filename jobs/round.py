@@ -108,12 +108,16 @@ def run(config: Config, last: int) -> None:
         from actors.evidence import evidence_kept
         from actors.rollout.fleet import rollout_fleets
 
-        with ray_cluster(config, say), evidence_kept(state.folder / "logs"), rollout_fleets(config, inputs.base_path) as fleets:
+        with (
+            ray_cluster(config, say) as placement,
+            evidence_kept(state.folder / "logs"),
+            rollout_fleets(config, inputs.base_path, placement) as fleets,
+        ):
             # Imported while the engines start, which takes longest.
             from pipeline.round import run_rounds
             from pipeline.run import open_run
 
-            with open_run(config, inputs, state, fleets) as opened, steps_finished():
+            with open_run(config, inputs, state, fleets, placement) as opened, steps_finished():
                 run_rounds(opened, last)
 
 

@@ -80,7 +80,7 @@ def work(todo: Sequence[tuple[Variant, int]]) -> int:
 
     status = 0
     first = config_of(*todo[0])
-    with ray_cluster(first, say), rollout_fleets(first, check_inputs(first).base_path) as fleets:
+    with ray_cluster(first, say) as placement, rollout_fleets(first, check_inputs(first).base_path, placement) as fleets:
         for number, (variant, seed) in enumerate(todo):
             config, began = config_of(variant, seed), time.monotonic() if number else STARTED
             with ExitStack() as stack:
@@ -92,7 +92,8 @@ def work(todo: Sequence[tuple[Variant, int]]) -> int:
                 for fleet in fleets.values():
                     fleet.forget_policy()  # the previous run had policies of the same names
                 try:
-                    run_rounds(stack.enter_context(open_run(config, inputs, state, fleets, began)), variant.rounds)
+                    opened = stack.enter_context(open_run(config, inputs, state, fleets, placement, began))
+                    run_rounds(opened, variant.rounds)
                 except RunError as error:
                     say(f"run {config.name} failed: {error}")
                     status = 1

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 import torch
 
 from actors.learner.group import LearnerGroup
+from actors.placement import Placement
 from actors.rollout.fleet import RolloutFleet
 from actors.weights.host import stored_weights
 from conf.schema import Config
@@ -62,7 +63,12 @@ class Run(Inference):
 
 @contextmanager
 def open_run(
-    config: Config, inputs: Inputs, state: RunState, fleets: dict[Role, RolloutFleet], started: float = STARTED
+    config: Config,
+    inputs: Inputs,
+    state: RunState,
+    fleets: dict[Role, RolloutFleet],
+    placement: Placement,
+    started: float = STARTED,
 ) -> Iterator[Run]:
     """Starts a run's remaining parts while its engines start, and closes them at the end.
 
@@ -77,7 +83,7 @@ def open_run(
     with ExitStack() as stack, clock.part("start-up"):
         say(f"run {config.name}: starting the reward actor and the tracker")
         inference = start_inference(config, inputs, fleets, clock)
-        learner = LearnerGroup(config)
+        learner = LearnerGroup(config, placement)
         stack.callback(learner.shutdown)
         tracker = stack.enter_context(recorder(config, state.folder, state.tracking_id()))
         tracker.log_config(asdict(config))

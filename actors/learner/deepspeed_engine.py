@@ -76,7 +76,8 @@ def training_engine(config: Config, model_path: str, lr: float, device: torch.de
         add_adapter(policy, config.lora)
     policy = place(policy, config, device)
     trained = [parameter for parameter in policy.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.AdamW(trained, lr=lr, weight_decay=config.learner.weight_decay)
+    # One kernel a step, without temporary copies of the parameters' size.
+    optimizer = torch.optim.AdamW(trained, lr=lr, weight_decay=config.learner.weight_decay, fused=device.type == "cuda")
     return deepspeed.initialize(model=policy, optimizer=optimizer, config=engine_config(config))[0]
 
 

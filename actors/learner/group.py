@@ -10,9 +10,11 @@ from typing import Any
 import ray
 from ray.exceptions import RayActorError, RayError, RayTaskError
 
+from actors.bundles import rank_gpus
 from actors.failures import reason
+from actors.learner.environment import LOOPBACK, rank_environment
 from actors.learner.rank import Learner
-from actors.machine import cores
+from actors.placement import ANYWHERE, Placement
 from actors.weights.buckets import Published
 from actors.weights.host import HostWeights
 from conf.schema import Config
@@ -59,8 +61,9 @@ class DeviceWeights:
 class LearnerGroup:
     """Handle of the learner's ranks. A `LearnerLostError` ends its actors; `begin_phase` starts new ones."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, placement: Placement = ANYWHERE) -> None:
         self.config = config
+        self._placement = placement
         self._ranks: list[Any] = []
         self._joined = False
         self._skipped_in_a_row = 0
@@ -160,22 +163,19 @@ class LearnerGroup:
         if self._ranks:
             return
         resources, world_size = self.config.resources, self.config.learner.ranks
-        environment = {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}
-        if resources.device == "cpu":
-            # Engines are idle while the learner works. Spinning threads would take the cores from them afterwards.
-            threads = max(1, cores() // world_size)
-            environment = {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(threads))}
-            environment |= {"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "0", "DS_ACCELERATOR": "cpu"}
-        actor = ray.remote(Learner).options(
-            num_cpus=0, num_gpus=resources.learner_gpus, max_concurrency=1, runtime_env={"env_vars": environment}
-        )
+        environment = rank_environment(self.config)
+        actor: Any = ray.remote(
+            num_cpus=0, num_gpus=rank_gpus(self.config), max_concurrency=1, runtime_env={"env_vars": environment}
+        )(Learner)
         self._joined = False
-        self._ranks = [actor.remote(rank, world_size, resources.device) for rank in range(world_size)]
+        self._ranks = [
+            actor.options(**self._placement.rank(rank)).remote(rank, world_size, resources.device) for rank in range(world_size)
+        ]
 
     def _join(self) -> None:
         """Joins the ranks into one world."""
         nodes = self._call("node_ip", timeout=START_TIMEOUT)
-        host = "127.0.0.1" if len(set(nodes)) == 1 else nodes[0]
+        host = LOOPBACK if len(set(nodes)) == 1 else nodes[0]
         port = self._call("listen", host)[0]
         self._call("join", host, port, timeout=START_TIMEOUT)
         self._joined = True

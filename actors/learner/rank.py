@@ -10,7 +10,7 @@ import math
 import os
 import socket
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
 from itertools import chain
@@ -23,30 +23,14 @@ from torch import Tensor
 
 from actors.learner.checkpoint import load_engine, save_engine, write_folder, write_hf
 from actors.learner.deepspeed_engine import Reference, training_engine
+from actors.learner.environment import socket_interfaces
 from actors.learner.lora import adapted_layers, adapter_parameters, base_parameters, merged
+from actors.learner.threads import MOST_THREADS, one_thread
 from actors.weights.buckets import CHECKSUM_STRIDE, Named, Published, in_buckets, publish, strided_sums_add_up
 from conf.schema import Config
 from pipeline.algorithm.grpo import policy_loss, token_weights
 from pipeline.algorithm.packing import PackedRow, assign_rows, pack_row
 from pipeline.types import Checksums, Sample, TrainingBatch
-
-# More threads split the matrix products of small models along the summed dimension, which changes their last bits.
-MOST_THREADS = 4
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Runs torch's CPU operations in one thread.
-
-    Of a sum over all elements of a large tensor each thread adds up a part, so that the result would depend on their number. In
-    the forward and backward passes, with up to `MOST_THREADS`, every element of a result is computed by one thread.
-    """
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 @dataclass(slots=True)
@@ -70,7 +54,8 @@ class Learner:
         self.rank = rank
         self.world_size = world_size
         self.device = torch.device(device)
-        torch.set_num_threads(min(torch.get_num_threads(), MOST_THREADS))
+        if device == "cpu":
+            torch.set_num_threads(min(torch.get_num_threads(), MOST_THREADS))
         self.engine: Any = None
         self.reference: Reference | None = None
         self.model_path = ""
@@ -91,8 +76,7 @@ class Learner:
         """Joins the world whose rank 0 listens on host:port."""
         os.environ |= {"RANK": str(self.rank), "WORLD_SIZE": str(self.world_size), "MASTER_ADDR": host, "MASTER_PORT": str(port)}
         os.environ |= {"LOCAL_RANK": "0", "LOCAL_SIZE": "1"}  # Ray makes only its own GPU visible to each rank
-        if host == "127.0.0.1":
-            os.environ["GLOO_SOCKET_IFNAME"] = os.environ["NCCL_SOCKET_IFNAME"] = "lo"
+        os.environ |= socket_interfaces(host, self.node_ip())
 
         import deepspeed
 
@@ -134,6 +118,12 @@ class Learner:
         parameter_offload.FWD_MODULE_STACK.clear()
         self.engine = self.reference = None
         gc.collect()
+        self._empty_cache()
+
+    def _empty_cache(self) -> None:
+        """Returns cached GPU memory to the driver, for an engine that shares the GPU."""
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
 
     def _rows(self, samples: Sequence[Sample]) -> Iterator[PackedRow]:
         """This rank's micro-batches of a batch, the same number on every rank."""
@@ -154,6 +144,7 @@ class Learner:
         while len(steps) < self.config.grpo.updates_per_batch and not (steps and steps[-1]["skipped"]):
             steps.append(self._one_step(parts))
         means = {name: sum(step[name] for step in steps) / len(steps) for name in steps[0]}
+        self._empty_cache()
         return means | {"skipped": steps[-1]["skipped"]}
 
     def _micro_batches(self, batch: TrainingBatch) -> list[MicroBatch]:
@@ -186,7 +177,8 @@ class Learner:
             for name, value in of_part.items():
                 join = torch.maximum if name == "mismatch_max" else torch.add
                 sums[name] = join(sums[name], value) if name in sums else value
-        with one_thread():
+        # With a GPU and offload the optimizer's step, which adds up nothing, is on the host, in all threads.
+        with one_thread() if self.device.type == "cpu" else nullcontext():
             return {name: float(value) for name, value in sums.items()} | self._step()
 
     def _loss(self, part: MicroBatch) -> tuple[Tensor, dict[str, Tensor]]:

@@ -16,7 +16,7 @@ def engine_count(config: Config) -> int:
     """
     if config.rollout.engines is not None:
         return config.rollout.engines
-    if config.resources.device != "cpu":
+    if config.resources.device != "cpu" or config.resources.rollout_gpus:
         return 1
     weights = sum(file.stat().st_size for file in resolve(config.model.path).glob("*.safetensors"))
     each = ENGINE_BYTES + weights + (config.rollout.kv_cache_mb << 20)

@@ -4,12 +4,14 @@ import time
 from collections import defaultdict, deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import count
 from typing import Any
 
 import ray
 from ray.exceptions import RayActorError, RayTaskError
 
 from actors.failures import reason
+from actors.placement import ANYWHERE, Placement
 from actors.rollout.chunks import parts_on_cpu, split
 from actors.rollout.count import engine_count
 from actors.rollout.worker import Drawn, rollout_actor
@@ -31,12 +33,15 @@ class RolloutFleet:
     within calls. Roles may share a fleet: the requested policy is swapped in.
     """
 
-    def __init__(self, config: Config, model_path: str) -> None:
+    def __init__(self, config: Config, model_path: str, placement: Placement = ANYWHERE, number: int = 0) -> None:
+        """`number` is the fleet's in the placement."""
         self._config = config
+        self._placement, self._number = placement, number
         self._model_path = model_path
         self._actor_class = rollout_actor(config)
         self._ready: set[Any] = set()
         self._versions: dict[Any, str] = {}
+        self._places: dict[Any, int] = {}
         self._size = engine_count(config)
         self._workers = [self._start() for _ in range(1 if self._on_cpu else self._size)]
         # Engines that start while others work, by the call that returns when they have started; failures in a row.
@@ -49,7 +54,12 @@ class RolloutFleet:
         return self._config.resources.device == "cpu"
 
     def _start(self) -> Any:
-        return self._actor_class.remote(self._config, self._model_path)
+        """A new engine, in the first place of the placement that no other has: that of the engine it replaces, if any."""
+        place = next(place for place in count() if place not in self._places.values())
+        placed = self._actor_class.options(**self._placement.engine(self._number, place))
+        worker = placed.remote(self._config, self._model_path)
+        self._places[worker] = place
+        return worker
 
     def wait_usable(self) -> None:
         """Waits until samples can be drawn: for all engines on GPUs, for the first on CPU.
@@ -82,6 +92,7 @@ class RolloutFleet:
                 ray.get(call)
             except RayActorError as error:
                 ray.kill(worker)
+                del self._places[worker]
                 self._counts["replaced"] += 1
                 self._failed_joining += 1
                 if self._failed_joining >= MOST_DEATHS_IN_A_ROW:
@@ -256,10 +267,11 @@ class RolloutFleet:
         self._counts["cached_tokens"] += drawn.cached_tokens
 
     def _replace(self, worker: Any) -> None:
-        """Kills a dead, failed or hung engine and starts a new one."""
+        """Kills a dead, failed or hung engine and starts a new one in its place."""
         ray.kill(worker)
         self._versions.pop(worker, None)
         self._ready.discard(worker)
+        del self._places[worker]
         self._workers[self._workers.index(worker)] = self._start()
         self._counts["replaced"] += 1
 
@@ -275,10 +287,10 @@ class RolloutFleet:
 
 
 @contextmanager
-def rollout_fleets(config: Config, model_path: str) -> Iterator[dict[Role, RolloutFleet]]:
+def rollout_fleets(config: Config, model_path: str, placement: Placement = ANYWHERE) -> Iterator[dict[Role, RolloutFleet]]:
     """The fleet of each role, shared or not by `rollout.fleets`; the engines start in the background."""
-    fleet = RolloutFleet(config, model_path)
-    other = RolloutFleet(config, model_path) if config.rollout.fleets == "per_role" else fleet
+    fleet = RolloutFleet(config, model_path, placement)
+    other = RolloutFleet(config, model_path, placement, 1) if config.rollout.fleets == "per_role" else fleet
     try:
         yield {"challenger": fleet, "solver": other}
     finally:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import ray
 
+from actors.bundles import engine_gpus
 from conf.schema import Config, SamplingConfig
 from pipeline.types import Checksums, Request, Sample
 
@@ -45,6 +46,9 @@ def engine_environment(config: Config) -> dict[str, str]:
             "OMP_WAIT_POLICY": "passive",
             "GOMP_SPINCOUNT": "0",
         }
+    else:
+        # FlashInfer's sampler compiles on first use, with nvcc, and knows no seed per request.
+        environment["VLLM_USE_FLASHINFER_SAMPLER"] = "0"
     return environment
 
 
@@ -234,10 +238,21 @@ def preregister(model_path: str) -> None:
 
 
 def end_of_sequence_ids(llm: Any, tokenizer: Any) -> list[int]:
-    """Tokens that end a response: the model's and the tokenizer's, which differ where a chat template is used on a base model."""
+    """Tokens that end a response: the model's, the tokenizer's and the chat template's, which differ on some base models."""
     ids = llm.model_config.try_get_generation_config().get("eos_token_id") or []
     ids = {ids} if isinstance(ids, int) else set(ids)
-    return sorted(ids | ({tokenizer.eos_token_id} - {None}))
+    return sorted(ids | ({tokenizer.eos_token_id, turn_end(tokenizer)} - {None}))
+
+
+def turn_end(tokenizer: Any) -> int | None:
+    """The special token by which the chat template ends a response, if there is one: `<|im_end|>` for Qwen3."""
+    if not tokenizer.chat_template:
+        return None
+    turns = [{"role": "user", "content": "question"}, {"role": "assistant", "content": "response"}]
+    after = tokenizer.apply_chat_template(turns, tokenize=False).rpartition("response")[2]
+    ids = tokenizer.encode(after.lstrip(), add_special_tokens=False)
+    known = tokenizer.added_tokens_decoder
+    return ids[0] if ids and ids[0] in known and known[ids[0]].special else None
 
 
 def decode(tokenizer: Any, request: Request, token_ids: Sequence[int]) -> str:
@@ -259,5 +274,5 @@ def before_stop(text: str, stop: Sequence[str]) -> str:
 def rollout_actor(config: Config) -> Any:
     """The Ray actor class with the resources and environment of one engine."""
     environment = engine_environment(config)
-    gpus = config.resources.rollout_gpus * config.rollout.tensor_parallel if config.resources.device == "cuda" else 0
+    gpus = engine_gpus(config)
     return ray.remote(num_cpus=0 if gpus else 1, num_gpus=gpus, runtime_env={"env_vars": environment})(RolloutWorker)

@@ -8,6 +8,7 @@ import json
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ Named = tuple[str, torch.Tensor]
 # Elements of a bucket, which a learner gathers and a receiver loads at a time.
 BUCKET_ELEMENTS = 1 << 26
 WORD = 8  # bytes per summand of a checksum
+ALIGNMENT = 64  # bytes; a cache line
 CHECKSUM_STRIDE = 16  # a checksum covers one in this many rows of a matrix, other rows at the next transfer
 
 
@@ -77,8 +79,9 @@ def publish(buckets: Iterable[Sequence[Named]], offset: int | None = None) -> Pu
     """
     references: list[ray.ObjectRef[Any]] = []
     sums: dict[str, int] = {}
+    staging = Staging()
     for bucket in buckets:
-        references.append(ray.put(pack(bucket)))
+        references.append(ray.put(pack(staging.on_host(bucket))))  # copies, so that the staging memory is free again
         sums |= checksums(bucket, offset)
     return Published(tuple(references), Checksums(offset, sums))
 
@@ -95,6 +98,34 @@ def in_buckets(named: Iterable[Named]) -> Iterator[list[Named]]:
             bucket, size = [], 0
     if bucket:
         yield bucket
+
+
+class Staging:
+    """Page-locked host memory for a bucket of a GPU's tensors, which reach it several times faster than pageable memory."""
+
+    def __init__(self) -> None:
+        self._memory = torch.empty(0, dtype=torch.uint8)
+
+    def on_host(self, named: Sequence[Named]) -> list[Named]:
+        """The tensors in host memory, those of a GPU until the next call; those that are there already, themselves."""
+        if not any(tensor.is_cuda for _, tensor in named):
+            return list(named)
+        copies = self._views(named)
+        for (_, copy), (_, tensor) in zip(copies, named, strict=True):
+            copy.copy_(tensor.detach(), non_blocking=True)
+        torch.cuda.synchronize()
+        return copies
+
+    def _views(self, named: Sequence[Named]) -> list[Named]:
+        """Tensors of the same names, types and shapes, one after another in the memory, which grows if it has to."""
+        sizes = [tensor.numel() * tensor.element_size() for _, tensor in named]
+        ends = list(accumulate(size + -size % ALIGNMENT for size in sizes))
+        if ends[-1] > self._memory.numel():
+            self._memory = torch.empty(ends[-1], dtype=torch.uint8, pin_memory=torch.cuda.is_available())
+        return [
+            (name, self._memory[start : start + size].view(tensor.dtype).view(tensor.shape))
+            for (name, tensor), start, size in zip(named, [0, *ends], sizes, strict=False)
+        ]
 
 
 def pack(named: Iterable[Named]) -> PackedWeights:

@@ -6,6 +6,7 @@ rank 0 calls the engines. Only these two modules use that API, as of vLLM 0.32.0
 what they share with `shared` is tested.
 """
 
+import math
 import socket
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
@@ -22,7 +23,7 @@ from actors.weights.shared import SharedTrainerInit
 from conf.schema import RolloutConfig
 from pipeline.types import Checksums
 
-# Bytes of a packed buffer in any precision; two are in flight at a time.
+# Bytes of a packed buffer in any precision, unless a tensor is larger; NCCL has two in flight at a time.
 PACKED_BYTES = 2 * BUCKET_ELEMENTS
 
 
@@ -89,7 +90,7 @@ class EngineClient:
         await_engines({engine.weight_transfer.remote(*calls): engine for engine in self._engines}, self._timeout)
 
 
-def nccl(rank: int, world_size: int) -> TrainerInitInfo:
+def nccl(rank: int, world_size: int, parameters: Sequence[ParamMeta]) -> TrainerInitInfo:
     with socket.create_server(("", 0)) as free:
         port = free.getsockname()[1]
     return NCCLTrainerInitInfo(
@@ -97,15 +98,17 @@ def nccl(rank: int, world_size: int) -> TrainerInitInfo:
     )
 
 
-def ipc(rank: int, world_size: int) -> TrainerInitInfo:
-    return IPCTrainerInitInfo(packed=True, packed_buffer_size_bytes=PACKED_BYTES, rank=rank)
+def ipc(rank: int, world_size: int, parameters: Sequence[ParamMeta]) -> TrainerInitInfo:
+    """The buffer holds the largest parameter, usually the embedding: vLLM refuses a tensor that exceeds it."""
+    largest = max(math.prod(parameter.shape) * parameter.dtype.itemsize for parameter in parameters)
+    return IPCTrainerInitInfo(packed=True, packed_buffer_size_bytes=max(PACKED_BYTES, largest), rank=rank)
 
 
-def shared(rank: int, world_size: int) -> TrainerInitInfo:
+def shared(rank: int, world_size: int, parameters: Sequence[ParamMeta]) -> TrainerInitInfo:
     return SharedTrainerInit(rank=rank)
 
 
-WAYS: dict[str, Callable[[int, int], TrainerInitInfo]] = {"nccl": nccl, "ipc": ipc, "shared": shared}
+WAYS: dict[str, Callable[[int, int, Sequence[ParamMeta]], TrainerInitInfo]] = {"nccl": nccl, "ipc": ipc, "shared": shared}
 
 
 class Sender:
@@ -115,7 +118,7 @@ class Sender:
         self.engines = engines
         self._source = source
         self._trainer = WeightTransferTrainerFactory.trainer_init(
-            WAYS[rollout.transfer](rank, 1 + len(engines) * rollout.tensor_parallel),
+            WAYS[rollout.transfer](rank, 1 + len(engines) * rollout.tensor_parallel, source.metadata()),
             client=EngineClient(engines, rollout.tensor_parallel, rollout.transfer_timeout_s),
             source=source,
         )

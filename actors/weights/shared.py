@@ -21,10 +21,8 @@ from vllm.distributed.weight_transfer.base import (
 )
 from vllm.distributed.weight_transfer.factory import WeightTransferEngineFactory, WeightTransferTrainerFactory
 
-from actors.weights.buckets import Named
+from actors.weights.buckets import ALIGNMENT, Named
 from actors.weights.vllm_load import load
-
-ALIGNMENT = 64  # bytes; a cache line
 
 
 @dataclass

@@ -1,17 +1,26 @@
-"""Speed of sampling and of weight transfer, as ratios against named peers in the same run: `python -m jobs.bench.rollout`."""
+"""Speed of sampling and of weight transfer, as ratios against named peers in the same run.
 
+`python -m jobs.bench.rollout` on CPU; with --device cuda: Qwen3's shapes on one GPU, see `jobs/bench/rollout_cuda.py`.
+"""
+
+import argparse
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from statistics import median
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from actors.cluster import prepare_environment, ray_cluster
 from conf.load import load_config
+from conf.schema import Config
 from jobs.bench.common import BASE, heldout_prompts, in_engine_process, timed, write_model
+
+if TYPE_CHECKING:
+    from actors.placement import Placement
+    from actors.weights.buckets import Named
 
 PROMPTS, SEEDS, MAX_TOKENS = 64, 8, 96
 REPEATS, TRANSFERS = 3, 16
@@ -106,7 +115,17 @@ def through_the_fleet(engines: int) -> tuple[float, float]:
 
 
 def transfer(way: str) -> dict[str, float]:
-    """Bytes of the big model, and the seconds of: its transfer by `rollout.transfer`, a plain copy, the checksums of one end."""
+    """`transfers` of the big model on CPU."""
+    from actors.placement import ANYWHERE
+
+    with tempfile.TemporaryDirectory() as folder:
+        named = list(write_model(folder, **BIG).named_parameters())
+        config = load_config(overrides=["rollout.engines=1", "rollout.kv_cache_mb=64", f"rollout.transfer={way}"])
+        return transfers(config, folder, named, ANYWHERE)
+
+
+def transfers(config: Config, folder: str, named: "Sequence[Named]", placement: "Placement") -> dict[str, float]:
+    """Bytes of a model, and the seconds of: its transfer by `rollout.transfer`, a plain copy, the checksums of one end."""
     import torch
 
     from actors.rollout.fleet import RolloutFleet
@@ -115,42 +134,64 @@ def transfer(way: str) -> dict[str, float]:
     from actors.weights.host import HostWeights
     from pipeline.types import Checksums, Policy
 
-    with tempfile.TemporaryDirectory() as folder:
-        named = list(write_model(folder, **BIG).named_parameters())
-        config = load_config(overrides=["rollout.engines=1", "rollout.kv_cache_mb=64", f"rollout.transfer={way}"])
-        fleet = RolloutFleet(config, folder)
-        fleet.wait_ready()
+    fleet = RolloutFleet(config, folder, placement)
+    fleet.wait_ready()
 
-        @dataclass
-        class InPlace:
-            """This process in the learner's place."""
+    @dataclass
+    class InPlace:
+        """This process in the learner's place."""
 
-            offset: int
-            sender: ClassVar[Any] = None
+        offset: int
+        sender: ClassVar[Any] = None
 
-            def send(self, engines: Sequence[Any]) -> Checksums:
-                whole = LearnerSource(lambda: named, lambda: in_buckets(named), movable=True)
-                InPlace.sender = InPlace.sender or Sender(config.rollout, 0, engines, whole)
-                return InPlace.sender.send(self.offset)
+        def send(self, engines: Sequence[Any]) -> Checksums:
+            whole = LearnerSource(lambda: named, lambda: in_buckets(named), movable=True)
+            InPlace.sender = InPlace.sender or Sender(config.rollout, 0, engines, whole)
+            return InPlace.sender.send(self.offset)
 
-        def policy(number: int) -> Policy:
-            offset = number % CHECKSUM_STRIDE
-            host = HostWeights(partial(publish, list(in_buckets(named)), offset), timeout=60)
-            return Policy(f"v{number}", host if way == "host" else InPlace(offset))
+    def policy(number: int) -> Policy:
+        offset = number % CHECKSUM_STRIDE
+        host = HostWeights(partial(publish, list(in_buckets(named)), offset), timeout=60)
+        return Policy(f"v{number}", host if config.rollout.transfer == "host" else InPlace(offset))
 
-        size = sum(tensor.numel() * tensor.element_size() for _, tensor in named)
-        source, target = torch.ones(size // 4), torch.empty(size // 4)
-        spent: dict[str, list[float]] = defaultdict(list)
-        for number in range(TRANSFERS):
-            spent["copy"].append(timed(lambda: target.copy_(source))[1])
-            spent["checksums"].append(timed(lambda: checksums(named, 0))[1])
-            spent["transfer"].append(timed(partial(fleet.load, policy(number)))[1])
-        fleet.shutdown()
+    device = named[0][1].device
+    size = sum(tensor.numel() * tensor.element_size() for _, tensor in named)
+    source, target = torch.ones(size // 4, device=device), torch.empty(size // 4, device=device)
+
+    def copy() -> None:
+        target.copy_(source)
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+
+    spent: dict[str, list[float]] = defaultdict(list)
+    for number in range(TRANSFERS):
+        spent["copy"].append(timed(copy)[1])
+        spent["checksums"].append(timed(lambda: checksums(named, 0))[1])
+        spent["transfer"].append(timed(partial(fleet.load, policy(number)))[1])
+    fleet.shutdown()
     return {"bytes": size, **{part: median(each[1:]) for part, each in spent.items()}}  # the first transfer connects as well
 
 
+def show_transfers(moved: Mapping[str, Mapping[str, float]]) -> None:
+    """`moved` holds the `transfers` of each way."""
+    gigabytes = moved["host"]["bytes"] / 1e9
+    print(f"Transfer of {gigabytes:.2f} GB from a learner's memory to one engine, checksums included (median of {TRANSFERS - 1})")
+    for way, spent in moved.items():
+        share = f"{spent['copy'] / spent['transfer']:.2f} of a plain copy ({gigabytes / spent['copy']:.1f} GB/s)"
+        print(f"  rollout.transfer={way:<7} {spent['transfer']:>7.3f} s   {gigabytes / spent['transfer']:>5.1f} GB/s   {share}")
+        print(f"    of it checksums, at each end {spent['checksums']:>7.3f} s")
+
+
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    device = parser.parse_args().device
     prepare_environment()
+    if device == "cuda":
+        from jobs.bench.rollout_cuda import bench
+
+        bench()
+        return
     from actors.rollout.count import engine_count
 
     bare, hf = in_engine_process(bare_vllm), in_engine_process(transformers_generate)
@@ -165,12 +206,7 @@ def main() -> None:
     print(f"  fleet on all cores        {all_cores:>8,.0f}   {all_cores / bare:.2f} of vllm.LLM.generate, which has one engine")
     print(f"  vllm.LLM.generate         {bare:>8,.0f}   fleet {fleet / bare:.2f} of it")
     print(f"  transformers generate     {hf:>8,.0f}   fleet {fleet / hf:.2f} of it")
-    gigabytes = moved["host"]["bytes"] / 1e9
-    print(f"Transfer of {gigabytes:.2f} GB from a learner's memory to one engine, checksums included (median of {TRANSFERS - 1})")
-    for way, spent in moved.items():
-        share = f"{spent['copy'] / spent['transfer']:.2f} of a plain copy ({gigabytes / spent['copy']:.1f} GB/s)"
-        print(f"  rollout.transfer={way:<7} {spent['transfer']:>7.3f} s   {gigabytes / spent['transfer']:>5.1f} GB/s   {share}")
-        print(f"    of it checksums, at each end {spent['checksums']:>7.3f} s")
+    show_transfers(moved)
     print(f"Start-up: Ray {ray_s:.1f} s, an engine {engine_s:.1f} s, one a core {all_s:.1f} s")
 
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from actors.cluster import gpus as reserved
+from actors.bundles import gpus as reserved
 from actors.cluster import private_folder
 from conf.load import ConfigError
 from conf.schema import Config

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterator, Mapping, Sequence
 
-from actors.cluster import gpus as reserved
+from actors.bundles import gpus as reserved
 from conf.schema import Config
 from jobs.checks import probe
 from jobs.checks.finding import Finding, compared, gb

@@ -20,7 +20,7 @@ from urllib.request import urlopen
 import psutil
 
 from conf.load import ConfigError
-from conf.schema import Config
+from conf.schema import Config, ResourcesConfig
 
 TIMEOUT_S = 5
 CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
@@ -164,6 +164,6 @@ def start_ray(config: Config) -> None:
     from actors.cluster import ray_cluster
 
     alone = deepcopy(config)
-    alone.resources.device = "cpu"
+    alone.resources = ResourcesConfig()
     with ray_cluster(alone, lambda _: None):
         pass

@@ -68,7 +68,10 @@ def try_model(config: Config, inputs: Inputs) -> Trial:
 
     alone = one_engine(config)
     say("starting Ray and one engine to try the model")
-    with ray_cluster(alone, say), rollout_fleets(alone, inputs.base_path) as fleets:
+    with (
+        ray_cluster(alone, say, learner=False) as placement,
+        rollout_fleets(alone, inputs.base_path, placement) as fleets,
+    ):
         base = start_inference(alone, inputs, fleets, Clock())
         weights = stored_weights(inputs.base_path, getattr(torch, config.model.dtype), config.rollout.transfer_timeout_s)
         policy = Policy("base", weights)

@@ -11,7 +11,9 @@ from pipeline.algorithm.model_shape import ModelShape
 
 FULL = 4  # bytes of a number in fp32, which master weights, gradient sums and Adam's moments have in either precision
 BUCKET = 50_000_000  # elements of DeepSpeed's buckets, see `actors/learner/deepspeed_engine.py`
-CHUNK_LOGITS = 1 << 25  # logits in memory at once, those of `pipeline/algorithm/packing.py`, which imports torch
+# Logits in memory at once, those of `pipeline/algorithm/packing.py`, which imports torch.
+CHUNK_LOGITS = 1 << 25
+CHUNK_LOGITS_CUDA = 1 << 27
 LIVE_PARAMETERS = 1_000_000_000  # most parameters that ZeRO-3 holds gathered, DeepSpeed's default
 CUDA_CONTEXT = 1 << 30  # CUDA's and NCCL's own memory in a process
 ENGINE_WORKSPACE = 2 << 30  # of vLLM on a GPU: activations of its largest batch, CUDA graphs
@@ -125,7 +127,8 @@ def row_tokens(config: Config) -> int:
 
 def head_bytes(shape: ModelShape, config: Config) -> int:
     """Of the output layer: three tensors of a chunk's logits in fp32, and the gradient of its weight in fp32 and as it is."""
-    chunk = min(CHUNK_LOGITS, row_tokens(config) * shape.vocabulary)
+    limit = CHUNK_LOGITS_CUDA if config.resources.device == "cuda" else CHUNK_LOGITS
+    chunk = min(limit, row_tokens(config) * shape.vocabulary)
     return 3 * FULL * chunk + shape.head_parameters * (FULL + 2 * width(config))
 
 

@@ -23,8 +23,10 @@ if TYPE_CHECKING:
 
 ATTENTION = "packed"
 
-# Logits in memory at once, in elements: 32 Mi are 128 MiB in fp32, and the backward pass has three such tensors.
+# Logits in memory at once, in elements: 32 Mi are 128 MiB in fp32, and the backward pass has three such tensors. A GPU needs
+# larger products to be busy: 128 Mi are 883 tokens of Qwen3's vocabulary.
 CHUNK_LOGITS = 1 << 25
+CHUNK_LOGITS_CUDA = 1 << 27
 
 # Sequences attend in blocks padded to their longest; a sequence shorter than this share of it starts a new block.
 BLOCK_SHARE = 0.75
@@ -224,7 +226,8 @@ class LogprobHead(nn.Module):
 
     def forward(self, hidden: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         """hidden [R, h], targets [R] -> log-probabilities of the targets [R] and entropies [R] (no gradient), float32."""
-        size = max(1, CHUNK_LOGITS // self.weight.shape[0])
+        logits = CHUNK_LOGITS_CUDA if hidden.is_cuda else CHUNK_LOGITS
+        size = max(1, logits // self.weight.shape[0])
         return ChunkedLogprobs.apply(hidden, self.weight, targets, self.temperature, size)
 
 

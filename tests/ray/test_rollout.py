@@ -18,7 +18,7 @@ from actors.rollout.fleet import RolloutFleet
 from actors.rollout.worker import Drawn, RolloutWorker
 from actors.weights.buckets import publish
 from actors.weights.host import HostWeights
-from conf.schema import Config, RolloutConfig, SamplingConfig
+from conf.schema import Config, ResourcesConfig, RolloutConfig, SamplingConfig
 from pipeline.errors import MismatchError, RolloutError
 from pipeline.types import EncodedPrompt, Policy, Request, Sample
 
@@ -108,6 +108,37 @@ def test_chunks_under_way_in_one_engine_do_not_mix(fleet: RolloutFleet) -> None:
         drawn = {each.place: each.samples for arrived in call for each in ray.get(arrived)}
         tokens = [[sample.token_ids for sample in drawn[place]] for place in range(len(expected))]
         assert tokens == [[sample.token_ids for sample in group] for group in expected]
+
+
+def test_an_engine_with_many_chunks_under_way_dies_and_all_are_drawn_again(
+    fleet: RolloutFleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a GPU an engine takes several chunks at a time: 4 here, as set for the scheduling alone."""
+    base = policy(shaken(0), "base-many")
+    asked = requests(20)
+    alone = [[sample.token_ids for sample in group] for group in fleet.sample(asked, base, SAMPLING)]
+    as_on_gpu = replace(
+        CONFIG, resources=ResourcesConfig(device="cuda"), rollout=replace(CONFIG.rollout, chunk=4, max_num_seqs=16)
+    )
+    monkeypatch.setattr(fleet, "_config", as_on_gpu)
+    most: list[int] = []
+    free = RolloutFleet._free
+
+    def counting(self: RolloutFleet, busy: Sequence) -> object:
+        most.append(len(busy))
+        return free(self, busy)
+
+    monkeypatch.setattr(RolloutFleet, "_free", counting)
+    drawn = fleet.sample(asked, base, SAMPLING)
+    assert max(most) == 4
+    assert [[sample.token_ids for sample in group] for group in drawn] == alone
+    arriving = fleet.stream(asked, base, SAMPLING)
+    first = next(arriving)
+    (process,) = [process for process in psutil.process_iter(["cmdline"]) if is_rollout_worker(process)]
+    process.kill()
+    monkeypatch.setattr(fleet, "_config", CONFIG)  # the new engine starts on CPU
+    again = dict([first, *arriving])
+    assert [[sample.token_ids for sample in again[place]] for place in range(20)] == alone
 
 
 def test_a_response_begins_with_its_prefill_and_ends_before_a_stop_string(fleet: RolloutFleet) -> None:

@@ -19,7 +19,7 @@ from actors.cluster import ROOT
 from actors.learner.group import LearnerGroup
 from actors.rollout.fleet import RolloutFleet
 from actors.rollout.worker import RolloutWorker
-from actors.weights.device import EngineClient
+from actors.weights.device import PACKED_BYTES, EngineClient, LearnerSource, ipc
 from conf.schema import Config, LearnerConfig, ModelConfig, RolloutConfig, SamplingConfig
 from pipeline.errors import LearnerError, MismatchError
 from pipeline.types import Checksums, Policy, Request, Sample, TrainingBatch
@@ -197,6 +197,21 @@ def engines(*fates: str) -> list[Any]:
     actors = [ray.remote(num_cpus=0)(Engine).remote(fate) for fate in fates]
     ray.get([actor.told.remote() for actor in actors])
     return actors
+
+
+@pytest.mark.parametrize("hidden", [1024, 4096], ids=["0.6B", "8B"])
+@pytest.mark.parametrize("sharded", [False, True])
+def test_the_ipc_buffer_holds_the_embedding_of_qwen3(hidden: int, sharded: bool) -> None:
+    """vLLM refuses a tensor larger than the buffer, which is otherwise two buckets' worth."""
+    embedding: Any = torch.empty(151_936, hidden, dtype=torch.bfloat16, device="meta")
+    if sharded:  # as ZeRO-3 leaves it
+        whole, embedding = embedding, torch.empty(0, dtype=torch.bfloat16)
+        embedding.ds_shape = whole.shape
+    named = [("model.embed_tokens.weight", embedding), ("model.norm.weight", torch.empty(hidden, dtype=torch.bfloat16))]
+    info: Any = ipc(0, 2, LearnerSource(lambda: named, lambda: [named], movable=False).metadata())
+    assert info.packed_buffer_size_bytes == 151_936 * hidden * 2
+    info = ipc(0, 2, LearnerSource(lambda: named[1:], lambda: [named], movable=False).metadata())
+    assert info.packed_buffer_size_bytes == PACKED_BYTES
 
 
 def test_engines_get_ranks_of_their_own(ray_cluster: None) -> None:

@@ -184,6 +184,13 @@ def test_stale_batches_have_to_be_corrected_for() -> None:
     [
         (["rollout.transfer=nccl"], "rollout.transfer=nccl: NCCL refuses two processes on one GPU.*ipc or host"),
         (["rollout.transfer=ipc", "rollout.engines=2"], "rollout.transfer=ipc: every learner rank has to share its GPU"),
+        (["rollout.transfer=ipc", "rollout.fleets=per_role"], "rollout.transfer=ipc: every learner rank has to share its GPU"),
+        (
+            ["rollout.transfer=nccl", "resources.learner_gpus=1", "rollout.engines=2"],
+            "rollout.transfer=nccl: NCCL refuses two engines on one GPU",
+        ),
+        (["resources.learner_gpus=1.5"], "resources.learner_gpus=1.5: valid: a fraction to share one GPU, or a whole number"),
+        (["rollout.tensor_parallel=2"], "resources.rollout_gpus=0.5: an engine of rollout.tensor_parallel=2 needs whole GPUs"),
         (["rollout.transfer=shared"], "rollout.transfer=shared: valid with resources.device=cuda: host, nccl or ipc"),
         (["rollout.transfer=ipc", "rollout.ahead=1"], "rollout.transfer=ipc: keeps only the latest weights"),
     ],

@@ -5,9 +5,8 @@ from pathlib import Path
 import pytest
 from transformers import AutoTokenizer
 
-from actors.cluster import ROOT, gpus
 from actors.reward.sandbox import AnswerSandbox
-from conf.load import ConfigError, load_config, resolve
+from conf.load import ROOT, ConfigError, load_config, resolve
 from jobs.submit import relocations
 from pipeline.domain.codec import PromptCodec
 from pipeline.domain.graders.find import find_grader
@@ -62,12 +61,6 @@ def test_a_domain_of_ones_own_plugs_in() -> None:
         assert grader.equivalent(grader.canonical(response), grader.canonical(problem.answer)) is True
     with AnswerSandbox(workers=1) as sandbox:
         assert sandbox.vote([r"\ce{Ca(OH)2}", "CaO2H2", "CaO"], grader).count == 2
-
-
-def test_gpus_that_a_run_reserves() -> None:
-    assert gpus(load_config("tiny")) == 0
-    assert gpus(load_config("one-gpu")) == 1
-    assert gpus(load_config("qwen3-4b")) == 8
 
 
 def test_a_scorer_of_ones_own_has_a_path_that_a_job_finds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,55 @@
+#!/usr/bin/env bash
+#SBATCH --job-name=r-zero
+#SBATCH --nodes=1
+#SBATCH --ntasks-per-node=1
+#SBATCH --gpus-per-node=8
+#SBATCH --exclusive
+#SBATCH --mem=0
+#SBATCH --time=24:00:00
+# A run in one Slurm allocation: Ray's head on the first node, a raylet on each of the others, and the job, whose exit status is
+# the script's. Submit it from the repository, which lies at this path on all nodes, as `runs_dir` and HF_HOME have to:
+#
+#     make setup EXTRA=gpu
+#     sbatch jobs/slurm.sh --profile qwen3-4b --iter 3
+#     sbatch --nodes=2 jobs/slurm.sh --profile qwen3-4b --set learner.ranks=8 rollout.engines=8
+#
+# The same command resumes a run that ran out of time. Options are those of `python -m jobs.round`.
+set -euo pipefail
+cd "${SLURM_SUBMIT_DIR:-.}"
+PATH=$PWD/.venv/bin:$PATH
+
+mapfile -t nodes < <(scontrol show hostnames "$SLURM_JOB_NODELIST")
+# Whoever reaches Ray can run code, so the token is not optional. srun passes the environment on.
+RAY_AUTH_TOKEN=$(head -c 32 /dev/urandom | od -An -tx1 | tr -d ' \n')
+export PATH RAY_AUTH_MODE=token RAY_AUTH_TOKEN RAY_worker_niceness=0
+unset RAY_ADDRESS
+
+step=(srun --overlap --nodes=1 --ntasks=1)  # a command on one node, as a step of this job
+
+services=()
+# shellcheck disable=SC2329  # called by the trap
+stop() {
+    if [ ${#services[@]} -gt 0 ]; then
+        kill "${services[@]}" 2>/dev/null || true  # those that have ended are gone
+        wait "${services[@]}" 2>/dev/null || true  # their status says only that they were stopped
+    fi
+}
+trap stop EXIT
+
+read -r ip _ < <("${step[@]}" --nodelist="${nodes[0]}" hostname --ip-address)
+address=$ip:$((20000 + SLURM_JOB_ID % 10000))  # jobs that share a node have ports of their own
+"${step[@]}" --nodelist="${nodes[0]}" ray start --head --block --disable-usage-stats --node-ip-address "$ip" \
+    --port "${address##*:}" --include-dashboard false &
+services+=($!)
+until ray health-check --address "$address" >/dev/null 2>&1; do
+    kill -0 "${services[0]}" 2>/dev/null || { echo "Ray's head did not start on ${nodes[0]}" >&2; exit 1; }
+    sleep 1
+done
+for node in "${nodes[@]:1}"; do
+    "${step[@]}" --nodelist="$node" ray start --block --disable-usage-stats --address "$address" &
+    services+=($!)
+done
+
+status=0
+RAY_ADDRESS=$address "${step[@]}" --nodelist="${nodes[0]}" python -m jobs.round "$@" || status=$?
+exit "$status"

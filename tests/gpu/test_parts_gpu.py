@@ -1,0 +1,180 @@
+"""What only a GPU can show of the learner, the engines and the transfer between them; each test is named by what it proves."""
+
+import gc
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from actors.cluster import ray_cluster
+from actors.learner.group import LearnerGroup
+from actors.learner.rank import Learner
+from actors.placement import Placement, reserved
+from actors.rollout.fleet import RolloutFleet
+from actors.rollout.worker import RolloutWorker
+from actors.weights.buckets import Staging, checksum
+from actors.weights.device import PACKED_BYTES
+from conf.load import ROOT, load_config
+from conf.schema import Config, SamplingConfig
+from jobs.bench.common import write_model
+from jobs.bench.learner import draw_batch
+from pipeline.algorithm.packing import LogprobHead
+from pipeline.types import Policy, Request, Sample, TrainingBatch
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU, and torch sees none"),
+]
+two_gpus = pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two CUDA GPUs")
+
+BASE = str(ROOT / "assets" / "tiny-base")
+REQUESTS = [Request(tuple(10 + place + i for i in range(6)), seeds=(place, 100 + place)) for place in range(16)]
+SHARED = (
+    *("resources.device=cuda", "resources.learner_gpus=0.5", "resources.rollout_gpus=0.5", "model.dtype=bfloat16"),
+    *("rollout.gpu_memory_utilization=0.3", "learner.zero_stage=1"),
+)
+# A matrix of the feed-forward layer has 160 MiB.
+LARGE: dict[str, Any] = {
+    "hidden_size": 4096,
+    "intermediate_size": 20480,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 32,
+    "num_key_value_heads": 8,
+    "head_dim": 128,
+}
+
+
+@pytest.fixture(scope="module", name="cluster", autouse=True)
+def _cluster() -> Iterator[None]:
+    with ray_cluster(load_config(), print):
+        yield
+
+
+def both(config: Config, model: str, placement: Placement) -> tuple[LearnerGroup, RolloutFleet]:
+    learner, fleet = LearnerGroup(config, placement), RolloutFleet(config, model, placement)
+    fleet.wait_ready()
+    learner.begin_phase(model, lr=1e-5)
+    return learner, fleet
+
+
+def drawn_as_learned(config: Config, model: str) -> list[Sample]:
+    """Samples of an engine that got the learner's weights after an update, whose log-probabilities are the learner's."""
+    with reserved(config, 0, print) as placement:
+        learner, fleet = both(config, model, placement)
+        first = [s for group in fleet.sample(REQUESTS, Policy("v0", learner.weights()), config.sampling) for s in group]
+        learner.update(TrainingBatch(tuple(first), tuple((-1.0) ** i for i in range(len(first)))))
+        samples = [s for group in fleet.sample(REQUESTS, Policy("v1", learner.weights()), config.sampling) for s in group]
+        learned = [torch.tensor(values) for values in learner.logprobs(samples)]
+        sampled = [torch.tensor(sample.logprobs) for sample in samples]
+        assert (torch.cat(sampled) - torch.cat(learned)).abs().mean() < 0.05
+        fleet.shutdown()
+        learner.shutdown()
+    return samples
+
+
+def test_ipc_transfers_a_tensor_larger_than_a_packed_buffer(tmp_path: Path) -> None:
+    model = write_model(str(tmp_path), "bfloat16", **LARGE)
+    assert max(p.numel() * p.element_size() for p in model.parameters()) > PACKED_BYTES
+    drawn_as_learned(load_config("tiny", [*SHARED, "rollout.transfer=ipc", "grpo.kl=0"]), str(tmp_path))
+
+
+@two_gpus
+def test_ipc_reaches_the_engine_on_each_ranks_gpu() -> None:
+    """Each rank has to share its GPU with its engine: with fractions alone Ray put two engines on one GPU."""
+    drawn_as_learned(load_config("tiny", [*SHARED, "rollout.transfer=ipc", "learner.ranks=2", "rollout.engines=2"]), BASE)
+
+
+@two_gpus
+def test_nccl_reaches_engines_on_gpus_of_their_own() -> None:
+    whole = ["resources.learner_gpus=1", "resources.rollout_gpus=1", "rollout.transfer=nccl"]
+    drawn_as_learned(load_config("tiny", [*SHARED, *whole]), BASE)
+
+
+@two_gpus
+def test_zero_3_in_bfloat16_overlaps_communication_on_two_ranks() -> None:
+    whole = ["resources.learner_gpus=1", "resources.rollout_gpus=1", "learner.ranks=2", "learner.zero_stage=3"]
+    batch = draw_batch(16, 24, 48, 700)
+    norms = []
+    for settings in (whole, whole[:2]):
+        config = load_config("tiny", [*SHARED, *settings])
+        learner = LearnerGroup(config)
+        learner.begin_phase(BASE, lr=1e-4)
+        norms.append([learner.update(batch)["grad_norm"] for _ in range(3)])
+        learner.shutdown()
+    assert norms[0] == pytest.approx(norms[1], rel=0.05)
+
+
+def test_chunks_overlap_in_one_engine() -> None:
+    config = load_config("tiny", [*SHARED, "rollout.chunk=4", "rollout.max_num_seqs=32"])
+    samples = drawn_as_learned(config, BASE)
+    assert {sample.version for sample in samples} == {"v1"}
+    assert [sample.seed for sample in samples] == [seed for request in REQUESTS for seed in request.seeds]
+
+
+def test_an_engine_out_of_gpu_memory_is_replaced(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    failed = tmp_path / "failed"
+
+    class OutOfMemoryOnce(RolloutWorker):
+        def _enqueue(self, requests: Sequence[Request], sampling: SamplingConfig, for_learning: bool) -> dict:
+            if not failed.exists():
+                failed.touch()
+                torch.empty(1 << 42, device="cuda")
+            return super()._enqueue(requests, sampling, for_learning)
+
+    monkeypatch.setattr("actors.rollout.worker.RolloutWorker", OutOfMemoryOnce)
+    drawn_as_learned(load_config("tiny", SHARED), BASE)
+    assert failed.exists()
+
+
+def test_a_rank_keeps_no_cached_gpu_memory_while_engines_work() -> None:
+    learner = Learner(0, 1, "cuda")
+    learner.join("127.0.0.1", learner.listen("127.0.0.1"))
+    config = load_config("tiny", SHARED)
+    for _ in range(2):
+        learner.begin_phase(config, BASE, 1e-5, None)
+        learner.update(draw_batch(64, 24, 48, 700))
+        assert torch.cuda.memory_reserved() - torch.cuda.memory_allocated() < 64 << 20
+    before = torch.cuda.memory_allocated()
+    learner._release()
+    gc.collect()
+    assert torch.cuda.memory_allocated() < before / 4
+    torch.distributed.destroy_process_group()
+
+
+@pytest.mark.parametrize("offload", ["none", "optimizer"])
+def test_fused_adamw_steps_as_the_plain_one_does(offload: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    weights = []
+    for fused in (True, False):
+        adamw = torch.optim.AdamW
+        monkeypatch.setattr("torch.optim.AdamW", lambda *a, _adamw=adamw, _fused=fused, **o: _adamw(*a, **{**o, "fused": _fused}))
+        learner = Learner(0, 1, "cuda")
+        learner.join("127.0.0.1", learner.listen("127.0.0.1"))
+        learner.begin_phase(load_config("tiny", [*SHARED, f"learner.offload={offload}"]), BASE, 1e-4, None)
+        for seed in range(3):
+            learner.update(draw_batch(16, 24, 48, 700, seed))
+        weights.append(torch.cat([p.detach().float().cpu().flatten() for p in learner.engine.module.parameters()]))
+        learner._release()
+        torch.distributed.destroy_process_group()
+        monkeypatch.undo()
+    assert torch.allclose(*weights, atol=1e-3)
+
+
+def test_a_larger_chunk_of_logits_changes_no_log_probability() -> None:
+    torch.manual_seed(0)
+    hidden, weight, targets = torch.randn(700, 64), torch.randn(151_936, 64), torch.randint(0, 151_936, (700,))
+    on_cpu = LogprobHead(torch.nn.Parameter(weight), 1.0)(hidden, targets)
+    on_gpu = LogprobHead(torch.nn.Parameter(weight.cuda()), 1.0)(hidden.cuda(), targets.cuda())
+    for cpu, gpu in zip(on_cpu, on_gpu, strict=True):
+        assert torch.allclose(cpu, gpu.cpu(), atol=1e-2)
+
+
+def test_tensors_leave_the_gpu_through_page_locked_memory_bit_by_bit() -> None:
+    named = [("a", torch.randn(1000, 33, device="cuda").bfloat16()), ("b", torch.randn(7, device="cuda"))]
+    staging = Staging()
+    for _ in range(2):  # the memory is used again
+        copies = staging.on_host(named)
+        assert staging._memory.is_pinned()
+        assert [checksum(copy) for _, copy in copies] == [checksum(tensor.cpu()) for _, tensor in named]
+        named = [(name, tensor + 1) for name, tensor in named]
