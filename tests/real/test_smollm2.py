@@ -16,6 +16,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from conf.load import ROOT, load_config, resolve
 from jobs.real import FOLDER, missing_packages
+from pipeline.algorithm.bleu import cluster_labels
 from pipeline.domain.prompt_file import load_prompts
 
 pytestmark = [
@@ -71,15 +72,17 @@ def test_most_responses_are_well_formed_and_none_is_an_example(run: Path) -> Non
     assert len({question.split()[0] for question in questions}) > 3  # English of more than one kind
 
 
-def test_copies_are_found_by_the_repetition_penalty(run: Path) -> None:
+def test_copies_of_one_another_are_found_and_cost_reward(run: Path) -> None:
     for step in (1, 2):
         written = rows(run / "round-1" / "challenger" / f"questions-{step:04d}.parquet")
         sizes = Counter(row["cluster"] for row in written if row["question"] is not None)
         for row in written:
-            if row["question"] is not None:
-                assert row["parts.repetition"] >= -sizes[row["cluster"]] / len(written) - 1e-9
-            same = {other["cluster"] for other in written if other["question"] == row["question"]}
-            assert len(same) == 1
+            penalty = min(row["parts.triangular"], sizes[row["cluster"]] / len(written))
+            assert row["parts.repetition"] == pytest.approx(-penalty)
+            assert row["reward"] == pytest.approx(row["parts.triangular"] - penalty)
+    questions = [row["question"] for row in rows(run / "round-1" / "curriculum.parquet") if row["question"] is not None]
+    largest = max(Counter(cluster_labels(questions).tolist()).values())
+    assert 1 < largest < len(questions) / 2  # riddles that the model knows by heart, among others
 
 
 def test_the_solver_votes_on_real_questions_and_trains_on_what_is_kept(run: Path) -> None:
