@@ -41,6 +41,7 @@ FREE_SETTINGS = (
     "learner.checkpoint_every",
     "learner.gradient_checkpointing",
     "learner.micro_batch_tokens",
+    "learner.timeout_s",
 )
 BINDING_SETTINGS = ("rollout.ahead",)  # exceptions: these change the results
 
@@ -177,9 +178,13 @@ def may_change(setting: str) -> bool:
 
 
 def refuse_other_settings(name: str, before: dict[str, Any], now: dict[str, Any]) -> None:
-    """Raises ConfigError if a run would be resumed with settings that change its results."""
+    """Raises ConfigError if a run would be resumed with settings that change its results.
+
+    A setting that is newer than the run had its default's effect before.
+    """
     # An empty mapping equals a missing one.
-    old, new = ({key: value for key, value in flatten(tree) if value != {}} for tree in (before, now))
+    default, old, new = ({key: value for key, value in flatten(tree) if value != {}} for tree in (asdict(Config()), before, now))
+    old = default | old
     for key in sorted(old.keys() | new.keys()):
         if old.get(key) != new.get(key) and not may_change(key):
             raise ConfigError(

@@ -94,6 +94,18 @@ def test_settings_that_change_results_are_refused(tmp_path: Path) -> None:
         RunState(free)
 
 
+def test_a_setting_that_is_newer_than_the_run_has_its_default(tmp_path: Path) -> None:
+    with RunState(config(tmp_path)) as state:
+        del state.manifest.config["policies"]
+        state.save()
+    with RunState(config(tmp_path)):
+        pass
+    shared = config(tmp_path)
+    shared.policies = "shared"
+    with pytest.raises(ConfigError, match="policies=shared: run 'a' was started with policies=separate"):
+        RunState(shared)
+
+
 def test_a_half_written_file_is_never_read(tmp_path: Path) -> None:
     """A kill while writing leaves a .partial file beside the old one, which the next write replaces."""
     with RunState(config(tmp_path)) as state:
