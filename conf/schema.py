@@ -107,6 +107,9 @@ class LearnerConfig:
         "what is kept in host memory: the optimizer state, or also the KL reference between batches and at ZeRO 3 the parameters",
         choices=("none", "optimizer", "all"),
     )
+    timeout_s: float = setting(
+        1800.0, "seconds for one call of the learner, e.g. an update or a checkpoint, before its ranks are replaced", low=1
+    )
     checkpoint_every: int = setting(1, "steps between checkpoints; a resumed run repeats at most this many", low=1)
 
 

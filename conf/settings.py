@@ -25,9 +25,13 @@ def settings(schema: type = Config, prefix: str = "") -> Iterator[tuple[str, Fie
 
 
 @cache  # resolving the sections' types takes most of the time of loading settings
+def _by_name() -> dict[str, Field[Any]]:
+    return {shown(name): field for name, field in settings()}
+
+
 def find_setting(name: str) -> Field[Any] | None:
     """The field of a dotted name as a user writes it; None if there is no such setting."""
-    return {shown(setting): field for setting, field in settings()}.get(name)
+    return _by_name().get(name)
 
 
 def shown(name: str) -> str:

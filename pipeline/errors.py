@@ -20,6 +20,10 @@ class LearnerError(RunError):
     """A learner rank failed, or training diverged. The message names the rank."""
 
 
+class LearnerLostError(LearnerError):
+    """A learner rank died, hung or failed. New ranks can resume from the phase's last checkpoint."""
+
+
 class ScorerError(RunError):
     """A scorer of the Challenger's reward failed, or returned an invalid reward."""
 

@@ -8,10 +8,11 @@ from pipeline.algorithm.grpo import training_batch
 from pipeline.algorithm.metrics import step_metrics
 from pipeline.algorithm.seeds import seeded_requests
 from pipeline.batches import Batches
-from pipeline.errors import MismatchError
+from pipeline.errors import LearnerLostError, MismatchError
 from pipeline.history import PhaseHistory
 from pipeline.observe.plots import p_hat_histogram
 from pipeline.observe.terminal import PhaseProgress, say
+from pipeline.restarts import Restarts
 from pipeline.types import Policy, Request, Role, Sample, ScoredGroups, policy_version
 
 if TYPE_CHECKING:
@@ -36,10 +37,25 @@ MISMATCH_LIMIT = {"float32": 1e-4, "bfloat16": 0.1}
 
 
 def grpo_phase(run: "Run", round_: int, task: Task) -> None:
-    """Trains a role for its number of steps, from its latest weights or, after an interruption, from the last checkpoint."""
-    history = PhaseHistory(run, round_, task.role)
-    if history.finished:
-        return
+    """Trains a role for its number of steps, from its latest weights or, after an interruption, from the last checkpoint.
+
+    A learner that is lost is an interruption as well: new ranks resume from the last checkpoint, to the same result.
+    """
+    restarts = Restarts("the learner")
+    while not (history := PhaseHistory(run, round_, task.role)).finished:
+        try:
+            train(run, round_, task, history)
+        except LearnerLostError as failure:
+            run.take_usage()  # of the steps that are taken again
+            restarts.after(failure, PhaseHistory(run, round_, task.role).steps)
+
+
+def train(run: "Run", round_: int, task: Task, history: PhaseHistory) -> None:
+    """The steps of a phase that are missing in its history.
+
+    Raises:
+        LearnerLostError: a learner rank died, hung or failed.
+    """
     config, total = run.config, run.config.role(task.role).steps
     say(f"round {round_} {task.role}: starting the learner")
     with run.clock.part("start-up"):

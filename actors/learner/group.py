@@ -16,7 +16,7 @@ from actors.machine import cores
 from actors.weights.buckets import Published
 from actors.weights.host import HostWeights
 from conf.schema import Config
-from pipeline.errors import LearnerError
+from pipeline.errors import LearnerError, LearnerLostError
 from pipeline.types import Checksums, Sample, TrainingBatch, Weights
 
 # Consecutive updates with a non-finite loss or gradient after which the run stops.
@@ -57,7 +57,7 @@ class DeviceWeights:
 
 
 class LearnerGroup:
-    """Handle of the learner's ranks. A `LearnerError` ends its actors; `begin_phase` starts new ones."""
+    """Handle of the learner's ranks. A `LearnerLostError` ends its actors; `begin_phase` starts new ones."""
 
     def __init__(self, config: Config) -> None:
         self.config = config
@@ -180,8 +180,10 @@ class LearnerGroup:
         self._call("join", host, port, timeout=START_TIMEOUT)
         self._joined = True
 
-    def _call(self, method: str, *arguments: Any, timeout: float = math.inf) -> list[Any]:
+    def _call(self, method: str, *arguments: Any, timeout: float | None = None) -> list[Any]:
         """Calls all ranks and returns their results; if one fails, the group ends and the error names it.
+
+        `timeout` is in seconds, `learner.timeout_s` by default.
 
         A rank's death leaves the others in a collective that fails later or never, so they are killed rather than awaited, and a
         death is reported as the cause even if other errors arrive first.
@@ -189,12 +191,12 @@ class LearnerGroup:
         if not self._ranks:
             raise LearnerError(f"{method}: the learner has no ranks: begin_phase was not called, or a rank has failed")
         pending = {getattr(actor, method).remote(*arguments): rank for rank, actor in enumerate(self._ranks)}
+        timeout = self.config.learner.timeout_s if timeout is None else timeout
         deadline = time.monotonic() + timeout
         results: dict[int, Any] = {}
         failures: dict[int, RayError] = {}
         while pending and not any(map(is_death, failures.values())):
-            left = deadline - time.monotonic()
-            done, _ = ray.wait(list(pending), num_returns=1, timeout=max(0.0, left) if math.isfinite(left) else None)
+            done, _ = ray.wait(list(pending), num_returns=1, timeout=max(0.0, deadline - time.monotonic()))
             if not done:
                 break
             rank = pending.pop(done[0])
@@ -209,7 +211,13 @@ class LearnerGroup:
         self.shutdown()
         if not failures:
             late = f"learner ranks {sorted(pending.values())} of {world} did not finish {method} in {timeout:.0f} s"
-            raise LearnerError(f"{late}; free in the cluster: {ray.available_resources()}")
+            raise self._lost(f"{late}; free in the cluster: {ray.available_resources()}")
         rank, cause = min(failures.items(), key=lambda item: (not is_death(item[1]), item[0]))
-        verb = "died in" if is_death(cause) else "failed in"
-        raise LearnerError(f"learner rank {rank} of {world} {verb} {method}: {reason(cause)}") from cause
+        message = f"learner rank {rank} of {world} {'died' if is_death(cause) else 'failed'} in {method}: {reason(cause)}"
+        if method == "begin_phase" and not is_death(cause):
+            raise LearnerError(message) from cause  # what cannot be loaded now cannot be loaded by new ranks either
+        raise self._lost(message) from cause
+
+    def _lost(self, message: str) -> LearnerError:
+        """The error for ranks that can be replaced, which those that never joined cannot: the same would happen again."""
+        return (LearnerLostError if self._joined else LearnerError)(message)

@@ -22,8 +22,8 @@ from functools import lru_cache
 from typing import Any, NoReturn
 
 # A child's message is two bytes, which a pipe writes atomically: one of these and a number modulo 256, the request's for a
-# verdict, the child's generation for READY and LATE (killed at its CPU limit).
-EQUAL, DIFFERENT, READY, LATE = 0, 1, 2, 3
+# verdict, the child's generation for READY, LATE (killed at its CPU limit) and LOST (killed from outside).
+EQUAL, DIFFERENT, READY, LATE, LOST = 0, 1, 2, 3, 4
 
 _CLONE_NEWUSER, _CLONE_NEWNET, _PR_SET_PDEATHSIG, _PR_SET_NO_NEW_PRIVS = 0x10000000, 0x40000000, 1, 38
 # Compared once at start, so that every child inherits the loaded imports and parser tables.
@@ -63,8 +63,9 @@ def fork_server(request_fd: str, reply_fd: str, memory_mb: str, generation: str)
         os.kill(pid, signal.SIGKILL)  # not reaped yet, so the pid is still our child's
         _, status = os.waitpid(pid, 0)
         os.close(alive)
-        if os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGPROF:
-            os.write(int(reply_fd), bytes([LATE, born % 256]))
+        ended_by = os.WTERMSIG(status) if os.WIFSIGNALED(status) else None
+        if ended_by == signal.SIGPROF or (ended_by == signal.SIGKILL and command == b"-"):
+            os.write(int(reply_fd), bytes([LATE if ended_by == signal.SIGPROF else LOST, born % 256]))
         born += command == b"k"
         if not command:
             os._exit(0)

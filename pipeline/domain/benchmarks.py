@@ -16,7 +16,7 @@ def read_benchmark(name: str, path: str) -> list[dict[str, Any]]:
     Raises:
         ConfigError: the file cannot be read as such, or a row lacks a text or number as `question` or `answer`.
     """
-    definition = of_file(resolve(path), {}, name)
+    definition = of_file(resolve(path), name)
     try:
         return [asdict(problem) for problem in to_problems(definition, read_rows(resolve(path)))]
     except ValueError as error:

@@ -5,8 +5,9 @@
 
 import difflib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
+from functools import cache
 from pathlib import Path
 from typing import Literal, cast
 
@@ -75,19 +76,18 @@ def find_sets(chosen: Sequence[str], setting: str = "SETS") -> list[BenchmarkSet
     Raises:
         ConfigError: there is no such set or file, a definition is invalid, or two sets share a name.
     """
-    catalogue = {each.name: each for each in read_sets(CATALOGUE)}
     sets: list[BenchmarkSet] = []
     for name in chosen:
         path = resolve(name)
         if path.suffix in (".yaml", ".yml"):
             sets += read_sets(path)
         elif path.suffix in SUFFIXES:
-            sets.append(of_file(path, catalogue, setting))
-        elif name in catalogue:
-            sets.append(catalogue[name])
+            sets.append(of_file(path, setting))
+        elif name in catalogue():
+            sets.append(catalogue()[name])
         else:
             raise ConfigError(
-                f"{setting}={name}: no such set; valid: {', '.join(catalogue)}, a .yaml file of definitions, or a data file "
+                f"{setting}={name}: no such set; valid: {', '.join(catalogue())}, a .yaml file of definitions, or a data file "
                 f"({', '.join(SUFFIXES)})."
             )
     names = [each.name for each in sets]
@@ -96,7 +96,7 @@ def find_sets(chosen: Sequence[str], setting: str = "SETS") -> list[BenchmarkSet
     return sets
 
 
-def of_file(path: Path, catalogue: Mapping[str, BenchmarkSet], setting: str) -> BenchmarkSet:
+def of_file(path: Path, setting: str) -> BenchmarkSet:
     """The set of a data file in the project's format: columns `question` and `answer`, optionally `id`, `band`, `subject` and
     `options`.
 
@@ -112,11 +112,17 @@ def of_file(path: Path, catalogue: Mapping[str, BenchmarkSet], setting: str) -> 
     known_columns = [field.name for field in fields(Columns)]
     names = [name for name in known_columns if name in ("question", "answer") or any(name in row for row in rows)]
     columns = Columns(**{name: Column(name) for name in names})
-    if (definition := catalogue.get(path.stem)) is not None:
+    if (definition := catalogue().get(path.stem)) is not None:
         return replace(definition, hub=None, revision=None, files=None, problems=None, path=str(path.absolute()), columns=columns)
     kind = {"grader": "choice", "prompt": "choice"} if columns.options else {}
     node = {"path": path.name, "columns": {name: name for name in names}, **kind}
     return parse_set(path.stem, node, path.parent)
+
+
+@cache  # reading it takes a tenth of a second
+def catalogue() -> dict[str, BenchmarkSet]:
+    """The sets of conf/benchmarks.yaml by name, in order."""
+    return {each.name: each for each in read_sets(CATALOGUE)}
 
 
 def read_sets(path: Path) -> list[BenchmarkSet]:
@@ -181,7 +187,7 @@ def _column(written: object) -> object:
 
 def _check(parsed: BenchmarkSet) -> None:
     """Raises ConfigError for invalid values that the types allow."""
-    bounds: Mapping[str, tuple[int | None, int]] = {
+    bounds: dict[str, tuple[int | None, int]] = {
         "samples": (parsed.samples, 0),
         "max_tokens": (parsed.max_tokens, 1),
         "problems": (parsed.problems, 1),

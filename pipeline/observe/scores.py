@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import yaml
 
 from conf.load import ROOT
-from pipeline.domain.sets import CATALOGUE, read_sets
+from pipeline.domain.sets import catalogue
 from pipeline.observe.report.data import Accuracy, set_accuracy
 from pipeline.observe.terminal import console, printable, table_of
 from pipeline.store.manifest import Accuracies, MeasuredSet
@@ -62,9 +61,8 @@ def read_scores(policy: str, tables: Mapping[str, tuple[MeasuredSet, Path]]) -> 
     return Scores(policy, accuracies, {name: measured for name, (measured, _) in tables.items()})
 
 
-@cache  # reading the catalogue takes a tenth of a second, and each mean asks
 def paper_sets(group: str) -> tuple[str, ...]:
-    return tuple(each.name for each in read_sets(CATALOGUE) if each.group == group)
+    return tuple(each.name for each in catalogue().values() if each.group == group)
 
 
 def summary(scores: Scores) -> dict[str, Any]:

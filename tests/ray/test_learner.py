@@ -23,7 +23,7 @@ from actors.learner.rank import Learner
 from actors.weights.buckets import unpack
 from conf.schema import Config
 from jobs.bench.learner import draw_batch
-from pipeline.errors import LearnerError
+from pipeline.errors import LearnerError, LearnerLostError
 from pipeline.types import Sample, TrainingBatch
 
 BASE = ROOT / "assets" / "tiny-base"
@@ -111,6 +111,9 @@ def probe() -> type[Learner]:
 
         def set_threads(self, threads: int) -> None:
             torch.set_num_threads(threads)
+
+        def process_id(self) -> int:
+            return os.getpid()
 
         def die_in_next_step(self) -> None:
             self.fatal = True
@@ -511,8 +514,25 @@ def test_a_rank_that_dies_in_a_step_is_named_at_once(groups: Groups, model_path:
     group.begin_phase(model_path, LR)
     ray.get(group._ranks[1].die_in_next_step.remote())
     started = time.monotonic()
-    with pytest.raises(LearnerError, match="learner rank 1 of 2 died in update"):
+    with pytest.raises(LearnerLostError, match="learner rank 1 of 2 died in update"):
         group.update(make_batch(1))
     assert time.monotonic() - started < 30
     with pytest.raises(LearnerError, match="has no ranks"):
         group.update(make_batch(1))
+
+
+def test_a_learner_that_hangs_is_replaced_from_its_checkpoint(groups: Groups, model_path: str, tmp_path: Path) -> None:
+    group = groups(1)
+    group.begin_phase(model_path, LR)
+    group.update(make_batch(1))
+    group.save(str(tmp_path / "step-1"))
+    group.update(make_batch(2))
+    undisturbed = weights_of(group)
+    os.kill(ray.get(group._ranks[0].process_id.remote()), signal.SIGSTOP)
+    group.config.learner.timeout_s = 2.0
+    with pytest.raises(LearnerLostError, match=r"learner ranks \[0\] of 1 did not finish update in 2 s"):
+        group.update(make_batch(3))
+    group.config.learner.timeout_s = 300.0
+    group.begin_phase(model_path, LR, resume_from=str(tmp_path / "step-1"))
+    group.update(make_batch(2))
+    assert same_bits(weights_of(group), undisturbed)

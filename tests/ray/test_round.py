@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import sqlite3
 import subprocess
@@ -241,8 +242,17 @@ def test_a_finished_round_is_not_run_again(undisturbed: tuple[Path, str]) -> Non
 def test_kills_other_fleets_and_ways_of_the_weights_do_not_change_results(undisturbed: tuple[Path, str], tmp_path: Path) -> None:
     kill_after(tmp_path, "challenger", 1)
     kill_after(tmp_path, "solver", 1, "rollout.fleets=per_role")
-    finish(start(tmp_path, "rollout.engines=2", "rollout.transfer=shared"))
+    process = start(tmp_path, "rollout.engines=2", "rollout.transfer=shared")
+    wait_until(lambda: learner_of(process.pid) is not None, process)
+    os.kill(learner_of(process.pid) or 0, signal.SIGKILL)
+    output = " ".join(finish(process).split())
+    assert re.search(r"rank 0 of 1 died in begin_phase: .*; the learner starts again from step 1 \(restart 1 of 2\)", output)
     assert results(tmp_path) == results(undisturbed[0])
+
+
+def learner_of(pid: int) -> int | None:
+    """The learner rank of the driver `pid`, once it trains a policy."""
+    return next((found for found, name in processes_of(pid).items() if name.startswith("ray::Learner.begin_phase")), None)
 
 
 def test_a_round_with_adapters_two_updates_a_batch_and_other_scorers(tmp_path: Path) -> None:

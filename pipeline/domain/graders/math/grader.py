@@ -1,18 +1,17 @@
 """Answers in mathematics: normalised, read, and compared exactly; docs/answers.md has the rules."""
 
-import re
 from collections.abc import Sequence
 
 from pipeline.domain.graders.math.clean import clean, spaces
 from pipeline.domain.graders.math.compare import equal
 from pipeline.domain.graders.math.structure import read
+from pipeline.domain.graders.math.words import without_texts
 from pipeline.domain.graders.protocol import Verdict
 from pipeline.domain.prompts import extract_boxed
 
 # Longer or more deeply nested answers are compared as strings alone. No answer to a contest problem comes near either limit.
 MAX_CHARS = 1000
 MAX_DEPTH = 12
-_TEXT = re.compile(r"\\text\{([^{}]*)\}")
 
 
 class MathGrader:
@@ -42,7 +41,7 @@ class MathGrader:
 
 def _plain(text: str) -> str:
     r"""Without `\text{}`, so that the same words in it and outside it are the same."""
-    return spaces(" ".join(_TEXT.sub(r" \1 ", text).split()))
+    return spaces(without_texts(text))
 
 
 def _beyond_limits(text: str) -> bool:

@@ -8,11 +8,11 @@ from pipeline.domain.graders.math.functions import UnreadableError
 from pipeline.domain.graders.math.nodes import Mixed, Node, Quantity, Text
 from pipeline.domain.graders.math.units import scale, unit
 from pipeline.domain.graders.math.value import TooLargeError, number
+from pipeline.domain.graders.math.words import TEXT, without_texts
 
 MIN_DIGITS = 6  # a decimal of fewer significant digits is taken as exact: 0.33 is not 1/3
 MAX_PIECES = 15  # of words and expressions in turn
 _CURRENCIES = ("dollar", "euro", "pound sterling", "yen", "rupee", "cent")
-_TEXT = re.compile(r"\\text\{([^{}]*)\}")
 _DECIMAL = re.compile(r"[+-]? ?([0-9]*)\.([0-9]+)(?:[eE]([+-]?[0-9]{1,4})| ?\\cdot ?10 ?\^ ?(?:\{ ?(-?[0-9]{1,4}) ?\}|([0-9])))?")
 _TO = re.compile(r"([0-9.]+)\\text\{to\}([0-9.]+)")
 _WORDS = re.compile(r"(?:[^\W\d_]|['\-. ])*")
@@ -20,7 +20,7 @@ _WORDS = re.compile(r"(?:[^\W\d_]|['\-. ])*")
 
 def text(content: str) -> Text:
     """Words in lower case; any other text, of which the case may matter, as it is."""
-    plain = " ".join(_TEXT.sub(r" \1 ", content).split())
+    plain = without_texts(content)
     return Text(plain.lower().replace(".", "") if _WORDS.fullmatch(plain) else plain)
 
 
@@ -51,7 +51,7 @@ def quantity(content: str) -> Node:
     """Whatever has no structure but words: a quantity, words, or both."""
     if ratio := _TO.fullmatch(content):
         return expression(f"{ratio[1]}/{ratio[2]}")
-    pieces = [piece.strip() for piece in _TEXT.split(content)]  # expression, words, expression, words, ..., expression
+    pieces = [piece.strip() for piece in TEXT.split(content)]  # expression, words, expression, words, ..., expression
     if len(pieces) == 1:
         return expression(content)
     if len(pieces) > MAX_PIECES or (len(pieces) == 3 and not pieces[0] and not pieces[2]):

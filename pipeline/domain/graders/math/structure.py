@@ -10,9 +10,9 @@ from pipeline.domain.graders.math.reals import ALL, reals, union, without
 from pipeline.domain.graders.math.relations import related
 from pipeline.domain.graders.math.scan import closing, split
 from pipeline.domain.graders.math.value import TooLargeError
+from pipeline.domain.graders.math.words import TEXT
 
 _AND, _OR = r"\text{and}", r"\text{or}"
-_TEXT = re.compile(r"\\text\{([^{}]*)\}")
 _DATE = re.compile(r"[0-9]{4}([-/.])[0-9]{1,2}\1[0-9]{1,2}|[0-9]{1,2}([-/.])[0-9]{1,2}\2[0-9]{4}|[0-9]{1,2}:0[0-9](?::[0-9]{2})?")
 _CHOICE = re.compile(
     r"(?:\(([A-J])\)|([A-J])(?:[.:)](?=[ \\])|[.)])) ?(?!\\c[ua]p|\\setminus|[-+*/^=<>()_,;:]|\\cdot|\\le|\\ge|\\in)(.+)"
@@ -35,7 +35,7 @@ def read(content: str) -> Node:
 def _read(content: str) -> Node:
     if _DATE.fullmatch(content) or _BASE.fullmatch(content):
         return Text(content.replace(" ", "").replace("{", "").replace("}", ""))
-    if (words := _TEXT.fullmatch(content)) and any(not char.isalpha() and char not in " -'" for char in words[1]):
+    if (words := TEXT.fullmatch(content)) and any(not char.isalpha() and char not in " -'" for char in words[1]):
         inner = clean(words[1])
         return read(inner) if inner != content else text(content)
     if choice := _CHOICE.fullmatch(content):

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pipeline.domain.graders.math.units import LETTERS, UNITS
 from pipeline.domain.graders.math.vocabulary import SHORT_WORDS, alternatives
 
+TEXT = re.compile(r"\\text\{([^{}]*)\}")
 _NAMES = frozenset(name for name in UNITS if len(name) > 1 and name.isalpha())
 _ANY_NAME = alternatives(_NAMES | {f"{name}s" for name in _NAMES})
 _END = r"(?![a-zA-Z]|-[a-zA-Z])(?: ?\^ ?(?:\{ ?-?[0-9] ?\}|-?[0-9]))?"
@@ -26,6 +27,11 @@ def words(text: str) -> str:
     text = _ORDINAL.sub(r"\\text{\1}", _PERCENT.sub(r"\\%", text))
     text = outside_texts(text, lambda part: _BARE_UNIT.sub(lambda match: rf"\text{{{match[0].strip()}}}", part))
     return outside_texts(text, lambda part: _PHRASE.sub(_phrase, part))
+
+
+def without_texts(text: str) -> str:
+    r"""The same words without `\text{}` around them, single spaces between."""
+    return " ".join(TEXT.sub(r" \1 ", text).split())
 
 
 def outside_texts(text: str, function: Callable[[str], str]) -> str:

@@ -1,0 +1,30 @@
+"""How often a part of a run is started again."""
+
+import pytest
+
+from pipeline.errors import LearnerLostError
+from pipeline.restarts import Restarts
+
+
+@pytest.fixture
+def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    seconds: list[float] = []
+    monkeypatch.setattr("time.sleep", seconds.append)
+    return seconds
+
+
+def test_failures_at_the_same_step_end_the_run_with_the_last_of_them(waits: list[float]) -> None:
+    restarts = Restarts("the learner")
+    restarts.after(LearnerLostError("rank 0 died"), 4)
+    restarts.after(LearnerLostError("rank 1 died"), 4)
+    with pytest.raises(LearnerLostError, match="the learner failed 3 times in a row after step 4, the last time: rank 2 died"):
+        restarts.after(LearnerLostError("rank 2 died"), 4)
+    assert waits == [2.0, 4.0]
+
+
+def test_progress_in_between_starts_the_count_anew(waits: list[float], capsys: pytest.CaptureFixture[str]) -> None:
+    restarts = Restarts("the learner")
+    for reached in (0, 1, 1, 2, 5, 5):
+        restarts.after(LearnerLostError("rank 0 died"), reached)
+    assert waits == [2.0, 2.0, 4.0, 2.0, 2.0, 4.0]
+    assert "the learner starts again from step 5 (restart 2 of 2)" in " ".join(capsys.readouterr().out.split())
