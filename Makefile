@@ -13,7 +13,7 @@ LOOK = $(if $(NAME),--name $(NAME)) $(if $(RUNS),--runs-dir $(RUNS))
 # Where this is set, every process of a run compiles all that it imports once more: twice as long until the engines are up.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup round submit report status watch stacks best benchmarks evaluate push docs test lint bench table base dashboard clean lock
+.PHONY: help setup round submit check report status watch stacks best benchmarks evaluate push docs test lint bench table base real dashboard clean lock
 
 help:  ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -32,6 +32,10 @@ round: setup  ## run what is missing up to round ITER (PROFILE NAME SEED SET="se
 
 submit: setup  ## the same on a Ray cluster: RAY_ADDRESS=http://head:8265
 	@$(PY) -m jobs.submit $(FLAGS)
+
+check: setup  ## whether a run would work: machine, memory, disk (PROFILE NAME SET; TRY=1 draws from the model, SPEED=tokens/s)
+	@$(PY) -m jobs.check --profile $(PROFILE) $(if $(NAME),--name $(NAME)) $(if $(SET),--set $(SET)) \
+	  $(if $(TRY),--try) $(if $(SPEED),--tokens-per-second $(SPEED))
 
 report: setup  ## one HTML page about a run (NAME, else the latest; RUNS=folder)
 	@$(PY) -m jobs.report $(LOOK)
@@ -81,6 +85,10 @@ table: setup  ## the paper's table in small, variants of R-Zero over five seeds 
 
 base: setup  ## rebuild the tiny base model in assets/
 	@$(PY) -m jobs.base
+
+real: setup .venv/.installed-real  ## a round on SmolLM2-135M-Instruct, a real pretrained model, and its tests
+	@$(PY) -m jobs.real
+	@REAL=1 $(PY) -m pytest -q tests/real
 
 dashboard: setup .venv/.installed-dashboard  ## MLflow over the runs, on http://127.0.0.1:5000 (STORE)
 	@$(PY) -m jobs.dashboard $(if $(STORE),--tracking-uri $(STORE))

@@ -15,7 +15,7 @@ from rich.text import Text
 from actors.cluster import LOGS_OF, failure_folder, private_folder
 from actors.failures import pids, reason
 from conf.load import ConfigError
-from pipeline.errors import chain
+from pipeline.errors import NoSignalError, chain
 from pipeline.observe.terminal import console, printable, say
 
 LINES = 20_000  # last lines kept of each log
@@ -38,14 +38,14 @@ LOOKS_LIKE_AN_ERROR = re.compile(
 def evidence_kept(folder: Path) -> Iterator[None]:
     """If its context raises, copies the actors' logs to a subfolder of `folder` and prints the relevant lines.
 
-    Nothing is copied for a ConfigError or an interruption. The cluster must still be running. A killed driver copies nothing; the
-    next run recovers its private cluster's logs.
+    Nothing is copied for an interruption, or for an error that no actor has a part in. The cluster must still be running. A
+    killed driver copies nothing; the next run recovers its private cluster's logs.
     """
     if private := private_folder():
         (private / LOGS_OF).write_text(str(folder.absolute()))
     try:
         yield
-    except ConfigError:
+    except (ConfigError, NoSignalError):
         raise
     except Exception as error:
         try:

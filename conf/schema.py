@@ -195,12 +195,17 @@ class Config:
     name: str = setting("tiny", "name of the run; its folder is <runs_dir>/<name>")
     runs_dir: str = setting("runs", "folder that holds the runs")
     seed: int = setting(0, "seed from which the seeds of all samples and shuffles are derived", low=0)
-    prompts: str = setting("conf/prompts/tiny.yaml", "file with the Challenger's and the Solver's prompts")
+    prompts: str = setting("conf/prompts/tiny.yaml", "file with the prompts of both roles, see docs/prompts.md")
     tracking_uri: str = setting("sqlite:///mlruns/mlflow.db", "MLflow tracking store: a sqlite:/// path or an http(s) server")
     policies: str = setting(
         "separate",
         "whether the roles are two models, or one model that every phase trains further",
         choices=("separate", "shared"),
+    )
+    stop_without_signal: bool = setting(
+        True,
+        "end the run, with responses and what to change, after a GRPO step without a well-formed question or boxed answer, or "
+        "three in a row without a difference of rewards within any group",
     )
     model: ModelConfig = field(default_factory=ModelConfig)
     sampling: SamplingConfig = field(default_factory=SamplingConfig)

@@ -14,7 +14,8 @@ import torch
 from transformers import PreTrainedTokenizerFast, Qwen3ForCausalLM
 
 from pipeline.algorithm.rewards import question_clusters
-from pipeline.domain.prompts import extract_boxed, load_prompts, parse_question
+from pipeline.domain.prompt_file import load_prompts
+from pipeline.domain.prompts import extract_boxed, parse_question
 from pipeline.domain.tiny import read as domain
 from pipeline.domain.tiny.words import TRANSFER_FORM
 from pipeline.observe import markdown

@@ -11,6 +11,7 @@ from conf.load import ConfigError, load_config, profiles
 from conf.schema import Config
 from conf.settings import help_text
 from jobs.cli import command
+from pipeline.errors import NoSignalError
 
 EPILOG = "settings (change them with --set SETTING=VALUE ...):\n"
 
@@ -55,27 +56,40 @@ def overrides(options: argparse.Namespace) -> list[str]:
 def main(arguments: Sequence[str]) -> int:
     """Exit status: 0 done, 1 the run failed, 2 an invalid setting, 130 or 143 interrupted (the same command resumes)."""
     options = parse(arguments, "jobs.round")
-    run(settings(options), options.iter)
-    print(f"next: {another_round(options)}")
+    config = settings(options)
+    try:
+        run(config, options.iter)
+    except NoSignalError as error:
+        if not error.settings:
+            raise
+        other = make_command(options, options.iter, f"{config.name}-2", error.settings)
+        raise NoSignalError(f"{error}\nIn a new run:\n  {other}") from error
+    print(f"next: {make_command(options, options.iter + 1, options.name)}")
     return 0
 
 
-def another_round(options: argparse.Namespace) -> str:
-    """The command for one more round, with this call's options. Ray sets RAY_ADDRESS inside a job."""
+def make_command(options: argparse.Namespace, last: int, name: str | None, changes: Sequence[str] = ()) -> str:
+    """The command for rounds up to `last` with this call's options, except for `changes`. Ray sets RAY_ADDRESS inside a job."""
     profile = options.profile if options.profile != "tiny" else None
-    variables = {"PROFILE": profile, "NAME": options.name, "SEED": options.seed, "SET": " ".join(options.set)}
+    changed = {change.partition("=")[0] for change in changes}
+    kept = [each for each in options.set if each.partition("=")[0] not in changed]
+    variables = {"PROFILE": profile, "NAME": name, "SEED": options.seed, "SET": " ".join([*kept, *changes])}
     words = [f"{name}={shlex.quote(str(value))}" for name, value in variables.items() if value not in (None, "")]
-    return " ".join([f"make {'submit' if 'RAY_ADDRESS' in os.environ else 'round'} ITER={options.iter + 1}", *words])
+    return " ".join([f"make {'submit' if 'RAY_ADDRESS' in os.environ else 'round'} ITER={last}", *words])
 
 
 def run(config: Config, last: int) -> None:
     # Imported late, so that an invalid setting fails fast.
     prepare_environment()
+    from jobs.checks.fit import refuse_what_cannot_fit
     from pipeline.inputs import check_inputs
     from pipeline.observe.terminal import say
     from pipeline.store.state import RunState
 
     inputs = check_inputs(config)
+    for warning in inputs.warnings:
+        say(f"warning: {warning}")
+    refuse_what_cannot_fit(inputs.model, config)
     with RunState(config) as state:
         state.refuse_other_files(inputs.fingerprints())
         if state.manifest.closed_rounds() >= last:

@@ -15,3 +15,5 @@ compile gpu --extra gpu --extra dev
 # What a CPU and a GPU have in different versions stays as it is.
 # shellcheck disable=SC2086
 compile dashboard --extra dashboard --constraints locks/cpu.txt --no-emit-package torch --no-emit-package setuptools $cpu
+# shellcheck disable=SC2086
+compile real --extra real --constraints locks/cpu.txt --no-emit-package torch --no-emit-package setuptools $cpu

@@ -8,9 +8,10 @@ from pipeline.algorithm.seeds import seeded_requests
 from pipeline.domain.graders.exact import ExactGrader
 from pipeline.domain.graders.protocol import Grader
 from pipeline.errors import GraderError, with_place
-from pipeline.types import AnsweredQuestion, Policy, Sample, Vote
+from pipeline.types import AnsweredQuestion, EncodedPrompt, Policy, Sample, Vote
 
 if TYPE_CHECKING:
+    from pipeline.inference import Inference
     from pipeline.run import Run
 
 Path = int | str
@@ -30,9 +31,9 @@ def answer_of(sample: Sample, grader: Grader, options: Sequence[str] = ()) -> st
         raise GraderError(f"grader {type(grader).__name__}: {with_place(error)}") from error
 
 
-def well_formed(run: "Run", sample: Sample) -> str | None:
+def well_formed(run: "Inference", sample: Sample) -> str | None:
     """The question of a response, or None: cut off, not in the format, or too long for the Solver to answer."""
-    question = None if sample.truncated else run.codec.question(sample.text)
+    question = None if sample.truncated else run.codec.question(sample.text, sample.prompt_ids)
     return question if question is not None and run.codec.fits(question) else None
 
 
@@ -79,7 +80,7 @@ def draw_verdicts(run: "Run", questions: Sequence[str], policy: Policy, *path: P
 
 
 def _draw(
-    run: "Run", prompts: Sequence[tuple[int, ...]], count: int, policy: Policy, grader: Grader, *path: Path
+    run: "Run", prompts: Sequence[EncodedPrompt], count: int, policy: Policy, grader: Grader, *path: Path
 ) -> Iterator[tuple[int, list[str | None]]]:
     """(index of the prompt, the answers that `grader` reads from its responses) as they are finished."""
     requests = seeded_requests(run.config.seed, prompts, count, *path)

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from pipeline.algorithm.rewards import score_questions
 from pipeline.answers import answer_questions
-from pipeline.types import Role, Sample, ScoredGroups, ScoredQuestion, in_groups
+from pipeline.examples import ChallengerPrompts
+from pipeline.types import EncodedPrompt, Role, Sample, ScoredGroups, ScoredQuestion, in_groups
 
 if TYPE_CHECKING:
     from pipeline.run import Run
@@ -20,10 +21,11 @@ class ChallengerTask:
     def __init__(self, run: "Run", round_: int) -> None:
         self.run, self.round = run, round_
         self.labelling = run.stored_policy("solver", round_ - 1)
+        self._prompts = ChallengerPrompts(run, round_, run.state.round_folder(round_ - 1))
 
-    def prompts(self, step: int) -> list[tuple[int, ...]]:
+    def prompts(self, step: int) -> list[EncodedPrompt]:
         settings = self.run.config.challenger
-        return [self.run.codec.challenger] * (settings.batch // settings.group)
+        return self._prompts.draw(settings.batch // settings.group, self.role, step)
 
     def score(self, step: int, arriving: Iterator[tuple[int, list[Sample]]]) -> ScoredGroups:
         run = self.run

@@ -1,7 +1,6 @@
 """The curriculum: the trained Challenger's questions on which the Solver is uncertain, labelled by its majority vote."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.algorithm.rewards import rejected
@@ -9,9 +8,10 @@ from pipeline.algorithm.seeds import derive_seed
 from pipeline.answers import answer_questions
 from pipeline.domain.oracle import load_oracle
 from pipeline.errors import EmptyCurriculumError
+from pipeline.examples import ChallengerPrompts
 from pipeline.observe.terminal import PhaseProgress
 from pipeline.store.tables import CurriculumRow, read_table, write_table
-from pipeline.types import AnsweredQuestion, Policy, Request
+from pipeline.types import AnsweredQuestion, Policy
 
 if TYPE_CHECKING:
     from pipeline.run import Run
@@ -72,7 +72,8 @@ def write_curriculum(run: "Run", round_: int) -> None:
 def write_part(run: "Run", round_: int, part: int, size: int, challenger: Policy, solver: Policy) -> list[CurriculumRow]:
     """The questions of one part, answered and labelled by `solver`."""
     seeds = [derive_seed(run.config.seed, round_, "curriculum", part, index) for index in range(size)]
-    requests = [Request(run.codec.challenger, (seed,)) for seed in seeds]
+    prompts = ChallengerPrompts(run, round_, run.state.round_folder(round_ - 1)).draw(size, "curriculum", part)
+    requests = [prompt.request([seed]) for prompt, seed in zip(prompts, seeds, strict=True)]
     drawn = dict(run.stream("challenger", requests, challenger, run.config.sampling))
     written = [sample for index in range(size) for sample in drawn[index]]
     delta = run.config.curriculum.delta
@@ -106,11 +107,6 @@ def funnel(rows: Sequence[CurriculumRow]) -> dict[str, int]:
         "answered": sum(row.answered.vote.answer is not None for row in rows),
         "kept": sum(row.kept for row in rows),
     }
-
-
-def kept_questions(folder: Path) -> list[AnsweredQuestion]:
-    """The questions of a round's folder that the Solver trains on, in the order in which they were written."""
-    return [row.answered for row in read_table(folder / "curriculum.parquet", CurriculumRow) if row.kept]
 
 
 def true_answers(oracle_module: str | None, questions: Sequence[str]) -> list[str | None] | None:

@@ -8,7 +8,18 @@ class RunError(RuntimeError):
     """The run cannot continue. Finished work is kept, and the same command resumes from it."""
 
 
-class EmptyCurriculumError(RunError):
+class NoSignalError(RunError):
+    """The model's texts leave a role nothing to learn from; no part of the run has failed.
+
+    `settings` are those to change in another run, as `--set` takes them.
+    """
+
+    def __init__(self, message: str, settings: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.settings = settings
+
+
+class EmptyCurriculumError(NoSignalError):
     """No question was kept, so the Solver has no training data."""
 
 

@@ -21,6 +21,7 @@ class PhaseHistory:
     def __init__(self, run: "Run", round_: int, role: Role) -> None:
         self._run = run
         self._stage = run.state.round(round_).phase(role)
+        self.round, self.role = round_, role
         self.folder = run.state.round_folder(round_) / role
         self.metrics = list(self._stage.metrics)
         self.p_hats = list(self._stage.p_hats)
@@ -45,6 +46,11 @@ class PhaseHistory:
         """File of the batch that was sampled ahead for the next step, if any."""
         return self._run.state.folder / self._stage.ahead if self._stage.ahead else None
 
+    @property
+    def samples(self) -> Path:
+        """File of the last recorded step's samples."""
+        return self.folder / f"samples-{self.steps:04d}.parquet"
+
     def record(self, scored: ScoredGroups, metrics: dict[str, float]) -> None:
         """Records a finished step: its samples with their rewards and, for questions, their votes, as Parquet."""
         self.metrics.append(metrics)
@@ -54,7 +60,7 @@ class PhaseHistory:
             for index, (group, rewards) in enumerate(zip(scored.groups, scored.rewards, strict=True))
             for sample, reward in zip(group, rewards, strict=True)
         ]
-        write_table(self.folder / f"samples-{self.steps:04d}.parquet", SampleRow, rows)
+        write_table(self.samples, SampleRow, rows)
         if scored.questions:
             write_table(self.folder / f"questions-{self.steps:04d}.parquet", ScoredQuestion, scored.questions)
 

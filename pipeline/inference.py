@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from actors.reward.client import RewardClient
 from actors.rollout.fleet import RolloutFleet
+from conf.load import ConfigError
 from conf.schema import Config, SamplingConfig
 from pipeline.algorithm.rewards import needs_of
 from pipeline.domain.codec import PromptCodec
@@ -83,10 +84,25 @@ def start_inference(config: Config, inputs: Inputs, fleets: dict[Role, RolloutFl
     Raises:
         ConfigError: a prompt leaves no room for a response.
     """
+    reward = RewardClient(config.reward)
+    return Inference(config, prompt_codec(config, inputs), fleets, reward, clock)
+
+
+def prompt_codec(config: Config, inputs: Inputs) -> PromptCodec:
+    """The prompts in the base model's tokens.
+
+    Raises:
+        ConfigError: the tokenizer cannot be loaded, its chat template rejects a prompt, or one leaves no room for a response.
+    """
     from transformers import AutoTokenizer
 
-    reward = RewardClient(config.reward)
-    asks_validity = "verdicts" in needs_of(inputs.scorers)
-    codec = PromptCodec(config, inputs.prompts, AutoTokenizer.from_pretrained(inputs.base_path), asks_validity)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(inputs.base_path)
+    except Exception as error:  # transformers raises many types, all with one meaning for the user
+        raise ConfigError(
+            f"model.path={config.model.path}: its tokenizer cannot be loaded: {str(error).splitlines()[0]}; valid: a folder with "
+            "the model's tokenizer.json and tokenizer_config.json."
+        ) from error
+    codec = PromptCodec(config, inputs.prompts, tokenizer, "verdicts" in needs_of(inputs.scorers))
     codec.check()
-    return Inference(config, codec, fleets, reward, clock)
+    return codec

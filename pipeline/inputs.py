@@ -3,21 +3,42 @@
 import hashlib
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from conf.load import ConfigError, resolve
 from conf.schema import Config
 from pipeline.algorithm.rewards import Scorer, find_scorer, scorer_name
 from pipeline.domain.graders.find import find_grader
 from pipeline.domain.oracle import load_oracle
-from pipeline.domain.prompts import Prompts, load_prompts
+from pipeline.domain.prompt_file import load_prompts
+from pipeline.domain.prompts import Prompts
 from pipeline.domain.sets import find_sets
 from pipeline.store.benchmarks import read_problems
+from pipeline.store.model_folder import check_model_folder
 
 
 def find_model(path: str, setting: str = "model.path") -> str:
     """A local folder, or the local snapshot of a hub id, downloaded if necessary.
+
+    Raises:
+        ConfigError: the path is neither.
+    """
+    if (folder := local_model(path, setting)) is not None:
+        return folder
+    from huggingface_hub import snapshot_download
+
+    try:
+        return snapshot_download(path, allow_patterns=["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja"])
+    except Exception as error:  # the hub client raises many unrelated types, all with one meaning for the user
+        reason = str(error).splitlines()[0]
+        raise ConfigError(f"{setting}={path}: not a local folder, and unavailable on the model hub ({reason}).") from error
+
+
+def local_model(path: str, setting: str = "model.path") -> str | None:
+    """A local folder; None for a hub id.
 
     Raises:
         ConfigError: the path is neither.
@@ -31,13 +52,7 @@ def find_model(path: str, setting: str = "model.path") -> str:
         raise ConfigError(
             f"{setting}={path}: no such folder; valid: a model folder in HF format, or a hub id such as Qwen/Qwen3-4B-Base."
         )
-    from huggingface_hub import snapshot_download
-
-    try:
-        return snapshot_download(path, allow_patterns=["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja"])
-    except Exception as error:  # the hub client raises many unrelated types, all with one meaning for the user
-        reason = str(error).splitlines()[0]
-        raise ConfigError(f"{setting}={path}: not a local folder, and unavailable on the model hub ({reason}).") from error
+    return None
 
 
 @dataclass(frozen=True)
@@ -48,6 +63,8 @@ class Inputs:
     prompts: Prompts
     scorers: list[Scorer]
     positions: int | None  # max_position_embeddings, if the model's configuration has it
+    model: Mapping[str, Any]  # the base model's config.json
+    warnings: list[str]  # about the base model
 
     def fingerprints(self) -> dict[str, str]:
         """By setting, a hash of the input that results depend on; see `fingerprint`."""
@@ -92,13 +109,20 @@ def check_sets(config: Config) -> None:
             names[name] = definition.name
 
 
-def check_inputs(config: Config) -> Inputs:
-    """Finds the base model, the prompts, the scorers, the grader, the benchmarks and the oracle.
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """The roles' prompts and the scorers of the Challenger's reward."""
+
+    prompts: Prompts
+    scorers: list[Scorer]
+
+
+def check_parts(config: Config) -> Parts:
+    """Reads the oracle, the prompts, the scorers and the grader.
 
     Raises:
         ConfigError: one of them is missing or invalid.
     """
-    check_sets(config)
     load_oracle(config.evaluation.oracle)
     try:
         prompts = load_prompts(resolve(config.prompts))
@@ -115,13 +139,19 @@ def check_inputs(config: Config) -> Inputs:
         find_grader(config.reward.grader)
     except ValueError as error:
         raise ConfigError(f"reward.grader: {error}.") from error
-    base_path = find_model(config.model.path)
-    try:
-        model = json.loads((Path(base_path) / "config.json").read_text())
-        heads, positions = model.get("num_key_value_heads"), model.get("max_position_embeddings")
-    except (OSError, ValueError, AttributeError) as error:
-        raise ConfigError(f"model.path={config.model.path}: its config.json cannot be read: {error}.") from error
-    if positions and not model.get("rope_scaling") and config.model.max_length > positions:
+    return Parts(prompts, scorers)
+
+
+def check_lengths(config: Config, model: Mapping[str, Any]) -> int | None:
+    """The positions of the model whose config.json is given, None if it does not say.
+
+    Raises:
+        ConfigError: model.max_length is more than that, or an engine cannot be split as `rollout.tensor_parallel` says.
+    """
+    heads, positions = model.get("num_key_value_heads"), model.get("max_position_embeddings")
+    rope = model.get("rope_scaling") or model.get("rope_parameters") or {}
+    scaled = rope.get("rope_type", rope.get("type", "default")) != "default" if isinstance(rope, dict) else True
+    if positions and not scaled and config.model.max_length > positions:
         raise ConfigError(
             f"model.max_length={config.model.max_length}: {config.model.path} has {positions} positions; valid: at most that."
         )
@@ -130,4 +160,25 @@ def check_inputs(config: Config) -> Inputs:
             f"rollout.tensor_parallel={config.rollout.tensor_parallel}: does not divide the {heads} key-value heads of "
             f"{config.model.path}; valid: a divisor of {heads}."
         )
-    return Inputs(base_path, prompts, scorers, positions)
+    return positions
+
+
+def check_inputs(config: Config) -> Inputs:
+    """Finds and checks the base model, the prompts, the scorers, the grader, the benchmarks and the oracle.
+
+    Raises:
+        ConfigError: one of them is missing or invalid.
+    """
+    check_sets(config)
+    return model_inputs(config, check_parts(config), find_model(config.model.path))
+
+
+def model_inputs(config: Config, parts: Parts, base_path: str) -> Inputs:
+    """The inputs of a run with the base model in a folder.
+
+    Raises:
+        ConfigError: the model cannot be used, or not with these settings.
+    """
+    warnings = check_model_folder(Path(base_path), f"model.path={config.model.path}", config.resources.device)
+    model = json.loads((Path(base_path) / "config.json").read_text())
+    return Inputs(base_path, parts.prompts, parts.scorers, check_lengths(config, model), model, warnings)

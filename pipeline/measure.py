@@ -20,7 +20,7 @@ from pipeline.store.manifest import Accuracies, MeasuredSet, write_atomically
 from pipeline.store.scores import ScoreRow, scores_by_band
 from pipeline.store.state import remove_tree
 from pipeline.store.tables import EvaluationRow, join_tables, read_table, write_table
-from pipeline.types import Policy, Sample, in_groups
+from pipeline.types import EncodedPrompt, Policy, Sample, in_groups
 
 if TYPE_CHECKING:
     from pipeline.inference import Inference
@@ -153,7 +153,7 @@ def draw(
     policy: Policy,
     definition: BenchmarkSet,
     count: int,
-    prompts: Sequence[tuple[int, ...]],
+    prompts: Sequence[EncodedPrompt],
     first: int,
     fitting: Sequence[int] | None = None,
 ) -> Iterator[tuple[int, list[Sample]]]:

@@ -8,12 +8,13 @@ from pipeline.algorithm.grpo import training_batch
 from pipeline.algorithm.metrics import step_metrics
 from pipeline.algorithm.seeds import seeded_requests
 from pipeline.batches import Batches
+from pipeline.early_stop import stop_without_signal
 from pipeline.errors import LearnerLostError, MismatchError
 from pipeline.history import PhaseHistory
 from pipeline.observe.plots import p_hat_histogram
 from pipeline.observe.terminal import PhaseProgress, say
 from pipeline.restarts import Restarts
-from pipeline.types import Policy, Request, Role, Sample, ScoredGroups, policy_version
+from pipeline.types import EncodedPrompt, Policy, Request, Role, Sample, ScoredGroups, policy_version
 
 if TYPE_CHECKING:
     from pipeline.run import Run
@@ -24,8 +25,8 @@ class Task(Protocol):
 
     role: Role
 
-    def prompts(self, step: int) -> list[tuple[int, ...]]:
-        """P prompts as token ids; G responses are sampled for each."""
+    def prompts(self, step: int) -> list[EncodedPrompt]:
+        """P prompts; G responses are sampled for each."""
 
     def score(self, step: int, arriving: Iterator[tuple[int, list[Sample]]]) -> ScoredGroups:
         """Scores (index of the prompt, its samples) as they arrive, so that scoring overlaps sampling."""
@@ -55,6 +56,7 @@ def train(run: "Run", round_: int, task: Task, history: PhaseHistory) -> None:
 
     Raises:
         LearnerLostError: a learner rank died, hung or failed.
+        NoSignalError: the role has nothing to learn from; nothing of the last step is in the manifest.
     """
     config, total = run.config, run.config.role(task.role).steps
     say(f"round {round_} {task.role}: starting the learner")
@@ -77,6 +79,8 @@ def train(run: "Run", round_: int, task: Task, history: PhaseHistory) -> None:
             usage = run.take_usage()
             metrics = step_metrics(scored, update, usage.seconds, usage.rollout, usage.sandbox)
             history.record(scored, metrics)
+            if config.stop_without_signal:
+                stop_without_signal(config, history, scored)
             if step % config.learner.checkpoint_every == 0 and step < total:
                 history.save(batches)
             tracked.log_step(metrics, step)

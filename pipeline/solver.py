@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from pipeline.algorithm.seeds import derive_seed
 from pipeline.answers import answer_of
-from pipeline.curriculum import kept_questions
-from pipeline.types import AnsweredQuestion, Role, Sample, ScoredGroups, in_groups
+from pipeline.store.tables import kept_questions
+from pipeline.types import AnsweredQuestion, EncodedPrompt, Role, Sample, ScoredGroups, in_groups
 
 if TYPE_CHECKING:
     from pipeline.run import Run
@@ -23,7 +23,7 @@ class SolverTask:
         rounds = range(max(1, round_ - run.config.curriculum.replay), round_ + 1)
         self.questions = [question for each in rounds for question in kept_questions(run.state.round_folder(each))]
 
-    def prompts(self, step: int) -> list[tuple[int, ...]]:
+    def prompts(self, step: int) -> list[EncodedPrompt]:
         return [self.run.codec.solver(item.question or "") for item in self._batch(step)]
 
     def _batch(self, step: int) -> list[AnsweredQuestion]:

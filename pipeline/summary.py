@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from pipeline.curriculum import kept_questions, true_answers
+from pipeline.curriculum import true_answers
 from pipeline.evaluate import as_metrics
 from pipeline.observe.cards import read_policy_card
 from pipeline.observe.markdown import table
@@ -12,6 +12,7 @@ from pipeline.observe.terminal import Example, RoundSummary, round_summary
 from pipeline.observe.tracking import TrackedRun
 from pipeline.run import Run
 from pipeline.store.manifest import Accuracies, write_atomically
+from pipeline.store.tables import kept_questions
 from pipeline.types import ROLES
 
 EXAMPLES = 5

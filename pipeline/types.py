@@ -50,11 +50,32 @@ class Policy:
 
 
 @dataclass(frozen=True, slots=True)
+class EncodedPrompt:
+    """A prompt as token ids. They end with those of `prefill`, the text that each response begins with.
+
+    A response ends before the first of the strings `stop`.
+    """
+
+    token_ids: tuple[int, ...]
+    prefill: str = ""
+    stop: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.token_ids)
+
+    def request(self, seeds: Sequence[int]) -> "Request":
+        """A request for a response by each of the seeds."""
+        return Request(self.token_ids, tuple(seeds), self.prefill, self.stop)
+
+
+@dataclass(frozen=True, slots=True)
 class Request:
-    """A request for responses to one prompt, given as token ids: one per seed, which determines the draw."""
+    """A request for responses to one prompt, see `EncodedPrompt`: one per seed, which determines the draw."""
 
     prompt_ids: tuple[int, ...]
     seeds: tuple[int, ...]
+    prefill: str = ""
+    stop: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,13 +84,15 @@ class Sample:
 
     `logprobs[t]` is the natural log-probability of `token_ids[t]` under the sampling distribution (temperature and
     top-p applied), in float32. The end-of-sequence token, if drawn, is the last of `token_ids` and not part of `text`.
+    `text` is the whole response, as it is read: it begins with the prompt's prefill, whose tokens are the last of `prompt_ids`,
+    and ends before a stop string, whose tokens are among `token_ids`.
     """
 
     prompt_ids: tuple[int, ...]
     token_ids: tuple[int, ...]
     logprobs: tuple[float, ...]
     text: str
-    finish_reason: str  # "stop", or "length" for a truncated response
+    finish_reason: str  # "stop" (end-of-sequence token or stop string), or "length" for a truncated response
     version: str
     seed: int
 

@@ -85,6 +85,8 @@ class _Handler(BaseHTTPRequestHandler):
                 self._info(kind[:-1], f"{owner}/{name}", rest[1] if rest else None)
             case ["datasets", owner, name, "resolve", revision, *path]:
                 self._file(self.hub.repositories.get(("dataset", f"{owner}/{name}")), revision, "/".join(path))
+            case [owner, name, "resolve", revision, *path]:
+                self._file(self.hub.repositories.get(("model", f"{owner}/{name}")), revision, "/".join(path))
             case _:
                 self._refuse(404, "no such endpoint", "")
 

@@ -185,10 +185,12 @@ class RolloutWorker:
                     max_tokens=sampling.max_tokens,
                     seed=requests[place].seeds[index],
                     stop_token_ids=self.stop_ids,
-                    # Only the drawn token's log-probability; the text is decoded once, below.
+                    # Only the drawn token's log-probability; the text is decoded once, below, except to find stop strings.
                     logprobs=0 if for_learning else None,
                     flat_logprobs=for_learning,
-                    detokenize=False,
+                    stop=list(requests[place].stop),
+                    detokenize=bool(requests[place].stop),
+                    skip_special_tokens=False,
                 )
                 for place, index in places
             ],
@@ -208,7 +210,7 @@ class RolloutWorker:
             prompt_ids=request.prompt_ids,
             token_ids=token_ids,
             logprobs=tuple(np.asarray(completion.logprobs.logprobs, dtype=np.float32).tolist()) if completion.logprobs else (),
-            text=self.tokenizer.decode(list(text_ids), skip_special_tokens=False),
+            text=request.prefill + before_stop(decode(self.tokenizer, request, text_ids), request.stop),
             finish_reason=completion.finish_reason,
             version=self.version,
             seed=seed,
@@ -236,6 +238,22 @@ def end_of_sequence_ids(llm: Any, tokenizer: Any) -> list[int]:
     ids = llm.model_config.try_get_generation_config().get("eos_token_id") or []
     ids = {ids} if isinstance(ids, int) else set(ids)
     return sorted(ids | ({tokenizer.eos_token_id} - {None}))
+
+
+def decode(tokenizer: Any, request: Request, token_ids: Sequence[int]) -> str:
+    """The text of a response's tokens. After a prefill it keeps its leading space, which some tokenizers drop from a text."""
+    before = list(request.prompt_ids[-1:]) if request.prefill else []
+    text: str = tokenizer.decode([*before, *token_ids], skip_special_tokens=False)
+    return text.removeprefix(tokenizer.decode(before, skip_special_tokens=False)) if before else text
+
+
+def before_stop(text: str, stop: Sequence[str]) -> str:
+    """The text before the first stop string.
+
+    >>> before_stop("A. B! C.", ("!", "C"))
+    'A. B'
+    """
+    return text[: min((at for each in stop if (at := text.find(each)) >= 0), default=len(text))]
 
 
 def rollout_actor(config: Config) -> Any:

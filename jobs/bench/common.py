@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from conf.load import ROOT, load_config
 from conf.schema import Config
+from pipeline.types import EncodedPrompt
 
 T = TypeVar("T")
 BASE = str(ROOT / "assets" / "tiny-base")
@@ -38,7 +39,7 @@ def in_engine_process(function: Callable[[], T]) -> T:
     return in_new_process(function, environment=engine_environment(load_config()) | quiet)
 
 
-def heldout_prompts(config: Config) -> list[tuple[int, ...]]:
+def heldout_prompts(config: Config) -> list[EncodedPrompt]:
     """The prompts of the embedded held-out set."""
     from transformers import AutoTokenizer
 

@@ -29,9 +29,8 @@ BIG: dict[str, Any] = {
 
 def requests() -> list[Any]:
     """The Solver's prompts for held-out problems, with several seeds each."""
-    from pipeline.types import Request
 
-    return [Request(prompt, tuple(range(SEEDS))) for prompt in heldout_prompts(load_config())[:PROMPTS]]
+    return [prompt.request(range(SEEDS)) for prompt in heldout_prompts(load_config())[:PROMPTS]]
 
 
 def best(action: Callable[[], int]) -> float:

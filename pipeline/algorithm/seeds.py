@@ -7,7 +7,7 @@ same.
 import hashlib
 from collections.abc import Sequence
 
-from pipeline.types import Request
+from pipeline.types import EncodedPrompt, Request
 
 
 def derive_seed(run_seed: int, *path: int | str) -> int:
@@ -21,10 +21,10 @@ def derive_seed(run_seed: int, *path: int | str) -> int:
 
 
 def seeded_requests(
-    run_seed: int, prompts: Sequence[tuple[int, ...]], count: int, *path: int | str, first: int = 0
+    run_seed: int, prompts: Sequence[EncodedPrompt], count: int, *path: int | str, first: int = 0
 ) -> list[Request]:
     """Requests for `count` samples of each prompt, each with its own seed under `path`; prompts are numbered from `first`."""
     return [
-        Request(prompt, tuple(derive_seed(run_seed, *path, index, sample) for sample in range(count)))
+        prompt.request([derive_seed(run_seed, *path, index, sample) for sample in range(count)])
         for index, prompt in enumerate(prompts, start=first)
     ]

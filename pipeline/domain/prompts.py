@@ -1,4 +1,4 @@
-r"""The prompts, and the parsing of the responses to them.
+r"""The prompts, and the parsing of the responses to them. `pipeline/domain/prompt_file.py` reads the prompts of a file.
 
 A Challenger's response is well-formed when it holds exactly one `<question>...</question>` and exactly one `\boxed{}`,
 neither of them empty (R-Zero, arXiv 2508.05004, format check of section 3.2). A Solver's answer is its last box.
@@ -6,39 +6,51 @@ Responses are hostile text: one pass, no regular expression that backtracks, no 
 """
 
 import re
-from collections.abc import Collection
-from dataclasses import dataclass
-from pathlib import Path
-
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import MISSING, dataclass, field, fields
+from typing import Literal
 
 _OPEN, _CLOSE = "<question>", "</question>"
 _BOX = re.compile(r"\\(?:boxed|fbox)(?![a-zA-Z])\s*")
 _LONGEST_BARE = 100  # characters of an answer that is boxed without braces
 
 
-def parse_question(text: str, special_tokens: Collection[str] = (), prompts: str = "") -> str | None:
+def parse_question(text: str, special_tokens: Collection[str] = (), prompts: str = "", prefill: str = "") -> str | None:
     r"""The question of a well-formed Challenger response, stripped; None for any other response.
 
     Args:
         special_tokens: of the tokenizer. A response that contains one is malformed: its question could end the Solver's
             prompt early.
         prompts: the text of all prompts. A question whose words occur there is an echo, not a question.
+        prefill: what the response was given to begin with, which may contain special tokens.
 
     >>> parse_question(r"<question>What is 2 + 3?</question> \boxed{5}")
     'What is 2 + 3?'
     """
     if text.count(_OPEN) != 1 or text.count(_CLOSE) != 1:
         return None
-    if any(token in text for token in special_tokens if token not in (_OPEN, _CLOSE)):
+    drawn = text.removeprefix(prefill)
+    if any(token in drawn for token in special_tokens if token not in (_OPEN, _CLOSE)):
         return None
     start, end = text.index(_OPEN) + len(_OPEN), text.index(_CLOSE)
     if end < start or len(_boxes(text)) != 1 or extract_boxed(text) is None:
         return None
     question = text[start:end].strip()
     return None if not question or _is_echo(question, prompts) else question
+
+
+def as_response(question: str, answer: str) -> str:
+    r"""The response that poses `question`.
+
+    >>> parse_question(as_response("What is 2 + 3?", "5"))
+    'What is 2 + 3?'
+    """
+    return f"{_OPEN}{question}{_CLOSE}\n\\boxed{{{answer}}}"
+
+
+def cuts_format(stop: str, prefill: str) -> bool:
+    """Whether no response after `prefill` can be well-formed, since one of the format's marks contains the stop string."""
+    return any(stop in mark for mark in (_OPEN, _CLOSE, "\\boxed{", "}") if mark not in prefill)
 
 
 def _is_echo(question: str, prompts: str) -> bool:
@@ -105,9 +117,48 @@ def _bare(text: str, start: int) -> str | None:
 
 
 @dataclass(frozen=True, slots=True)
+class Example:
+    """An example of what a role is given and what it writes: a question and, except in a file of questions alone, the answer."""
+
+    question: str
+    answer: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ExampleSource:
+    """Questions of which each Challenger prompt shows `per_prompt`: those of `file`, or the run's own if it is "own"."""
+
+    file: str
+    per_prompt: int
+    questions: tuple[Example, ...] = ()  # of the file
+
+
+@dataclass(frozen=True, slots=True, repr=False)
 class Prompt:
+    """A role's prompt, see docs/prompts.md. `template` is None for the chat template of a model that has one, else plain text."""
+
     system: str | None
     user: str
+    template: Literal["chat", "plain"] | None = None
+    template_arguments: Mapping[str, bool | int | float | str] = field(default_factory=dict)
+    prefill: str = ""
+    stop: tuple[str, ...] = ()
+    examples: tuple[Example, ...] = ()  # the Challenger's are responses, without a question before them
+    source: ExampleSource | None = None  # the Challenger's alone
+
+    def __repr__(self) -> str:
+        """Without keys that are not given, so that runs from before a key existed keep the fingerprint of their prompts."""
+        given = [
+            f"{each.name}={getattr(self, each.name)!r}"
+            for each in fields(self)
+            if each.default is each.default_factory is MISSING or getattr(self, each.name)
+        ]
+        return f"Prompt({', '.join(given)})"
+
+    def text(self) -> str:
+        """All text of the prompt."""
+        examples = (f"{example.question}\n{example.answer}" for example in self.examples)
+        return "\n".join([self.system or "", *examples, self.user, self.prefill])
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,60 +172,45 @@ class Prompts:
     @property
     def text(self) -> str:
         """The text of all prompts."""
-        prompts = (self.challenger, self.solver, self.validity)
-        return "\n".join(f"{prompt.system or ''}\n{prompt.user}" for prompt in prompts)
+        return "\n".join(prompt.text() for prompt in (self.challenger, self.solver, self.validity))
 
-    def challenger_messages(self) -> list[dict[str, str]]:
-        """The fixed conversation from which all questions of a run are sampled."""
-        return _messages(self.challenger.system, self.challenger.user)
+    def challenger_messages(self, drawn: Sequence[Example] = ()) -> list[dict[str, str]]:
+        """The conversation from which questions are sampled: the same for all of a run, but for the examples drawn for it.
+
+        Drawn questions take the place of `{examples}` in the user message. Where it has none they are earlier responses, or
+        come first in the user message if they have no answers.
+        """
+        prompt, user = self.challenger, self.challenger.user
+        responses = [example.answer or "" for example in prompt.examples]
+        if prompt.source is not None:
+            if "{examples}" not in user and any(example.answer is None for example in drawn):
+                user = f"{{examples}}\n\n{user}"
+            if "{examples}" in user:
+                user = user.replace("{examples}", "\n\n".join(example.question for example in drawn)).strip()
+            else:
+                responses = [as_response(example.question, example.answer or "") for example in drawn]
+        return conversation(prompt.system, [(user, response) for response in responses], user)
 
     def solver_messages(self, question: str) -> list[dict[str, str]]:
         """The Solver's conversation for `question`. Braces in the question are kept verbatim."""
-        return _messages(self.solver.system, self.solver.user.replace("{question}", question))
+        return _about(self.solver, question)
 
     def validity_messages(self, question: str) -> list[dict[str, str]]:
         r"""The conversation that asks the Solver whether `question` is well-posed: \boxed{valid} or \boxed{invalid}."""
-        return _messages(self.validity.system, self.validity.user.replace("{question}", question))
+        return _about(self.validity, question)
 
 
-def load_prompts(path: str | Path) -> Prompts:
-    """Prompts from a YAML file with the keys `challenger`, `solver` and `validity`, each with `system` (text or null) and `user`.
+def _about(prompt: Prompt, question: str) -> list[dict[str, str]]:
+    def ask(about: str) -> str:
+        return prompt.user.replace("{question}", about)
 
-    Raises:
-        ValueError: the file is missing or invalid; names the file, the key and what would be valid.
-    """
-    try:
-        # Prompts contain braces and dollars: interpolation stays unresolved.
-        document = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
-    except (OSError, YAMLError, UnicodeDecodeError, OmegaConfBaseException) as error:
-        raise ValueError(f"prompts file {str(path)!r} cannot be read: {error}") from error
-    names = ("challenger", "solver", "validity")
-    _expect_keys(document, set(names), path, "the file")
-    assert isinstance(document, dict)
-    prompts = {name: _prompt(document[name], path, name) for name in names}
-    for name in ("solver", "validity"):
-        if "{question}" not in prompts[name].user:
-            raise ValueError(f"prompts file {str(path)!r}: {name}.user must contain {{question}}, the place of the question")
-    return Prompts(**prompts)
+    turns = [(ask(example.question), example.answer or "") for example in prompt.examples]
+    return conversation(prompt.system, turns, ask(question))
 
 
-def _prompt(node: object, path: str | Path, role: str) -> Prompt:
-    _expect_keys(node, {"system", "user"}, path, role)
-    assert isinstance(node, dict)
-    system, user = node["system"], node["user"]
-    if not isinstance(user, str) or not user.strip():
-        raise ValueError(f"prompts file {str(path)!r}: {role}.user must be a non-empty text, not {user!r}")
-    if system is not None and not isinstance(system, str):
-        raise ValueError(f"prompts file {str(path)!r}: {role}.system must be a text, or null for none, not {system!r}")
-    return Prompt(system, user)
-
-
-def _expect_keys(node: object, keys: set[str], path: str | Path, where: str) -> None:
-    if not isinstance(node, dict) or set(node) != keys:
-        given = sorted(map(str, node)) if isinstance(node, dict) else node
-        raise ValueError(f"prompts file {str(path)!r}: {where} must have exactly the keys {sorted(keys)}, found {given!r}")
-
-
-def _messages(system: str | None, user: str) -> list[dict[str, str]]:
-    messages = [{"role": "user", "content": user}]
-    return messages if system is None else [{"role": "system", "content": system}, *messages]
+def conversation(system: str | None, turns: Sequence[tuple[str, str]], user: str) -> list[dict[str, str]]:
+    """Messages of a chat: the system message, earlier turns of (user, response), the last user message."""
+    messages = [] if system is None else [{"role": "system", "content": system}]
+    for said, response in turns:
+        messages += [{"role": "user", "content": said}, {"role": "assistant", "content": response}]
+    return [*messages, {"role": "user", "content": user}]

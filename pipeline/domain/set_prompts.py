@@ -1,7 +1,7 @@
 r"""The prompts of benchmark problems (R-Zero, arXiv 2508.05004, and its public evaluation)."""
 
 from pipeline.domain.problems import LETTERS, Problem
-from pipeline.domain.prompts import Prompts
+from pipeline.domain.prompts import Prompts, conversation
 from pipeline.domain.sets import BenchmarkSet
 
 BOXED = r"Please reason step by step, and put your final answer within \boxed{}."
@@ -17,19 +17,17 @@ def set_messages(definition: BenchmarkSet, problem: Problem, prompts: Prompts) -
     `solver`: the run's own Solver prompt. `choice`: the question, a line per option, and the instruction to box a letter.
     `boxed`: the question and the instruction to box the answer, also if the question lists options itself. The set's system
     message comes first; with `solver` it replaces the run's.
+
+    The examples of the Solver's prompt come before the problem. With examples, the text of `choice` and `boxed` takes the place
+    of the question in the run's user message, so that the problem and the examples look alike.
     """
-    match definition.prompt:
-        case "solver":
-            messages = prompts.solver_messages(problem.question)
-        case "choice":
-            lines = (f"({letter}): {option}" for letter, option in zip(LETTERS, problem.options, strict=False))
-            messages = _user("\n".join([problem.question, "Options are:", *lines, LETTER]))
-        case "boxed":
-            messages = _user(f"{problem.question}\n{BOXED}")
-    if definition.system is None:
-        return messages
-    return [{"role": "system", "content": definition.system}, *(each for each in messages if each["role"] != "system")]
-
-
-def _user(content: str) -> list[dict[str, str]]:
-    return [{"role": "user", "content": content}]
+    solver, own = prompts.solver, definition.prompt == "solver"
+    instruction = "" if own else f"\n{BOXED}"
+    asked = problem.question + instruction
+    if definition.prompt == "choice":
+        lines = (f"({letter}): {option}" for letter, option in zip(LETTERS, problem.options, strict=False))
+        asked = "\n".join([problem.question, "Options are:", *lines, LETTER])
+    frame = solver.user if own or solver.examples else "{question}"
+    turns = [(frame.replace("{question}", example.question + instruction), example.answer or "") for example in solver.examples]
+    system = solver.system if own and definition.system is None else definition.system
+    return conversation(system, turns, frame.replace("{question}", asked))

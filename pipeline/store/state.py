@@ -32,6 +32,7 @@ FREE_SETTINGS = (
     "profile",
     "preset",
     "runs_dir",
+    "stop_without_signal",
     "evaluation.",
     "reward.workers",
     "learner.checkpoint_every",

@@ -171,6 +171,11 @@ def read_table(path: Path, record: type[Row]) -> list[Row]:
     return [from_values(record, row) for row in pq.read_table(path, columns=wanted).to_pylist()]
 
 
+def kept_questions(folder: Path) -> list[AnsweredQuestion]:
+    """The questions of a round's folder that the Solver trains on, in the order in which they were written."""
+    return [row.answered for row in read_table(folder / "curriculum.parquet", CurriculumRow) if row.kept]
+
+
 def read_column(path: Path, column: str) -> list[Any]:
     """One column alone, without reading the others."""
     return pq.read_table(path, columns=[column])[column].to_pylist()

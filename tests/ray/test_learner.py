@@ -109,11 +109,11 @@ def probe() -> type[Learner]:
         def last_gradient(self) -> dict[str, torch.Tensor]:
             return self.gradient
 
-        def set_threads(self, threads: int) -> None:
-            torch.set_num_threads(threads)
-
         def process_id(self) -> int:
             return os.getpid()
+
+        def set_threads(self, threads: int) -> None:
+            torch.set_num_threads(threads)
 
         def die_in_next_step(self) -> None:
             self.fatal = True

@@ -11,7 +11,7 @@ import psutil
 import pytest
 import ray
 import torch
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from actors.cluster import ROOT
 from actors.rollout.fleet import RolloutFleet
@@ -20,7 +20,7 @@ from actors.weights.buckets import publish
 from actors.weights.host import HostWeights
 from conf.schema import Config, RolloutConfig, SamplingConfig
 from pipeline.errors import MismatchError, RolloutError
-from pipeline.types import Policy, Request, Sample
+from pipeline.types import EncodedPrompt, Policy, Request, Sample
 
 BASE = str(ROOT / "assets" / "tiny-base")
 SAMPLING = SamplingConfig(max_tokens=24)
@@ -108,6 +108,36 @@ def test_chunks_under_way_in_one_engine_do_not_mix(fleet: RolloutFleet) -> None:
         drawn = {each.place: each.samples for arrived in call for each in ray.get(arrived)}
         tokens = [[sample.token_ids for sample in drawn[place]] for place in range(len(expected))]
         assert tokens == [[sample.token_ids for sample in group] for group in expected]
+
+
+def test_a_response_begins_with_its_prefill_and_ends_before_a_stop_string(fleet: RolloutFleet) -> None:
+    tokenizer, model, prefill, stop = AutoTokenizer.from_pretrained(BASE), shaken(0), "<question>", ("left", ". Wh", "\n")
+    before = "<|im_start|>user\nWrite a problem.<|im_end|>\n<|im_start|>assistant\n"
+    prompt = EncodedPrompt(tuple(tokenizer.encode(before + prefill)), prefill, stop)
+    base, sampling = policy(model, "base-stopped"), SamplingConfig(max_tokens=64)
+    asked = [prompt.request(range(first, first + 2)) for first in range(0, 16, 2)]
+    stopped, free = (
+        [sample for group in fleet.sample(requests, base, sampling) for sample in group]
+        for requests in (asked, [replace(request, stop=()) for request in asked])
+    )
+    cut = 0
+    for sample, whole in zip(stopped, free, strict=True):
+        # The tokens are those drawn without a stop string, up to the one that completes it: all of them are learned from.
+        assert sample.token_ids == whole.token_ids[: len(sample.token_ids)]
+        assert sample.prompt_ids == prompt.token_ids
+        drawn = tokenizer.decode(sample.token_ids)
+        first = min((drawn.find(text) for text in stop if text in drawn), default=-1)
+        assert sample.text == prefill + (drawn[:first] if first >= 0 else drawn.removesuffix("<|im_end|>"))
+        if first >= 0:
+            cut += 1
+            assert not sample.truncated
+            assert not any(text in tokenizer.decode(sample.token_ids[:-1]) for text in stop)
+        torch.testing.assert_close(torch.tensor(sample.logprobs), learner_logprobs(model, sample), atol=1e-4, rtol=0)
+    assert cut > len(stopped) / 2
+    assert all(any(text in tokenizer.decode(sample.token_ids) for sample in stopped) for text in stop)
+    # The same where nothing is learned from the samples.
+    evaluated = dict(fleet.stream(asked, base, sampling, for_learning=False))
+    assert [sample.text for place in sorted(evaluated) for sample in evaluated[place]] == [sample.text for sample in stopped]
 
 
 # A prompt of 200 tokens fills a block of the prefix cache, which must not survive a change of weights.

@@ -304,6 +304,24 @@ def test_a_scorer_that_fails_stops_the_run_with_its_name_and_line(tmp_path: Path
     assert "AttributeError" in (kept / "traceback.txt").read_text()
 
 
+def test_a_challenger_that_writes_no_question_ends_the_run_with_what_it_wrote(tmp_path: Path) -> None:
+    prompts = tmp_path / "prompts.yaml"
+    solve = "{system: null, user: 'Solve: {question}'}"
+    asked = "{system: null, user: 'Solve: Start with 3. Add 4. What number is it now?'}"
+    prompts.write_text(f"challenger: {asked}\nsolver: {solve}\nvalidity: {solve}\n")
+    process = start(tmp_path, f"prompts={prompts}", "evaluation.sets=[]")
+    output = ended(process)
+    assert process.returncode == 1
+    message = output[output.index("error: ") :].splitlines()
+    assert message[0].startswith("error: round 1 challenger, step 1: none of 16 responses is a well-formed question")
+    assert "\\boxed{" in "".join(message[2:6])  # it solved the problem
+    assert message[-1].startswith("  make round ITER=1 NAME=small-2 SET=")
+    assert "prompts=conf/prompts/base.yaml" in message[-1]
+    assert "Traceback" not in output
+    assert not (tmp_path / "small" / "logs").exists()  # no actor failed
+    assert set(manifest(tmp_path)["rounds"]) == {"0"}  # the next call begins round 1 again
+
+
 def test_a_reward_actor_that_dies_again_and_again_ends_the_run_and_leaves_its_last_words(tmp_path: Path) -> None:
     mine = tmp_path / "mine.py"
     mine.write_text(

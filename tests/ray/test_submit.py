@@ -107,6 +107,20 @@ def run_submit(environment: dict[str, str], folder: Path, *settings: str) -> sub
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
 
 
+def test_a_cluster_is_checked_before_it_is_used(cluster: dict[str, str], tmp_path: Path) -> None:
+    def checked(**more: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "jobs.check", "--profile", "one-gpu", "--set", f"runs_dir={tmp_path}"]
+        return subprocess.run(command, cwd=ROOT, env=cluster | more, capture_output=True, text=True, timeout=120)
+
+    looked = checked()
+    assert looked.returncode == 0, looked.stdout + looked.stderr
+    assert "warning cluster: 1 nodes with 0 GPUs, 4 CPU cores; needed: 1 GPUs" in looked.stdout
+    (token := tmp_path / "token").write_text("another-token-altogether-" * 2)
+    refused = checked(RAY_AUTH_TOKEN_PATH=str(token))
+    assert refused.returncode == 1, refused.stdout + refused.stderr
+    assert f"fault   Ray: {cluster['RAY_ADDRESS']}: its nodes cannot be listed: " in refused.stdout
+
+
 def test_a_round_runs_as_a_job(cluster: dict[str, str], tmp_path: Path) -> None:
     problems = tmp_path / "few.jsonl"
     problems.write_text(json.dumps({"question": "What is 2 + 3?", "answer": "5"}) + "\n")

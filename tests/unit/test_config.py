@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 
 from conf.load import ConfigError, load_config, profiles
 from conf.settings import NULL, flatten, help_text, settings, shown
-from jobs.round import another_round, main, parse
+from jobs.round import main, make_command, parse
 
 
 def test_defaults_and_overrides() -> None:
@@ -218,4 +218,10 @@ def test_the_command_for_another_round_says_all_that_this_one_was_told(
 ) -> None:
     if address:
         monkeypatch.setenv("RAY_ADDRESS", address)
-    assert another_round(parse(arguments.split(), "jobs.round")) == command
+    options = parse(arguments.split(), "jobs.round")
+    assert make_command(options, options.iter + 1, options.name) == command
+
+
+def test_the_command_for_a_run_with_other_settings_replaces_those_of_this_one() -> None:
+    options = parse(["--iter", "2", "--seed", "1", "--set", "a.b=1", "c=[d,e]"], "jobs.round")
+    assert make_command(options, 2, "x-2", ("a.b=2", "f=3")) == "make round ITER=2 NAME=x-2 SEED=1 SET='c=[d,e] a.b=2 f=3'"

@@ -5,12 +5,13 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
+import yaml
 
 from conf.load import ROOT
 from conf.settings import settings, shown
 from jobs.docs import PATH, settings_page
 from pipeline.algorithm.rewards import SCORERS, Need
-from pipeline.domain.prompts import load_prompts
+from pipeline.domain.prompt_file import load_prompts
 
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
@@ -42,6 +43,16 @@ def test_the_example_of_prompts_can_be_loaded(tmp_path: Path) -> None:
     )
     (tmp_path / "chemistry.yaml").write_text(example)
     assert "chemistry" in str(load_prompts(tmp_path / "chemistry.yaml").challenger_messages())
+
+
+def test_the_examples_of_prompt_keys_can_be_loaded(tmp_path: Path) -> None:
+    shown = re.findall(r"^```yaml\n(.*?)^```", (ROOT / "docs" / "prompts.md").read_text(), re.MULTILINE | re.DOTALL)
+    worked, drawn = map(yaml.safe_load, shown)
+    (tmp_path / "problems.jsonl").write_text('{"question": "What is 1 + 1?", "answer": 2}\n' * 3)
+    rest = {"challenger": {"system": None, "user": "Go"}, "validity": {"system": None, "user": "{question}"}}
+    for keys in (worked, {"challenger": rest["challenger"] | drawn["challenger"]}):
+        (tmp_path / "prompts.yaml").write_text(yaml.safe_dump({**rest, "solver": worked["solver"], **keys}))
+        load_prompts(tmp_path / "prompts.yaml")
 
 
 @pytest.mark.parametrize("page", PAGES, ids=NAMES)

