@@ -88,13 +88,14 @@ def test_samples_are_versioned_and_seeded(fleet: RolloutFleet) -> None:
 
 def test_groups_arrive_as_they_are_finished(fleet: RolloutFleet) -> None:
     base = policy(shaken(0), "base-streamed")
-    asked = requests(8, prompt_length=4)  # one chunk
+    asked = requests(8, prompt_length=4)
     arrived = list(fleet.stream(asked, base, SamplingConfig(max_tokens=96)))
     assert sorted(place for place, _ in arrived) == list(range(8))
-    # A group is there as soon as its longest response is: shorter ones come first, whatever their place.
-    longest = [max(len(sample.token_ids) for sample in group) for _, group in arrived]
-    assert longest == sorted(longest)
-    assert longest[0] < longest[-1]
+    # A group is there as soon as its longest response is: in a chunk shorter ones come first, whatever their place.
+    for chunk in fleet._chunks(asked, for_learning=True):
+        longest = [max(len(sample.token_ids) for sample in group) for place, group in arrived if place in chunk]
+        assert longest == sorted(longest)
+        assert longest[0] < longest[-1]
     assert [group for _, group in sorted(arrived)] == fleet.sample(asked, base, SamplingConfig(max_tokens=96))
 
 
