@@ -202,8 +202,8 @@ class DiskNeed:
 
 
 def disk_need(shape: ModelShape, config: Config) -> DiskNeed:
-    """A round keeps both roles' policies. In a phase its last checkpoint, and briefly the previous one, lie beside them."""
+    """A round keeps both roles' policies. In a phase its last two checkpoints, and briefly a third, lie beside them."""
     policy, checkpoint = model_bytes(shape, config), checkpoint_bytes(shape, config)
     saved = [(role.steps - 1) // config.learner.checkpoint_every for role in (config.challenger, config.solver) if role.steps]
-    one, both = (min(most, max(saved, default=0)) * checkpoint for most in (1, 2))
-    return DiskNeed(policy + one, policy + max(both, one + policy), 2 * policy)
+    two, three = (min(most, max(saved, default=0)) * checkpoint for most in (2, 3))
+    return DiskNeed(policy + two, policy + max(three, two + policy), 2 * policy)

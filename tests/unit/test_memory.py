@@ -89,7 +89,9 @@ def test_checkpoints_and_disk() -> None:
     assert checkpoint_bytes(QWEN_4B, config) == 14 * QWEN_4B.parameters  # 56 GB
     policy, checkpoint = 2 * QWEN_4B.parameters, 14 * QWEN_4B.parameters
     need = disk_need(QWEN_4B, config)  # the Solver's 15 steps save after 5 and after 10
-    assert (need.least, need.peak, need.kept) == (policy + checkpoint, policy + 2 * checkpoint, 2 * policy)
+    assert (need.least, need.peak, need.kept) == (policy + 2 * checkpoint, 2 * policy + 2 * checkpoint, 2 * policy)
+    often = disk_need(QWEN_4B, load_config("qwen3-4b", ["learner.checkpoint_every=1"]))
+    assert often.peak == policy + 3 * checkpoint
     none = disk_need(QWEN_4B, load_config("qwen3-4b", ["learner.checkpoint_every=15"]))
     assert (none.least, none.peak) == (policy, 2 * policy)
 
