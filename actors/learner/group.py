@@ -164,9 +164,7 @@ class LearnerGroup:
             return
         resources, world_size = self.config.resources, self.config.learner.ranks
         environment = rank_environment(self.config)
-        actor: Any = ray.remote(
-            num_cpus=0, num_gpus=rank_gpus(self.config), max_concurrency=1, runtime_env={"env_vars": environment}
-        )(Learner)
+        actor: Any = ray.remote(num_cpus=0, num_gpus=rank_gpus(self.config), runtime_env={"env_vars": environment})(Learner)
         self._joined = False
         self._ranks = [
             actor.options(**self._placement.rank(rank)).remote(rank, world_size, resources.device) for rank in range(world_size)
