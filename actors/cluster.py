@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from actors.bundles import plan
+from actors.bundles import gpus
 from actors.processes import write_stacks_on_signal
 from conf.load import ROOT, ConfigError
 from conf.schema import Config
@@ -157,8 +157,8 @@ def ray_cluster(config: Config, say: Callable[[str], None], learner: bool = True
         ray.shutdown()
 
 
-def check_cluster(config: Config) -> None:
-    """Checks the cluster before anything is made.
+def check_cluster(config: Config, learner: bool = True) -> None:
+    """Checks the cluster for engines and, unless False, the `learner`, before anything is made.
 
     Raises:
         ConfigError: nothing responds at RAY_ADDRESS, or a private cluster on this machine would lack GPUs; one that is already
@@ -174,7 +174,7 @@ def check_cluster(config: Config) -> None:
         return
     if config.resources.device == "cpu":
         return
-    wanted = sum(plan(config, ()).bundles)
+    wanted = gpus(config, learner)
     import torch  # sees the GPUs that Ray will count, if it is a build with CUDA
 
     if wanted > (present := torch.cuda.device_count()):

@@ -72,7 +72,7 @@ def evaluate(config: Config, targets: Sequence[Target], output: Path) -> None:
     if not (sets := find_sets(config.evaluation.sets, "SETS")):
         raise ConfigError("SETS: no set is named; valid: names of conf/benchmarks.yaml, .yaml files of definitions, data files.")
     inputs = check_inputs(config)
-    check_cluster(config)
+    check_cluster(config, learner=False)
     asked = [Asked(each, read_problems(each, config.evaluation.folder)) for each in sets]
     with ExitStack() as stack:
         for target in targets:

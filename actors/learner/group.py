@@ -163,17 +163,11 @@ class LearnerGroup:
         if self._ranks:
             return
         resources, world_size = self.config.resources, self.config.learner.ranks
-        actor: Any = ray.remote(Learner)
-        options = {
-            "num_cpus": 0,
-            "num_gpus": rank_gpus(self.config),
-            "max_concurrency": 1,
-            "runtime_env": {"env_vars": rank_environment(self.config)},
-        }
+        environment = rank_environment(self.config)
+        actor: Any = ray.remote(num_cpus=0, num_gpus=rank_gpus(self.config), runtime_env={"env_vars": environment})(Learner)
         self._joined = False
         self._ranks = [
-            actor.options(**options, **self._placement.rank(rank)).remote(rank, world_size, resources.device)
-            for rank in range(world_size)
+            actor.options(**self._placement.rank(rank)).remote(rank, world_size, resources.device) for rank in range(world_size)
         ]
 
     def _join(self) -> None:
