@@ -88,31 +88,31 @@ def reserved(config: Config, wait_s: float, say: Callable[[str], None], learner:
 def wait_for_room(config: Config, wait_s: float, say: Callable[[str], None], learner: bool) -> Placement:
     deadline = time.monotonic() + wait_s
     waiting = False
-    while True:
-        present = nodes()
-        planned = plan(config, [node.free for node in present], learner)
-        unplaced = missing(planned, [node.free for node in present])
-        if not unplaced:
-            strategy = "STRICT_PACK" if planned.one_node else "PACK"
-            group = placement_group([{"GPU": gpus} for gpus in planned.bundles], strategy)
-            if group.wait(READY_S):
-                if waiting:
-                    request_growth(())
-                return Placement(planned, group)
-            remove_placement_group(group)  # what was free has been taken meanwhile
-        lack = no_room(planned, unplaced, present)
-        if time.monotonic() >= deadline:
-            if waiting:
-                request_growth(())
-            raise ConfigError(
-                f"resources: {lack}; valid: fewer learner.ranks or rollout.engines, a profile that needs no GPU (tiny), more "
-                f"nodes, or a resources.wait_s above {config.resources.wait_s:g} where the cluster can grow."
-            )
-        if not waiting:
-            say(f"{lack}; waiting {wait_s:g} s for room")
-            request_growth(planned.bundles)
-            waiting = True
-        time.sleep(POLL_S)
+    try:
+        while True:
+            present = nodes()
+            planned = plan(config, [node.free for node in present], learner)
+            unplaced = missing(planned, [node.free for node in present])
+            if not unplaced:
+                strategy = "STRICT_PACK" if planned.one_node else "PACK"
+                group = placement_group([{"GPU": gpus} for gpus in planned.bundles], strategy)
+                if group.wait(READY_S):
+                    return Placement(planned, group)
+                remove_placement_group(group)  # what was free has been taken meanwhile
+            lack = no_room(planned, unplaced, present)
+            if time.monotonic() >= deadline:
+                raise ConfigError(
+                    f"resources: {lack}; valid: fewer learner.ranks or rollout.engines, a profile that needs no GPU (tiny), more "
+                    f"nodes, or a resources.wait_s above {config.resources.wait_s:g} where the cluster can grow."
+                )
+            if not waiting:
+                say(f"{lack}; waiting {wait_s:g} s for room")
+                request_growth(planned.bundles)
+                waiting = True
+            time.sleep(POLL_S)
+    finally:  # of a signal too: the autoscaler keeps a request until another one
+        if waiting:
+            request_growth(())
 
 
 def request_growth(bundles: Sequence[int]) -> None:

@@ -92,7 +92,6 @@ def run(config: Config, last: int) -> None:
     check_cluster(config)
     for warning in inputs.warnings:
         say(f"warning: {warning}")
-    refuse_what_cannot_fit(inputs.model, config)
     with RunState(config) as state:
         for note in state.notes:
             say(note)
@@ -104,6 +103,7 @@ def run(config: Config, last: int) -> None:
 
                 send_pending(config, state.folder, state.tracking_id())
             return
+        refuse_what_cannot_fit(inputs.model, config, held=state.kept_bytes())
         say(f"run {config.name}: starting Ray and the rollout workers")
         from actors.evidence import evidence_kept
         from actors.rollout.fleet import rollout_fleets

@@ -32,7 +32,7 @@ def stop_without_signal(config: Config, history: PhaseHistory, scored: ScoredGro
         f"Responses of this step ({history.samples} has all):",
         *shown(samples),
         f"Change {change.words}.",
-        "The same command resumes at this step, and stops again; stop_without_signal=false trains on.",
+        "The same command resumes from the phase's last checkpoint, and stops here again; stop_without_signal=false trains on.",
     ]
     raise NoSignalError("\n".join(lines), change.settings)
 

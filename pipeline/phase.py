@@ -47,6 +47,7 @@ def grpo_phase(run: "Run", round_: int, task: Task) -> None:
         try:
             train(run, round_, task, history)
         except LearnerLostError as failure:
+            interruption.leave_if_requested()  # whoever stops the run may have ended the ranks first
             run.take_usage()  # of the steps that are taken again
             restarts.after(failure, PhaseHistory(run, round_, task.role).steps)
 
@@ -79,13 +80,13 @@ def train(run: "Run", round_: int, task: Task, history: PhaseHistory) -> None:
             usage = run.take_usage()
             metrics = step_metrics(scored, update, usage.seconds, usage.rollout, usage.sandbox)
             history.record(scored, metrics)
+            tracked.log_step(metrics, step)
+            tracked.log_histogram(scored.p_hats, step)
             if config.stop_without_signal:
                 stop_without_signal(config, history, scored)
             stopping = interruption.requested()
             if (stopping or step % config.learner.checkpoint_every == 0) and step < total:
                 history.save(batches)
-            tracked.log_step(metrics, step)
-            tracked.log_histogram(scored.p_hats, step)
             progress.update(
                 step,
                 reward=metrics["reward_mean"],

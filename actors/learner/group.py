@@ -65,7 +65,7 @@ class LearnerGroup:
         self.config = config
         self._placement = placement
         self._ranks: list[Any] = []
-        self._joined = False
+        self._joined = self._has_joined = False  # the present ranks, any ranks
         self._skipped_in_a_row = 0
         self._updates = 0
 
@@ -176,7 +176,7 @@ class LearnerGroup:
         host = LOOPBACK if len(set(nodes)) == 1 else nodes[0]
         port = self._call("listen", host)[0]
         self._call("join", host, port, timeout=START_TIMEOUT)
-        self._joined = True
+        self._joined = self._has_joined = True
 
     def _call(self, method: str, *arguments: Any, timeout: float | None = None) -> list[Any]:
         """Calls all ranks and returns their results; if one fails, the group ends and the error names it.
@@ -217,5 +217,5 @@ class LearnerGroup:
         raise self._lost(message) from cause
 
     def _lost(self, message: str) -> LearnerError:
-        """The error for ranks that can be replaced, which those that never joined cannot: the same would happen again."""
-        return (LearnerLostError if self._joined else LearnerError)(message)
+        """The error for ranks that can be replaced. Where none has ever joined, the same would happen again."""
+        return (LearnerLostError if self._has_joined else LearnerError)(message)

@@ -1,4 +1,4 @@
-"""The process that runs math-verify on model output: started, used and killed by `actors/reward/sandbox.py`.
+"""The process that runs math-verify on model output: started, used and killed by `actors/reward/sandbox_worker.py`.
 
 A child is restricted before it reads any input: address space and open files by rlimit, CPU time by a timer, no file writes, no
 core dumps, no inherited environment, an empty network namespace where the kernel allows one, and an audit hook that refuses

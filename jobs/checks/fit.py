@@ -99,10 +99,13 @@ def engine_finding(tokens: int, config: Config, of: str) -> Finding:
     )
 
 
-def room_findings(shape: ModelShape, config: Config) -> list[Finding]:
-    """Disk, host memory and the object store of this machine; of a cluster only the disk, if it is shared."""
+def room_findings(shape: ModelShape, config: Config, held: int = 0) -> list[Finding]:
+    """Disk, host memory and the object store of this machine; of a cluster only the disk, if it is shared.
+
+    `held`: bytes on the disk that the run will replace.
+    """
     folder = Path(config.runs_dir).absolute()
-    disk = disk_finding(disk_need(shape, config), free_bytes(folder), str(folder))
+    disk = disk_finding(disk_need(shape, config), free_bytes(folder) + held, str(folder))
     if private_folder() is None:
         return [disk]
     device, weights = config.resources.device, model_bytes(shape, config)
@@ -110,19 +113,22 @@ def room_findings(shape: ModelShape, config: Config) -> list[Finding]:
     return [disk, host_finding(host_memory(shape, config), *host_bytes(), device), store]
 
 
-def fit_findings(model: Mapping[str, Any] | None, config: Config, gpus: Sequence[Gpu]) -> list[Finding]:
-    """Whether a model, by its config.json, fits on this machine with these GPUs; without one, that it cannot be computed."""
+def fit_findings(model: Mapping[str, Any] | None, config: Config, gpus: Sequence[Gpu], held: int = 0) -> list[Finding]:
+    """Whether a model, by its config.json, fits on this machine with these GPUs; without one, that it cannot be computed.
+
+    `held`: see `room_findings`.
+    """
     try:
         shape = model_shape(model or {})
     except ValueError as error:
         return [
             Finding("warning", "memory", f"cannot be computed: {error}", "", "try a round with few steps and watch the memory")
         ]
-    return [*memory_findings(shape, config, gpus[0].memory if gpus else None), *room_findings(shape, config)]
+    return [*memory_findings(shape, config, gpus[0].memory if gpus else None), *room_findings(shape, config, held)]
 
 
-def refuse_what_cannot_fit(model: Mapping[str, Any], config: Config) -> None:
-    """What `make round` checks by itself, in a fraction of a second; warnings are printed.
+def refuse_what_cannot_fit(model: Mapping[str, Any], config: Config, held: int = 0) -> None:
+    """What `make round` checks by itself, in a fraction of a second; warnings are printed. `held`: see `room_findings`.
 
     Raises:
         ConfigError: a run of this model cannot fit on this machine.
@@ -131,7 +137,7 @@ def refuse_what_cannot_fit(model: Mapping[str, Any], config: Config) -> None:
     gpus = read_gpus() if local and cuda else []
     if local and cuda and not gpus:
         return  # Ray says how many are missing
-    for each in [*(gpu_findings(gpus, reserved(config), config) if gpus else []), *fit_findings(model, config, gpus)]:
+    for each in [*(gpu_findings(gpus, reserved(config), config) if gpus else []), *fit_findings(model, config, gpus, held)]:
         if each.level == "fault":
             raise ConfigError(f"{each.text}. `make check` with the same settings shows everything.")
         if each.level == "warning":

@@ -82,7 +82,7 @@ def rank_memory(shape: ModelShape, config: Config) -> RankMemory:
         host["optimizer"] = held.pop("optimizer") + FULL * trained // shards  # with the gradient's shard
     if offloads_all:
         host["KL reference"] = of_reference
-        held["KL reference"] = reference if reference and stage < 3 else 0  # on the device while it is asked
+        held["KL reference"] = reference if reference and stage < 3 else 0  # on the device while it computes
     if offloads_all and stage == 3:
         host["weights"] = held.pop("weights")
     if stage == 3 or offloads:
@@ -99,7 +99,7 @@ def rank_memory(shape: ModelShape, config: Config) -> RankMemory:
 def between_updates(memory: RankMemory, config: Config) -> tuple[int, int]:
     """(device, host) bytes that a rank holds between updates: what `python -m jobs.bench.learner` measures.
 
-    The gradient's shard stays allocated at ZeRO 3 alone; an offloaded reference is away.
+    The gradient's shard stays allocated at ZeRO 3 alone; an offloaded reference is in host memory.
     """
     held = sum(bytes_ for name, bytes_ in memory.held.items() if not (name == "KL reference" and "KL reference" in memory.host))
     gradients = memory.passing["gradients"] if stage_of(config) == 3 else 0

@@ -89,7 +89,7 @@ class Sender:
                 if getattr(error, "error_code", None) in REFUSED:
                     self._leave_out(entry, error)
                 else:
-                    self._tell_away(error)
+                    self._report_unreachable(error)
                     if self._closing.is_set():
                         return
                     self._closing.wait(RETRY_S)  # then tries once more
@@ -145,11 +145,11 @@ class Sender:
         say(f"MLflow does not get one record, {entry.method} of {'/'.join(map(str, entry.place)) or 'the run'} ({reason(error)})")
         self._journal.mark(entry.end)
 
-    def _tell_away(self, error: Exception) -> None:
+    def _report_unreachable(self, error: Exception) -> None:
         self._tracker = None  # what has arrived is read from the store again
         if not self._away:
             self._away = True
-            say(f"MLflow does not take records ({reason(error)}); the run goes on; {self._journal.path} keeps them until then")
+            say(f"MLflow does not take records ({reason(error)}); the run continues; {self._journal.path} keeps them until then")
 
 
 def reason(error: Exception) -> str:

@@ -93,7 +93,7 @@ class RunState:
             refuse_other_settings(config.name, manifest.config, settings)
             self.notes += join_curricula(self.folder, manifest)
         previous = previous_manifest(self.folder)
-        # The checkpoints and batches that the manifest, or it or the previous one, name, relative to the run's folder.
+        # The checkpoints and batches that the manifest names, and those that it or the previous one name, relative to the folder.
         self._last = manifest.checkpoints()
         self.kept = self._last | (previous.checkpoints() if previous else set())
         if self.notes or not self.path.exists():
@@ -113,6 +113,11 @@ class RunState:
         self.kept, self._last = named | self._last, named
         for path in before - self.kept:
             remove(self.folder / path)
+
+    def kept_bytes(self) -> int:
+        """Size on disk of the checkpoints and batches that are kept, which later ones replace."""
+        kept = [self.folder / path for path in self.kept]
+        return sum(file.stat().st_size for path in kept for file in [path, *path.rglob("*")] if file.is_file())
 
     def round(self, number: int) -> Round:
         """The stages of a round, which may be changed; `save` writes the changes."""

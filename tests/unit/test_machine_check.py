@@ -113,6 +113,7 @@ def test_a_round_is_refused_where_it_cannot_fit(monkeypatch: pytest.MonkeyPatch,
     monkeypatch.setattr(fit, "free_bytes", lambda folder: 10**9)
     with pytest.raises(ConfigError, match=r"disk: 1\.0 GB free"):
         refuse_what_cannot_fit(model, config)
+    refuse_what_cannot_fit(model, config, held=10**12)  # a run that is resumed has its checkpoints there already
 
 
 def test_a_size_that_cannot_be_computed_is_told() -> None:

@@ -106,6 +106,18 @@ def test_a_setting_that_is_newer_than_the_run_has_its_default(tmp_path: Path) ->
         RunState(shared)
 
 
+def test_the_size_of_kept_checkpoints(tmp_path: Path) -> None:
+    with RunState(config(tmp_path)) as state:
+        checkpoint = state.round_folder(1) / "solver" / "checkpoint-0001"
+        (checkpoint / "engine").mkdir(parents=True)
+        (checkpoint / "engine" / "weights.pt").write_bytes(b"x" * 1000)
+        (checkpoint / "layout.json").write_bytes(b"x" * 10)
+        assert state.kept_bytes() == 0
+        state.round(1).solver.checkpoint = state.relative(checkpoint)
+        state.save()
+        assert state.kept_bytes() == 1010
+
+
 def test_a_half_written_file_is_never_read(tmp_path: Path) -> None:
     """A kill while writing leaves a .partial file beside the old one, which the next write replaces."""
     with RunState(config(tmp_path)) as state:

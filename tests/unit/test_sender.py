@@ -116,7 +116,7 @@ def test_a_server_that_does_not_answer_is_told_within_ten_seconds(tmp_path: Path
             log(record, range(1, 3))
             assert time.monotonic() - began < 1
             assert told.wait(10)
-    assert f"the run goes on; {tmp_path / FILE} keeps them" in said[0]
+    assert f"the run continues; {tmp_path / FILE} keeps them" in said[0]
     assert "records have not arrived" in said[-1]
     assert time.monotonic() - began < 20
 
