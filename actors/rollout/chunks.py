@@ -8,7 +8,7 @@ have work. The split depends on the requests alone, so a result does not depend 
 from collections.abc import Sequence
 
 PARTS = 4  # of a call on CPU, and so the most engines that have work
-FEW = 640  # samples below which a call has half as many: chunks of less than 160 cost 7 % and more
+FEW = 640  # samples below which a call has half as many: smaller chunks cost more in their slow ends than engines gain
 
 
 def parts_on_cpu(samples: int) -> int:
