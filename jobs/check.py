@@ -67,8 +67,8 @@ def check(config: Config, options: argparse.Namespace) -> list[Finding]:
     from pipeline.inputs import check_parts
 
     parts = check_parts(config)
-    config.rollout.engines = engine_count(config)
     base = find_base(config, parts)
+    config.rollout.engines = engine_count(config, base.config or {})
     gpus = read_gpus() if config.resources.device == "cuda" else []
     findings = show("the machine", machine_findings(config, gpus, starts_ray=not options.trial))
     findings += show("the model", [base.finding, *fit_findings(base.config, config, gpus)])
