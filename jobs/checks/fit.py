@@ -7,11 +7,12 @@ from typing import Any
 
 from actors.bundles import gpus as reserved
 from actors.cluster import private_folder
+from actors.machine import free_memory, total_memory
 from conf.load import ConfigError
 from conf.schema import Config
 from jobs.checks.finding import Finding, compared, gb
 from jobs.checks.machine import disk_finding, gpu_findings, host_finding, store_finding
-from jobs.checks.probe import Gpu, free_bytes, host_bytes, read_gpus, store_size
+from jobs.checks.probe import Gpu, free_bytes, read_gpus, store_size
 from pipeline.algorithm.memory import (
     RankMemory,
     disk_need,
@@ -107,7 +108,7 @@ def room_findings(shape: ModelShape, config: Config) -> list[Finding]:
         return [disk]
     device, weights = config.resources.device, model_bytes(shape, config)
     store = store_finding(weights, store_bytes(shape, config), store_size(device), device)
-    return [disk, host_finding(host_memory(shape, config), *host_bytes(), device), store]
+    return [disk, host_finding(host_memory(shape, config), total_memory(), free_memory(), device), store]
 
 
 def fit_findings(model: Mapping[str, Any] | None, config: Config, gpus: Sequence[Gpu]) -> list[Finding]:

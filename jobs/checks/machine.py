@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 
 from actors.bundles import gpus as reserved
+from actors.machine import cores
 from conf.schema import Config
 from jobs.checks import probe
 from jobs.checks.finding import Finding, compared, gb
@@ -25,7 +26,7 @@ def machine_findings(config: Config, gpus: Sequence[Gpu], starts_ray: bool) -> I
         yield from gpu_findings(gpus, reserved(config), config)
         yield build_finding(probe.installed_vllm())
         yield compiler_finding(probe.find_compiler(), probe.find_header())
-    yield core_finding(os.cpu_count() or 1, config)
+    yield core_finding(cores(), config)
     yield port_finding(probe.port_error())
     if address:
         yield from cluster_findings(address, reserved(config))

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from actors import machine
 from conf.load import ConfigError, load_config
 from jobs import check
 from jobs.checks import fit, probe
-from jobs.checks.finding import Finding
+from jobs.checks.finding import Finding, gb
 from jobs.checks.fit import engine_finding, fit_findings, memory_findings, refuse_what_cannot_fit
 from jobs.checks.machine import (
     build_finding,
@@ -20,6 +21,7 @@ from jobs.checks.machine import (
     disk_finding,
     gpu_findings,
     host_finding,
+    machine_findings,
     node_finding,
     port_finding,
     reached_finding,
@@ -103,11 +105,13 @@ def test_a_rank_against_a_gpu() -> None:
 
 def test_a_round_is_refused_where_it_cannot_fit(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     config, model = load_config(), SHAPES["Qwen/Qwen3-4B-Base"]
-    monkeypatch.setattr(fit, "host_bytes", lambda: (16 << 30, 12 << 30))
+    monkeypatch.setattr(fit, "total_memory", lambda: 16 << 30)
+    monkeypatch.setattr(fit, "free_memory", lambda: 12 << 30)
     monkeypatch.setattr(fit, "free_bytes", lambda folder: 10**13)
     with pytest.raises(ConfigError, match=r"host memory: 17\.2 GB.*needed: about.*`make check` with the same settings"):
         refuse_what_cannot_fit(model, config)
-    monkeypatch.setattr(fit, "host_bytes", lambda: (1 << 40, 1 << 40))
+    monkeypatch.setattr(fit, "total_memory", lambda: 1 << 40)
+    monkeypatch.setattr(fit, "free_memory", lambda: 1 << 40)
     refuse_what_cannot_fit(model, config)
     assert "warning: object store" in capsys.readouterr().out  # three versions of 16 GB
     monkeypatch.setattr(fit, "free_bytes", lambda folder: 10**9)
@@ -139,14 +143,26 @@ def test_a_gpu_as_the_driver_reports_it(monkeypatch: pytest.MonkeyPatch, tmp_pat
     assert probe.read_gpus() == []
 
 
-def test_a_container_s_limit_is_its_memory(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    limit = tmp_path / "memory.max"
-    monkeypatch.setattr(probe, "CGROUP_LIMIT", limit)
-    whole = probe.host_bytes()[0]
-    limit.write_text("1000000\n")
-    assert probe.host_bytes() == (1_000_000, 1_000_000)
-    limit.write_text("max\n")
-    assert probe.host_bytes()[0] == whole
+def test_a_container_s_share_is_what_a_run_is_judged_by(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(machine, "CGROUP", tmp_path)
+    monkeypatch.setattr(machine.os, "sched_getaffinity", lambda process: set(range(16)))
+    config = load_config(overrides=["rollout.engines=2", f"runs_dir={tmp_path}"])
+    monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(tmp_path / "token"))
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    whole, limit, free = machine.total_memory(), 1 << 30, 1 << 28
+
+    def host_memory() -> Finding:
+        (found,) = (each for each in fit.room_findings(QWEN_4B, config) if each.name == "host memory")
+        return found
+
+    (tmp_path / "memory.current").write_text(f"{limit - free}\n")
+    (tmp_path / "memory.max").write_text("max\n")
+    assert host_memory().found.startswith(f"{gb(whole)}, ")
+    (tmp_path / "memory.max").write_text(f"{limit}\n")
+    assert host_memory().found == f"{gb(limit)}, {gb(free)} available"
+    assert host_memory().level == "fault"
+    (tmp_path / "cpu.max").write_text("100000 100000\n")
+    assert levels(list(machine_findings(config, [], starts_ray=False)))["CPU cores"] == "warning"  # one, for two engines
 
 
 def test_the_tracking_store_is_reached_within_seconds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
