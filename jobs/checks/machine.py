@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 
 from actors.bundles import gpus as reserved
+from actors.cluster import reach
 from actors.machine import cores
 from conf.schema import Config
 from jobs.checks import probe
@@ -42,7 +43,7 @@ def cluster_findings(address: str, wanted: float) -> Iterator[Finding]:
     nodes: list[dict[str, float]] = []
 
     def look() -> None:
-        probe.reach_ray(address)
+        reach(address)
         nodes.extend(probe.read_nodes(address))
 
     seconds, error = probe.timed(look)

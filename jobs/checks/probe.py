@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from urllib.error import HTTPError
-from urllib.parse import urlsplit
 from urllib.request import urlopen
 
 from actors.machine import total_memory
@@ -124,12 +123,6 @@ def reach_tracking(uri: str) -> None:
     if there == database:
         with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True, timeout=TIMEOUT_S)) as store:
             store.execute("select count(*) from sqlite_master").fetchone()
-
-
-def reach_ray(address: str) -> None:
-    """Raises OSError if nothing listens at a cluster's address, `http://head:8265` or `head:6379`."""
-    parts = urlsplit(address if "://" in address else f"//{address}")
-    socket.create_connection((parts.hostname or "127.0.0.1", parts.port or 8265), timeout=TIMEOUT_S).close()
 
 
 def read_nodes(address: str) -> list[dict[str, float]]:

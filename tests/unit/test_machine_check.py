@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from actors import machine
+from actors.cluster import check_cluster, reach
 from conf.load import ConfigError, load_config
 from jobs import check
 from jobs.checks import fit, probe
@@ -195,9 +196,26 @@ def test_a_cluster_s_gpus() -> None:
 def test_a_cluster_is_reached_by_either_address() -> None:
     with socket.create_server(("127.0.0.1", 0)) as head:
         port = head.getsockname()[1]
-        for address in (f"http://127.0.0.1:{port}", f"127.0.0.1:{port}", f"ray://127.0.0.1:{port}"):
-            assert probe.timed(lambda address=address: probe.reach_ray(address))[1] is None
-    assert "refused" in str(probe.timed(lambda: probe.reach_ray(f"127.0.0.1:{port}"))[1])
+        addresses = [f"http://127.0.0.1:{port}", f"127.0.0.1:{port}", f"ray://127.0.0.1:{port}"]
+        for address in [*addresses, "auto", "local"]:  # Ray resolves the last two
+            reach(address)
+    for address in addresses:
+        with pytest.raises(OSError, match="refused"):
+            reach(address)
+    for address, reason in (("127.0.0.1:99999", "Port out of range"), ("[::1", "IPv6"), ("127.0.0.1:head", "Port could not")):
+        with pytest.raises(OSError, match=reason):
+            reach(address)
+
+
+def test_a_dashboard_s_address_is_not_one_to_join(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as dashboard:
+        address = f"http://127.0.0.1:{dashboard.getsockname()[1]}"
+        monkeypatch.setenv("RAY_ADDRESS", address)
+        with pytest.raises(ConfigError, match=r"a dashboard's address, .*; valid here: .* head:6379"):
+            check.check(load_config(), check.parse(["--try"]))
+        with pytest.raises(ConfigError, match="a dashboard's address"):
+            check_cluster(load_config())
+        assert capsys.readouterr().out == ""
 
 
 def test_the_line_to_type_has_the_call_s_options() -> None:
