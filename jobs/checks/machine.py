@@ -68,7 +68,7 @@ def gpu_findings(gpus: Sequence[Gpu], wanted: float, config: Config, where: str 
     counted = compared(
         "GPUs",
         f"{len(gpus)} x {gpus[0].name}, {gb(gpus[0].memory)} each" if gpus else f"none on {where} (nvidia-smi lists none)",
-        f"{wanted:g}: {config.learner.ranks} learner ranks, {config.rollout.engines} engines",
+        f"{wanted:g}: {config.learner.ranks} learner ranks, {(config.rollout.engines or 1) * config.fleet_count} engines",
         "fewer learner.ranks or rollout.engines, a machine or Ray cluster with more, or PROFILE=tiny, which needs none",
         fault=len(gpus) < wanted,
     )

@@ -104,6 +104,25 @@ def test_a_rank_against_a_gpu() -> None:
     assert levels(memory_findings(shape, small, 20_000_000_000))["learner rank"] == "fault"
 
 
+def test_what_is_beside_a_rank_is_what_is_placed_there() -> None:
+    shape, parts = fit.model_shape(SHAPES["Qwen/Qwen3-0.6B-Base"]), ["resources.learner_gpus=0.4", "resources.rollout_gpus=0.3"]
+    for settings, beside in (
+        (parts, "an engine with 25%"),
+        ([*parts, "rollout.fleets=per_role"], "2 engines with 50%"),
+        ([*parts, "rollout.engines=2"], "2 engines with 50%"),
+        (["rollout.fleets=per_role"], "an engine with 25%"),  # half a GPU each: the other fleet has a GPU of its own
+    ):
+        rank = memory_findings(shape, load_config("one-gpu", settings), None)[1]
+        assert f" beside {beside} of the GPU" in rank.text
+    alone = load_config("one-gpu", ["resources.learner_gpus=1", "resources.rollout_gpus=1"])
+    assert "beside" not in memory_findings(shape, alone, None)[1].text
+
+
+def test_the_number_of_engines_is_told_where_it_is_the_default() -> None:
+    default = load_config("one-gpu", ["rollout.engines=null", "rollout.fleets=per_role"])
+    assert "1 learner ranks, 2 engines" in gpu_findings([], 2, default)[0].text
+
+
 def test_a_round_is_refused_where_it_cannot_fit(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     config, model = load_config(), SHAPES["Qwen/Qwen3-4B-Base"]
     monkeypatch.setattr(fit, "total_memory", lambda: 16 << 30)
