@@ -33,17 +33,11 @@ class Plan:
 
 def rank_gpus(config: Config) -> float:
     """GPUs that a rank reserves: whole ones, since NCCL refuses two ranks on a GPU, unless it shares one with an engine."""
-    return config.resources.learner_gpus if shares_gpus(config) else math.ceil(config.resources.learner_gpus)
+    return config.resources.learner_gpus if config.shares_gpus else math.ceil(config.resources.learner_gpus)
 
 
 def engine_gpus(config: Config) -> float:
     return config.resources.rollout_gpus * config.rollout.tensor_parallel
-
-
-def shares_gpus(config: Config) -> bool:
-    """Whether a rank and an engine share a GPU: each takes a part of one, and the parts are at most a whole."""
-    learner, rollout = config.resources.learner_gpus, config.resources.rollout_gpus
-    return 0 < learner < 1 and 0 < rollout < 1 and learner + rollout <= 1
 
 
 def plan(config: Config, free: Sequence[float], learner: bool = True) -> Plan:
@@ -52,7 +46,7 @@ def plan(config: Config, free: Sequence[float], learner: bool = True) -> Plan:
     Ranks that share no GPU with an engine are bundled by node: all in one bundle if that fits. Ranks that do have a bundle each,
     with their engines. If nothing fits, the plan of which `missing` says the most.
     """
-    if learner and shares_gpus(config):
+    if learner and config.shares_gpus:
         return shared_plan(config, free)
     ranks = config.learner.ranks if learner and config.resources.learner_gpus else 0
     plans = [split_plan(config, ranks, each) for each in range(max(1, ranks), 0, -1)]
@@ -67,7 +61,7 @@ def split_plan(config: Config, ranks: int, ranks_each: int) -> Plan:
     bundles = [of_rank * min(ranks_each, ranks - start) for start in starts]
     learner = tuple(rank // ranks_each for rank in range(ranks))
     engines = config.rollout.engines or 1
-    fleets = [[-1] * engines for _ in range(fleet_count(config))]
+    fleets = [[-1] * engines for _ in range(config.fleet_count)]
     if gpus := engine_gpus(config):
         each = holds(1, gpus)
         for number in range(len(fleets) * engines):
@@ -87,7 +81,7 @@ def shared_plan(config: Config, free: Sequence[float]) -> Plan:
             number % ranks if number < beside else ranks + (number - beside) // holds(1, gpus)
             for number in range(fleet * engines, (fleet + 1) * engines)
         )
-        for fleet in range(fleet_count(config))
+        for fleet in range(config.fleet_count)
     ]
     count = max(ranks, *(place + 1 for fleet in fleets for place in fleet))
     return Plan((1,) * count, tuple(range(ranks)), tuple(fleets), one_node=max(free, default=0) >= count)
@@ -96,10 +90,6 @@ def shared_plan(config: Config, free: Sequence[float]) -> Plan:
 def holds(room: float, gpus: float) -> int:
     """How many actors of `gpus` GPUs fit into the room, at least one."""
     return max(1, math.floor(room / gpus + 1e-6))
-
-
-def fleet_count(config: Config) -> int:
-    return 2 if config.rollout.fleets == "per_role" else 1
 
 
 def missing(plan: Plan, free: Sequence[float]) -> list[int]:

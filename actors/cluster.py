@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from actors.bundles import gpus
 from actors.processes import write_stacks_on_signal
@@ -165,12 +166,7 @@ def check_cluster(config: Config, learner: bool = True) -> None:
             there may grow.
     """
     if address := os.environ.get("RAY_ADDRESS"):
-        host, _, port = address.rpartition(":")
-        if host and port.isdigit():  # not `auto`; Ray itself would try for minutes
-            try:
-                socket.create_connection((host, int(port)), timeout=CONNECT_S).close()
-            except (OSError, OverflowError) as error:
-                raise ConfigError(f"RAY_ADDRESS={address}: {refusal(error)}") from error
+        check_head(address)
         return
     if config.resources.device == "cpu":
         return
@@ -183,6 +179,39 @@ def check_cluster(config: Config, learner: bool = True) -> None:
             f"{present} here; valid: fewer learner.ranks or rollout.engines, a profile that needs none (tiny), a cluster, or "
             "`make setup EXTRA=gpu` where there are GPUs."
         )
+
+
+def check_head(address: str) -> None:
+    """
+    Raises:
+        ConfigError: a process cannot join a cluster at this address.
+    """
+    if address.startswith(("http://", "https://")):
+        raise ConfigError(
+            f"RAY_ADDRESS={address}: a dashboard's address, to which jobs are sent; valid here: that of the cluster's head, on "
+            "one of its nodes, for example head:6379, or none for this machine."
+        )
+    try:
+        reach(address)
+    except OSError as error:
+        raise ConfigError(f"RAY_ADDRESS={address}: {refusal(error)}") from error
+
+
+def reach(address: str) -> None:
+    """Connects to a cluster's address, such as head:6379 or http://head:8265, and ends the connection: Ray would try for minutes.
+
+    Does nothing for an address without a host and a port, such as `auto`, which Ray resolves.
+
+    Raises:
+        OSError: nothing listens there.
+    """
+    try:
+        parts = urlsplit(address if "://" in address else f"//{address}")
+        host, port = parts.hostname, parts.port or {"http": 80, "https": 443}.get(parts.scheme)
+    except ValueError as error:
+        raise OSError(str(error)) from error
+    if host and port:
+        socket.create_connection((host, port), timeout=CONNECT_S).close()
 
 
 def init_ray(**options: Any) -> None:

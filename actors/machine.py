@@ -15,6 +15,12 @@ def cores() -> int:
     return max(1, min(allowed, int(quota) // int(period))) if quota.isdigit() and period.isdigit() else allowed
 
 
+def total_memory() -> int:
+    """Bytes that all processes here may take together."""
+    whole, limit = psutil.virtual_memory().total, cgroup_value("memory.max")
+    return min(whole, int(limit)) if limit.isdigit() else whole
+
+
 def free_memory() -> int:
     """Bytes that new processes may take."""
     free = psutil.virtual_memory().available

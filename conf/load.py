@@ -190,8 +190,8 @@ def check_gpus(config: Config) -> None:
 
 def check_transfer(config: Config) -> None:
     """Raises ConfigError if `rollout.transfer` does not work with the other settings."""
-    transfer, fleets = config.rollout.transfer, 2 if config.rollout.fleets == "per_role" else 1
-    shared_gpu = config.resources.learner_gpus + config.resources.rollout_gpus * fleets <= 1
+    transfer = config.rollout.transfer
+    all_fit = config.resources.learner_gpus + config.resources.rollout_gpus * config.fleet_count <= 1
     if transfer == "host":
         return
     if (config.resources.device == "cpu") != (transfer == "shared"):
@@ -199,7 +199,7 @@ def check_transfer(config: Config) -> None:
         raise ConfigError(f"rollout.transfer={transfer}: valid with resources.device={config.resources.device}: {valid_here}.")
     if config.rollout.ahead:
         raise ConfigError(f"rollout.transfer={transfer}: keeps only the latest weights; valid with rollout.ahead=1: host.")
-    if transfer == "nccl" and shared_gpu:
+    if transfer == "nccl" and config.shares_gpus:
         raise ConfigError(
             "rollout.transfer=nccl: NCCL refuses two processes on one GPU; valid when resources.learner_gpus and "
             "resources.rollout_gpus share one: ipc or host."
@@ -210,7 +210,7 @@ def check_transfer(config: Config) -> None:
             f"{config.resources.rollout_gpus:g}: host, or resources.rollout_gpus=1."
         )
     if transfer == "ipc" and not (
-        shared_gpu and config.learner.ranks == (config.rollout.engines or 1) * config.rollout.tensor_parallel
+        config.shares_gpus and all_fit and config.learner.ranks == (config.rollout.engines or 1) * config.rollout.tensor_parallel
     ):
         raise ConfigError(
             "rollout.transfer=ipc: every learner rank has to share its GPU with an engine; valid: learner.ranks equal to "

@@ -226,3 +226,13 @@ class Config:
     def role(self, role: Literal["challenger", "solver"]) -> RoleConfig:
         """The settings of a role's GRPO phase."""
         return self.challenger if role == "challenger" else self.solver
+
+    @property
+    def fleet_count(self) -> int:
+        return 2 if self.rollout.fleets == "per_role" else 1
+
+    @property
+    def shares_gpus(self) -> bool:
+        """Whether a learner rank and an engine share a GPU: each takes a part of one, and the parts are at most a whole."""
+        learner, rollout = self.resources.learner_gpus, self.resources.rollout_gpus
+        return 0 < learner < 1 and 0 < rollout < 1 and learner + rollout <= 1

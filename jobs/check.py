@@ -5,11 +5,12 @@ from the base model. Nothing is trained, and without --try no model is downloade
 """
 
 import argparse
+import os
 import shlex
 import sys
 from collections.abc import Sequence
 
-from actors.cluster import prepare_environment
+from actors.cluster import check_head, prepare_environment
 from conf.load import load_config, profiles
 from conf.schema import Config
 from jobs.checks.finding import Finding, is_setting, show
@@ -66,9 +67,11 @@ def check(config: Config, options: argparse.Namespace) -> list[Finding]:
     from jobs.checks.verdict import show_texts, trial_findings
     from pipeline.inputs import check_parts
 
+    if options.trial and (address := os.environ.get("RAY_ADDRESS")):
+        check_head(address)
     parts = check_parts(config)
-    config.rollout.engines = engine_count(config)
     base = find_base(config, parts)
+    config.rollout.engines = engine_count(config, base.config or {})
     gpus = read_gpus() if config.resources.device == "cuda" else []
     findings = show("the machine", machine_findings(config, gpus, starts_ray=not options.trial))
     findings += show("the model", [base.finding, *fit_findings(base.config, config, gpus)])

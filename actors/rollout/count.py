@@ -1,24 +1,33 @@
 """How many engines a fleet has."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from actors.machine import cores, free_memory
 from actors.rollout.chunks import PARTS
-from conf.load import resolve
 from conf.schema import Config
+from pipeline.algorithm.memory import host_memory, store_bytes
+from pipeline.algorithm.model_shape import model_shape
 
-ENGINE_BYTES = 3 << 29  # of an engine on CPU, without weights and KV cache
-OTHERS_BYTES = 3 << 30  # of the other processes of a run: driver, learner, reward actor, Ray
+USED = 0.75  # of free memory, since what processes take is an estimate
 
 
-def engine_count(config: Config) -> int:
+def engine_count(config: Config, model: Mapping[str, Any]) -> int:
     """`rollout.engines`; by default as many as have work on this machine's cores and room in its memory, and one on a GPU.
 
     A run on CPU has the same results with any number.
+
+    Args:
+        model: its config.json; empty if unknown. One engine where its size cannot be computed.
     """
     if config.rollout.engines is not None:
         return config.rollout.engines
     if config.resources.device != "cpu" or config.resources.rollout_gpus:
         return 1
-    weights = sum(file.stat().st_size for file in resolve(config.model.path).glob("*.safetensors"))
-    each = ENGINE_BYTES + weights + (config.rollout.kv_cache_mb << 20)
-    fleets = 2 if config.rollout.fleets == "per_role" else 1
-    return max(1, min(cores(), PARTS, (free_memory() - OTHERS_BYTES) // (fleets * each)))
+    try:
+        shape = model_shape(model)
+    except ValueError:
+        return 1
+    parts = host_memory(shape, config)  # with one engine a fleet
+    room = USED * free_memory() - store_bytes(shape, config) - sum(size for name, size in parts.items() if name != "engines")
+    return max(1, min(cores(), PARTS, int(room // parts["engines"])))

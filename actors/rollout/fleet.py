@@ -5,6 +5,7 @@ from collections import defaultdict, deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 import ray
@@ -17,6 +18,8 @@ from actors.rollout.count import engine_count
 from actors.rollout.worker import Drawn, rollout_actor
 from conf.schema import Config, SamplingConfig
 from pipeline.errors import MismatchError, RolloutError
+from pipeline.observe.terminal import say
+from pipeline.store.model_folder import read_json
 from pipeline.types import Policy, Request, Role, Sample
 
 MOST_DEATHS_IN_A_ROW = 3
@@ -42,7 +45,7 @@ class RolloutFleet:
         self._ready: set[Any] = set()
         self._versions: dict[Any, str] = {}
         self._places: dict[Any, int] = {}
-        self._size = engine_count(config)
+        self._size = engine_count(config, read_json(Path(model_path) / "config.json", {}))
         self._workers = [self._start() for _ in range(1 if self._on_cpu else self._size)]
         # Engines that start while others work, by the call that returns when they have started; failures in a row.
         self._joining: dict[Any, Any] = {}
@@ -56,8 +59,7 @@ class RolloutFleet:
     def _start(self) -> Any:
         """A new engine, in the first place of the placement that no other has: that of the engine it replaces, if any."""
         place = next(place for place in count() if place not in self._places.values())
-        placed = self._actor_class.options(**self._placement.engine(self._number, place))
-        worker = placed.remote(self._config, self._model_path)
+        worker = self._actor_class.options(**self._placement.engine(self._number, place)).remote(self._config, self._model_path)
         self._places[worker] = place
         return worker
 
@@ -83,7 +85,7 @@ class RolloutFleet:
         """Adds the engines that have started since the last call, and starts missing ones once the first has started.
 
         Raises:
-            RolloutError: several in a row did not start.
+            RolloutError: several in a row did not start, and `rollout.engines` requests them; else no more are started.
         """
         done, _ = ray.wait(list(self._joining), num_returns=len(self._joining), timeout=0) if self._joining else ([], [])
         for call in done:
@@ -96,7 +98,10 @@ class RolloutFleet:
                 self._counts["replaced"] += 1
                 self._failed_joining += 1
                 if self._failed_joining >= MOST_DEATHS_IN_A_ROW:
-                    raise RolloutError(f"a rollout worker could not start: {reason(error)}") from error
+                    if self._config.rollout.engines is not None:
+                        raise RolloutError(f"a rollout worker could not start: {reason(error)}") from error
+                    self._size = len(self._workers) + len(self._joining)
+                    say(f"warning: at most {self._size} of a fleet's engines sample; another could not start: {reason(error)}")
             else:
                 self._failed_joining = 0
                 self._ready.add(worker)
@@ -209,8 +214,7 @@ class RolloutFleet:
                 call = worker.sample.options(num_returns="streaming")
                 started = call.remote([requests[place] for place in chunk], sampling, policy.version, for_learning)
                 running[started] = worker, chunk
-            started_or_drawn = [*running, *(self._joining if waiting else ())]
-            done, _ = ray.wait(started_or_drawn, num_returns=1, timeout=STALLED_S)
+            done, _ = ray.wait([*running, *(self._joining if waiting else ())], num_returns=1, timeout=STALLED_S)
             if not done:
                 for worker, _ in running.values():
                     ray.kill(worker)
@@ -238,7 +242,9 @@ class RolloutFleet:
                     place = chunk[drawn.place]
                     if place in left:  # else drawn already, before its engine died
                         left.remove(place)
-                        self._count(drawn)
+                        self._counts["tokens"] += sum(len(sample.token_ids) for sample in drawn.samples)
+                        self._counts["prompt_tokens"] += sum(len(sample.prompt_ids) for sample in drawn.samples)
+                        self._counts["cached_tokens"] += drawn.cached_tokens
                         self._counts["sampling_seconds"] += time.monotonic() - clock
                         yield place, drawn.samples
                         clock = time.monotonic()
@@ -260,11 +266,6 @@ class RolloutFleet:
         most = 1 if self._on_cpu else max(1, rollout.max_num_seqs // rollout.chunk)
         worker = min(self._workers, key=busy.count)
         return worker if busy.count(worker) < most else None
-
-    def _count(self, drawn: Drawn) -> None:
-        self._counts["tokens"] += sum(len(sample.token_ids) for sample in drawn.samples)
-        self._counts["prompt_tokens"] += sum(len(sample.prompt_ids) for sample in drawn.samples)
-        self._counts["cached_tokens"] += drawn.cached_tokens
 
     def _replace(self, worker: Any) -> None:
         """Kills a dead, failed or hung engine and starts a new one in its place."""

@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -17,6 +18,7 @@ from actors.cluster import prepare_environment, ray_cluster
 from conf.load import load_config
 from conf.schema import Config
 from jobs.bench.common import BASE, heldout_prompts, in_engine_process, timed, write_model
+from pipeline.store.model_folder import read_json
 
 if TYPE_CHECKING:
     from actors.placement import Placement
@@ -199,7 +201,7 @@ def main() -> None:
     with ray_cluster(load_config(), print):
         ray_s = time.perf_counter() - started
         fleet, engine_s = through_the_fleet(1)
-        all_cores, all_s = through_the_fleet(engine_count(load_config()))
+        all_cores, all_s = through_the_fleet(engine_count(load_config(), read_json(Path(BASE) / "config.json")))
         moved = {way: transfer(way) for way in ("host", "shared")}
     print(f"Sampling, {PROMPTS} x {SEEDS} responses of up to {MAX_TOKENS} tokens, tokens/s (best of {REPEATS})")
     print(f"  fleet of one engine       {fleet:>8,.0f}")

@@ -6,12 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from actors.bundles import gpus as reserved
+from actors.bundles import plan
 from actors.cluster import private_folder
+from actors.machine import free_memory, total_memory
 from conf.load import ConfigError
 from conf.schema import Config
 from jobs.checks.finding import Finding, compared, gb
 from jobs.checks.machine import disk_finding, gpu_findings, host_finding, store_finding
-from jobs.checks.probe import Gpu, free_bytes, host_bytes, read_gpus, store_size
+from jobs.checks.probe import Gpu, free_bytes, read_gpus, store_size
 from pipeline.algorithm.memory import (
     RankMemory,
     disk_need,
@@ -56,12 +58,13 @@ def on_cpu(shape: ModelShape, config: Config, _: int | None) -> list[Finding]:
 def on_gpu(shape: ModelShape, config: Config, gpu: int | None) -> list[Finding]:
     """What a rank and an engine take of a GPU, which they share where the settings say so."""
     rank = rank_memory(shape, config)
-    shared = config.resources.learner_gpus + config.resources.rollout_gpus <= 1
-    share = config.rollout.gpu_memory_utilization if shared else 0.0
+    placed = plan(config, ())
+    beside = max((sum(fleet.count(place) for fleet in placed.engines) for place in placed.ranks), default=0)
+    share = beside * config.rollout.gpu_memory_utilization
     least = rank.device / (MARGIN - share) if share < MARGIN else math.inf
     fitting = [size for size in COMMON_GPUS if size << 30 >= max(least, least_engine_gpu(shape, config))]
-    beside = f" beside an engine with {share:.0%} of the GPU" if shared else ""
-    wanted = f"about {gb(rank.device)}{beside} ({by_part(rank)}): a GPU of {fitting[0] if fitting else 'more than 192'} GB"
+    engines = f" beside {'an engine' if beside == 1 else f'{beside} engines'} with {share:.0%} of the GPU" if beside else ""
+    wanted = f"about {gb(rank.device)}{engines} ({by_part(rank)}): a GPU of {fitting[0] if fitting else 'more than 192'} GB"
     if gpu is None:
         full = gb(least_engine_gpu(shape, config))
         engine = Finding("ok", "engine", f"no GPU here to compare with; needed: {full} for one response of full length")
@@ -110,7 +113,7 @@ def room_findings(shape: ModelShape, config: Config, held: int = 0) -> list[Find
         return [disk]
     device, weights = config.resources.device, model_bytes(shape, config)
     store = store_finding(weights, store_bytes(shape, config), store_size(device), device)
-    return [disk, host_finding(host_memory(shape, config), *host_bytes(), device), store]
+    return [disk, host_finding(host_memory(shape, config), total_memory(), free_memory(), device), store]
 
 
 def fit_findings(model: Mapping[str, Any] | None, config: Config, gpus: Sequence[Gpu], held: int = 0) -> list[Finding]:

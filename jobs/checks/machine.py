@@ -4,6 +4,8 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 
 from actors.bundles import gpus as reserved
+from actors.cluster import reach
+from actors.machine import cores
 from conf.schema import Config
 from jobs.checks import probe
 from jobs.checks.finding import Finding, compared, gb
@@ -25,7 +27,7 @@ def machine_findings(config: Config, gpus: Sequence[Gpu], starts_ray: bool) -> I
         yield from gpu_findings(gpus, reserved(config), config)
         yield build_finding(probe.installed_vllm())
         yield compiler_finding(probe.find_compiler(), probe.find_header())
-    yield core_finding(os.cpu_count() or 1, config)
+    yield core_finding(cores(), config)
     yield port_finding(probe.port_error())
     if address:
         yield from cluster_findings(address, reserved(config))
@@ -41,7 +43,7 @@ def cluster_findings(address: str, wanted: float) -> Iterator[Finding]:
     nodes: list[dict[str, float]] = []
 
     def look() -> None:
-        probe.reach_ray(address)
+        reach(address)
         nodes.extend(probe.read_nodes(address))
 
     seconds, error = probe.timed(look)
@@ -66,7 +68,7 @@ def gpu_findings(gpus: Sequence[Gpu], wanted: float, config: Config, where: str 
     counted = compared(
         "GPUs",
         f"{len(gpus)} x {gpus[0].name}, {gb(gpus[0].memory)} each" if gpus else f"none on {where} (nvidia-smi lists none)",
-        f"{wanted:g}: {config.learner.ranks} learner ranks, {config.rollout.engines} engines",
+        f"{wanted:g}: {config.learner.ranks} learner ranks, {(config.rollout.engines or 1) * config.fleet_count} engines",
         "fewer learner.ranks or rollout.engines, a machine or Ray cluster with more, or PROFILE=tiny, which needs none",
         fault=len(gpus) < wanted,
     )

@@ -14,16 +14,13 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from urllib.error import HTTPError
-from urllib.parse import urlsplit
 from urllib.request import urlopen
 
-import psutil
-
+from actors.machine import total_memory
 from conf.load import ConfigError
 from conf.schema import Config, ResourcesConfig
 
 TIMEOUT_S = 5
-CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
 PRIVATE_STORE = 1 << 30  # of the private cluster on CPU, see `actors/cluster.py`
 
 
@@ -80,17 +77,9 @@ def find_header() -> str | None:
     return str(header) if header.is_file() else None
 
 
-def host_bytes() -> tuple[int, int]:
-    """(total, available) bytes of host memory, within the limit of this container."""
-    memory = psutil.virtual_memory()
-    text = CGROUP_LIMIT.read_text().strip() if CGROUP_LIMIT.is_file() else "max"
-    limit = int(text) if text.isdigit() else memory.total
-    return min(memory.total, limit), min(memory.available, limit)
-
-
 def store_size(device: str) -> int:
     """Bytes of the private cluster's object store: 1 GiB on CPU, else Ray's default of 30 % of memory; /dev/shm bounds both."""
-    wanted = PRIVATE_STORE if device == "cpu" else int(0.3 * host_bytes()[0])
+    wanted = PRIVATE_STORE if device == "cpu" else int(0.3 * total_memory())
     return min(wanted, shutil.disk_usage("/dev/shm").free)
 
 
@@ -134,12 +123,6 @@ def reach_tracking(uri: str) -> None:
     if there == database:
         with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True, timeout=TIMEOUT_S)) as store:
             store.execute("select count(*) from sqlite_master").fetchone()
-
-
-def reach_ray(address: str) -> None:
-    """Raises OSError if nothing listens at a cluster's address, `http://head:8265` or `head:6379`."""
-    parts = urlsplit(address if "://" in address else f"//{address}")
-    socket.create_connection((parts.hostname or "127.0.0.1", parts.port or 8265), timeout=TIMEOUT_S).close()
 
 
 def read_nodes(address: str) -> list[dict[str, float]]:

@@ -169,8 +169,7 @@ def least_engine_gpu(shape: ModelShape, config: Config) -> int:
 
 def host_memory(shape: ModelShape, config: Config) -> dict[str, int]:
     """Bytes of host memory by part, where all processes are on one machine."""
-    ranks, fleets = config.learner.ranks, 2 if config.rollout.fleets == "per_role" else 1
-    engines = (config.rollout.engines or 1) * fleets  # the default number fits into memory
+    ranks, engines = config.learner.ranks, (config.rollout.engines or 1) * config.fleet_count  # the default number fits
     rank = rank_memory(shape, config)
     if config.resources.device == "cpu":
         learner = ranks * (LEARNER_PROCESS + rank.device + sum(rank.host.values()))

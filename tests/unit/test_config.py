@@ -183,6 +183,7 @@ def test_stale_batches_have_to_be_corrected_for() -> None:
     ("settings", "said"),
     [
         (["rollout.transfer=nccl"], "rollout.transfer=nccl: NCCL refuses two processes on one GPU.*ipc or host"),
+        (["rollout.transfer=nccl", "rollout.fleets=per_role"], "rollout.transfer=nccl: NCCL refuses two processes on one GPU"),
         (["rollout.transfer=ipc", "rollout.engines=2"], "rollout.transfer=ipc: every learner rank has to share its GPU"),
         (["rollout.transfer=ipc", "rollout.fleets=per_role"], "rollout.transfer=ipc: every learner rank has to share its GPU"),
         (

@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from actors import machine
+from actors.cluster import check_cluster, reach
 from conf.load import ConfigError, load_config
 from jobs import check
 from jobs.checks import fit, probe
-from jobs.checks.finding import Finding
+from jobs.checks.finding import Finding, gb
 from jobs.checks.fit import engine_finding, fit_findings, memory_findings, refuse_what_cannot_fit
 from jobs.checks.machine import (
     build_finding,
@@ -20,6 +22,7 @@ from jobs.checks.machine import (
     disk_finding,
     gpu_findings,
     host_finding,
+    machine_findings,
     node_finding,
     port_finding,
     reached_finding,
@@ -101,13 +104,34 @@ def test_a_rank_against_a_gpu() -> None:
     assert levels(memory_findings(shape, small, 20_000_000_000))["learner rank"] == "fault"
 
 
+def test_what_is_beside_a_rank_is_what_is_placed_there() -> None:
+    shape, parts = fit.model_shape(SHAPES["Qwen/Qwen3-0.6B-Base"]), ["resources.learner_gpus=0.4", "resources.rollout_gpus=0.3"]
+    for settings, beside in (
+        (parts, "an engine with 25%"),
+        ([*parts, "rollout.fleets=per_role"], "2 engines with 50%"),
+        ([*parts, "rollout.engines=2"], "2 engines with 50%"),
+        (["rollout.fleets=per_role"], "an engine with 25%"),  # half a GPU each: the other fleet has a GPU of its own
+    ):
+        rank = memory_findings(shape, load_config("one-gpu", settings), None)[1]
+        assert f" beside {beside} of the GPU" in rank.text
+    alone = load_config("one-gpu", ["resources.learner_gpus=1", "resources.rollout_gpus=1"])
+    assert "beside" not in memory_findings(shape, alone, None)[1].text
+
+
+def test_the_number_of_engines_is_told_where_it_is_the_default() -> None:
+    default = load_config("one-gpu", ["rollout.engines=null", "rollout.fleets=per_role"])
+    assert "1 learner ranks, 2 engines" in gpu_findings([], 2, default)[0].text
+
+
 def test_a_round_is_refused_where_it_cannot_fit(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     config, model = load_config(), SHAPES["Qwen/Qwen3-4B-Base"]
-    monkeypatch.setattr(fit, "host_bytes", lambda: (16 << 30, 12 << 30))
+    monkeypatch.setattr(fit, "total_memory", lambda: 16 << 30)
+    monkeypatch.setattr(fit, "free_memory", lambda: 12 << 30)
     monkeypatch.setattr(fit, "free_bytes", lambda folder: 10**13)
     with pytest.raises(ConfigError, match=r"host memory: 17\.2 GB.*needed: about.*`make check` with the same settings"):
         refuse_what_cannot_fit(model, config)
-    monkeypatch.setattr(fit, "host_bytes", lambda: (1 << 40, 1 << 40))
+    monkeypatch.setattr(fit, "total_memory", lambda: 1 << 40)
+    monkeypatch.setattr(fit, "free_memory", lambda: 1 << 40)
     refuse_what_cannot_fit(model, config)
     assert "warning: object store" in capsys.readouterr().out  # three versions of 16 GB
     monkeypatch.setattr(fit, "free_bytes", lambda folder: 10**9)
@@ -140,14 +164,26 @@ def test_a_gpu_as_the_driver_reports_it(monkeypatch: pytest.MonkeyPatch, tmp_pat
     assert probe.read_gpus() == []
 
 
-def test_a_container_s_limit_is_its_memory(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    limit = tmp_path / "memory.max"
-    monkeypatch.setattr(probe, "CGROUP_LIMIT", limit)
-    whole = probe.host_bytes()[0]
-    limit.write_text("1000000\n")
-    assert probe.host_bytes() == (1_000_000, 1_000_000)
-    limit.write_text("max\n")
-    assert probe.host_bytes()[0] == whole
+def test_a_container_s_share_is_what_a_run_is_judged_by(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(machine, "CGROUP", tmp_path)
+    monkeypatch.setattr(machine.os, "sched_getaffinity", lambda process: set(range(16)))
+    config = load_config(overrides=["rollout.engines=2", f"runs_dir={tmp_path}"])
+    monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(tmp_path / "token"))
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    whole, limit, free = machine.total_memory(), 1 << 30, 1 << 28
+
+    def host_memory() -> Finding:
+        (found,) = (each for each in fit.room_findings(QWEN_4B, config) if each.name == "host memory")
+        return found
+
+    (tmp_path / "memory.current").write_text(f"{limit - free}\n")
+    (tmp_path / "memory.max").write_text("max\n")
+    assert host_memory().found.startswith(f"{gb(whole)}, ")
+    (tmp_path / "memory.max").write_text(f"{limit}\n")
+    assert host_memory().found == f"{gb(limit)}, {gb(free)} available"
+    assert host_memory().level == "fault"
+    (tmp_path / "cpu.max").write_text("100000 100000\n")
+    assert levels(list(machine_findings(config, [], starts_ray=False)))["CPU cores"] == "warning"  # one, for two engines
 
 
 def test_the_tracking_store_is_reached_within_seconds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -180,9 +216,26 @@ def test_a_cluster_s_gpus() -> None:
 def test_a_cluster_is_reached_by_either_address() -> None:
     with socket.create_server(("127.0.0.1", 0)) as head:
         port = head.getsockname()[1]
-        for address in (f"http://127.0.0.1:{port}", f"127.0.0.1:{port}", f"ray://127.0.0.1:{port}"):
-            assert probe.timed(lambda address=address: probe.reach_ray(address))[1] is None
-    assert "refused" in str(probe.timed(lambda: probe.reach_ray(f"127.0.0.1:{port}"))[1])
+        addresses = [f"http://127.0.0.1:{port}", f"127.0.0.1:{port}", f"ray://127.0.0.1:{port}"]
+        for address in [*addresses, "auto", "local"]:  # Ray resolves the last two
+            reach(address)
+    for address in addresses:
+        with pytest.raises(OSError, match="refused"):
+            reach(address)
+    for address, reason in (("127.0.0.1:99999", "Port out of range"), ("[::1", "IPv6"), ("127.0.0.1:head", "Port could not")):
+        with pytest.raises(OSError, match=reason):
+            reach(address)
+
+
+def test_a_dashboard_s_address_is_not_one_to_join(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as dashboard:
+        address = f"http://127.0.0.1:{dashboard.getsockname()[1]}"
+        monkeypatch.setenv("RAY_ADDRESS", address)
+        with pytest.raises(ConfigError, match=r"a dashboard's address, .*; valid here: .* head:6379"):
+            check.check(load_config(), check.parse(["--try"]))
+        with pytest.raises(ConfigError, match="a dashboard's address"):
+            check_cluster(load_config())
+        assert capsys.readouterr().out == ""
 
 
 def test_the_line_to_type_has_the_call_s_options() -> None:
