@@ -6,6 +6,7 @@ own seed, both end in the result of the undisturbed run.
 
 import copy
 import math
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -104,6 +105,30 @@ def join_curricula(folder: Path, manifest: Manifest) -> list[str]:
             join_tables(parts_of(path, manifest), path, CurriculumRow)
             notes.append(f"{damage[0]}: it was joined again from its parts.")
     return notes
+
+
+def remove_later_stages(folder: Path, manifest: Manifest) -> list[str]:
+    """Removes the files of all stages after the next one; returns a line for each.
+
+    A run that resumes from an earlier state has them. They come from policies that the next stage may train again, not
+    always with the same bits, and their parts would be taken for those of the new ones.
+
+    Raises:
+        OSError: a file cannot be removed.
+    """
+    number = max(manifest.rounds, default=0)
+    if (stage := manifest.next_stage(number)) is None:
+        number, stage = number + 1, STAGES[0]
+    place = folder / f"round-{number}"
+    later = STAGES[STAGES.index(stage) + 1 :]
+    tables = [place / "curriculum.parquet"] if "curriculum" in later else []
+    left = [path for path in (*tables, *(place / name for name in later)) if path.exists()]
+    for path in left:
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+    return [f"{path} was removed: the run repeats an earlier stage, {stage!r} of round {number}." for path in left]
 
 
 def parts_of(path: Path, manifest: Manifest) -> list[Path]:

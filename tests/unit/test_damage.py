@@ -160,6 +160,35 @@ def test_a_damaged_curriculum_is_joined_from_its_parts_or_written_again(tmp_path
         assert "stage 'curriculum'" in state.notes[0]
 
 
+@pytest.mark.parametrize("previous", ["none", "unfinished", "not begun"])
+def test_what_was_made_from_a_policy_that_is_trained_again_is_removed(previous: str, tmp_path: Path) -> None:
+    config = made_config(tmp_path)
+    policy = write_run(config, 2, until="challenger") / "round-2" / "challenger" / "policy"
+    (policy / "model.safetensors").write_bytes(bytes(100))
+    write_checksums(policy)
+    folder = policy.parents[1]
+    if previous != "none":  # the state before the phase was finished, also that of a phase of one step
+        with RunState(config) as state:
+            finished = state.manifest.rounds.pop(2)
+            if previous == "unfinished":
+                state.round(2).challenger.metrics = finished.challenger.metrics[:1]
+            state.save()
+            state.manifest.rounds[2] = finished
+            state.save()
+    part, kept = folder / "curriculum" / "part-0000.parquet", folder.parent / "round-1"
+    write_table(part, CurriculumRow, ROWS)
+    with RunState(config) as state:  # undamaged, so that the part is of this policy
+        assert state.notes == []
+    before = sorted(kept.rglob("*"))
+    spoil(policy / "model.safetensors")
+    with RunState(config) as state:
+        assert not state.round(2).challenger.finished
+        assert not part.parent.exists()
+        assert [str(part.parent) in note for note in state.notes] == [False, True]
+        assert (folder / "challenger").exists()
+    assert sorted(kept.rglob("*")) == before
+
+
 def test_a_policy_that_is_lost_ends_in_one_line(tmp_path: Path) -> None:
     config = made_config(tmp_path)
     run = write_run(config, 1)
