@@ -11,6 +11,7 @@ from conf.load import ConfigError
 from jobs.status import main, next_step
 from pipeline.errors import DamagedError
 from pipeline.store.checksums import damaged_file, write_checksums
+from pipeline.store.lock import Lock
 from pipeline.store.manifest import FILE, PREVIOUS, PhaseStage, Round, read_manifest
 from pipeline.store.state import RunState
 from pipeline.store.tables import CurriculumRow, join_tables, kept_questions, read_table, remove_damaged, write_table
@@ -248,6 +249,28 @@ def test_status_says_what_is_damaged_and_what_comes_next(tmp_path: Path, capsys:
     assert [line.split()[0:4] for line in capsys.readouterr().out.splitlines() if "damaged" in line] == [
         ["made", "-", "-", "damaged"]
     ]
+
+
+def test_status_reads_each_policy_once_and_none_of_a_run_that_is_active(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    config = made_config(tmp_path)
+    policies = sorted(write_run(config, 2).glob("round-*/*/policy"))
+    for policy in policies:
+        (policy / "model.safetensors").write_bytes(bytes(100))
+        write_checksums(policy)
+    spoil(policies[-1] / "model.safetensors")
+    monkeypatch.setattr("pipeline.store.checksums.LARGE_BYTES", 99)  # so that a line is logged for each
+    arguments = ["--runs-dir", str(tmp_path), "--name", "made"]
+    assert main(arguments) == 0
+    assert "lost" in capsys.readouterr().out  # the round is closed, so that no earlier state is complete
+    assert sorted(caplog.messages) == [f"comparing the checksums of {policy}, 0 GB" for policy in policies]
+    lock = Lock(tmp_path / "made")
+    assert main(arguments) == 0
+    lock.release()
+    assert "running" in (output := capsys.readouterr().out)
+    assert "damaged" not in output
+    assert len(caplog.messages) == len(policies) == 4
 
 
 def test_the_stages_follow_one_another(tmp_path: Path) -> None:
