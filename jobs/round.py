@@ -14,6 +14,7 @@ from jobs.cli import command
 from pipeline.errors import NoSignalError
 from pipeline.interruption import steps_finished
 
+IN_JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"  # Ray sets it for a job's command alone, unlike RAY_ADDRESS, which names any cluster
 EPILOG = "settings (change them with --set SETTING=VALUE ...):\n"
 
 
@@ -70,13 +71,13 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def make_command(options: argparse.Namespace, last: int, name: str | None, changes: Sequence[str] = ()) -> str:
-    """The command for rounds up to `last` with this call's options, except for `changes`. Ray sets RAY_ADDRESS inside a job."""
+    """The command for rounds up to `last` with this call's options, except for `changes`; in a Ray job, to submit another."""
     profile = options.profile if options.profile != "tiny" else None
     changed = {change.partition("=")[0] for change in changes}
     kept = [each for each in options.set if each.partition("=")[0] not in changed]
     variables = {"PROFILE": profile, "NAME": name, "SEED": options.seed, "SET": " ".join([*kept, *changes])}
     words = [f"{name}={shlex.quote(str(value))}" for name, value in variables.items() if value not in (None, "")]
-    return " ".join([f"make {'submit' if 'RAY_ADDRESS' in os.environ else 'round'} ITER={last}", *words])
+    return " ".join([f"make {'submit' if IN_JOB in os.environ else 'round'} ITER={last}", *words])
 
 
 def run(config: Config, last: int) -> None:

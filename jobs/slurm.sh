@@ -50,6 +50,13 @@ for node in "${nodes[@]:1}"; do
     services+=($!)
 done
 
-status=0
-RAY_ADDRESS=$address "${step[@]}" --nodelist="${nodes[0]}" python -m jobs.round "$@" || status=$?
+# With `--signal=B:TERM@<seconds>` Slurm signals this script alone, and srun passes the signal on to the driver.
+RAY_ADDRESS=$address "${step[@]}" --nodelist="${nodes[0]}" python -m jobs.round "$@" &
+driver=$!
+trap 'signalled=1; kill -TERM "$driver" 2>/dev/null || true' TERM
+signalled=1
+while [ "$signalled" = 1 ]; do  # a signal ends `wait`, not the driver
+    signalled=0 status=0
+    wait "$driver" || status=$?
+done
 exit "$status"

@@ -1,5 +1,6 @@
 """Progress of all runs: `make status`, or of one: `make status NAME=tiny`. Read-only."""
 
+import functools
 import sys
 import time
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ from conf.load import ConfigError
 from jobs.cli import command, options
 from pipeline.errors import DamagedError
 from pipeline.observe.terminal import console, duration, printable
+from pipeline.store.checksums import damaged_file
 from pipeline.store.damage import all_damage, sound_state
 from pipeline.store.manifest import Manifest, PhaseStage, sound_manifest
 from pipeline.store.progress import Progress, read_progress
@@ -32,8 +34,10 @@ def main(arguments: Sequence[str]) -> int:
     if not chosen.name:
         console.print(all_runs(run_folders(chosen.runs_dir)))
         return 0
-    console.print(one_run(read_progress(first)))
-    console.print(state_of(first), soft_wrap=True)
+    progress = read_progress(first)
+    console.print(one_run(progress))
+    if not progress.working:  # its driver checked the files, and removes checkpoints meanwhile
+        console.print(state_of(first), soft_wrap=True)
     return 0
 
 
@@ -64,10 +68,10 @@ def all_runs(folders: Sequence[Path]) -> RenderableType:
 
 def state_of(folder: Path) -> Text:
     """What the run would do next, and what is damaged, if anything; reads all of its files."""
-    manifest = sound_manifest(folder)[0]
-    lines = [("damaged", damage) for damage in all_damage(folder, manifest)]
+    manifest, check = sound_manifest(folder)[0], functools.cache(damaged_file)
+    lines = [("damaged", damage) for damage in all_damage(folder, manifest, check)]
     try:
-        manifest, notes = sound_state(folder)
+        manifest, notes = sound_state(folder, check)
         lines += [("resuming", note) for note in notes]
         lines.append(("next", next_step(manifest)))
     except DamagedError as error:

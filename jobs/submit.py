@@ -18,6 +18,8 @@ from conf.load import ROOT, ConfigError, load_config, resolve
 from conf.schema import Config
 from jobs.cli import command
 from jobs.round import overrides, parse, settings
+from pipeline.domain.prompt_file import OWN
+from pipeline.inputs import read_prompts
 
 if TYPE_CHECKING:
     from ray.job_submission import JobSubmissionClient
@@ -59,7 +61,7 @@ def entrypoint(options: Namespace) -> tuple[str, Config]:
     """The job's command line, and its settings with paths as on the cluster.
 
     Raises:
-        ConfigError: a setting is invalid.
+        ConfigError: a setting is invalid, or the prompts are.
     """
     moved = [*overrides(options), *relocations(settings(options))]
     profile = on_cluster(options.profile) if options.profile.endswith((".yaml", ".yml")) else options.profile
@@ -74,18 +76,31 @@ def relocations(config: Config) -> Iterator[str]:
         yield f"reward.scorers=[{','.join(scorers)}]"
     if (grader := named_on_cluster(config.reward.grader)) != config.reward.grader:
         yield f"reward.grader={grader}"
-    paths = {"prompts": config.prompts, "evaluation.folder": config.evaluation.folder}
+    paths = {"evaluation.folder": config.evaluation.folder}
     sets = [on_cluster(each) if resolve(each).is_file() else each for each in config.evaluation.sets]
     if sets != config.evaluation.sets:
         yield f"evaluation.sets=[{','.join(sets)}]"
     if resolve(config.model.path).is_dir():  # else it is a hub id
         paths["model.path"] = config.model.path
     moved = {setting: on_cluster(path) for setting, path in paths.items()}
+    paths["prompts"], moved["prompts"] = config.prompts, prompts_on_cluster(config)
     paths["runs_dir"], moved["runs_dir"] = config.runs_dir, str(Path(config.runs_dir).absolute())
     if config.tracking_uri.startswith(SQLITE):
         database = Path(config.tracking_uri.removeprefix(SQLITE)).absolute()
         paths["tracking_uri"], moved["tracking_uri"] = config.tracking_uri, f"{SQLITE}{database}"
     yield from (f"{setting}={path}" for setting, path in moved.items() if path != paths[setting])
+
+
+def prompts_on_cluster(config: Config) -> str:
+    """The path of the prompts file, absolute also where only the file of its examples, found from its folder, is not uploaded.
+
+    Raises:
+        ConfigError: one of the files is missing or invalid.
+    """
+    source, path = read_prompts(config).challenger.source, resolve(config.prompts).absolute()
+    if source is not None and source.file != OWN and Path(on_cluster(str(path.parent / source.file))).is_absolute():
+        return str(path)
+    return on_cluster(config.prompts)
 
 
 def named_on_cluster(name: str) -> str:
@@ -96,7 +111,7 @@ def named_on_cluster(name: str) -> str:
 
 def on_cluster(path: str) -> str:
     """A path on the cluster: relative to the repository if the file is uploaded with the code, else absolute."""
-    absolute = resolve(path).absolute()
+    absolute = Path(os.path.normpath(resolve(path).absolute()))  # without `..`, but links keep their names
     if absolute.is_relative_to(ROOT) and absolute.relative_to(ROOT).parts[0] in UPLOADED:
         return str(absolute.relative_to(ROOT))
     return str(absolute)

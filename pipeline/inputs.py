@@ -134,6 +134,17 @@ class Parts:
     scorers: list[Scorer]
 
 
+def read_prompts(config: Config) -> Prompts:
+    """
+    Raises:
+        ConfigError: the file, or one that it names, is missing or invalid.
+    """
+    try:
+        return load_prompts(resolve(config.prompts))
+    except ValueError as error:
+        raise ConfigError(f"prompts={config.prompts}: {error}") from error
+
+
 def check_parts(config: Config) -> Parts:
     """Reads the oracle, the prompts, the scorers and the grader.
 
@@ -141,10 +152,7 @@ def check_parts(config: Config) -> Parts:
         ConfigError: one of them is missing or invalid.
     """
     load_oracle(config.evaluation.oracle)
-    try:
-        prompts = load_prompts(resolve(config.prompts))
-    except ValueError as error:
-        raise ConfigError(f"prompts={config.prompts}: {error}") from error
+    prompts = read_prompts(config)
     try:
         scorers = [find_scorer(name) for name in config.reward.scorers]
     except ValueError as error:

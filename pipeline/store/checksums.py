@@ -1,6 +1,7 @@
 """Checksums of what a run leaves: of a table's columns, kept in its metadata, and of a folder's files, kept in the folder."""
 
 import hashlib
+import logging
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -10,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 SUFFIX = ".blake2b"  # of a folder's lists of checksums: no suffix of a model's or a tokenizer's file
+LARGE_BYTES = 10 * 10**9  # more take over ten seconds to read
 
 
 def blake2b() -> hashlib.blake2b:
@@ -66,7 +68,8 @@ def write_checksums(folder: Path, rank: int = 0, ranks: int = 1) -> None:
 def damaged_file(folder: Path) -> str | None:
     """The first file of a folder that is missing or differs from its checksum, and how; None if all are as they were written.
 
-    A folder of an earlier version has no checksums: only its presence is checked.
+    A folder of an earlier version has no checksums: only its presence is checked. A line on standard error says so where it
+    takes long.
     """
     listed: dict[str, str] = {}
     try:
@@ -78,6 +81,8 @@ def damaged_file(folder: Path) -> str | None:
         for name in names:
             if not (folder / name).is_file():
                 return f"{folder / name} is missing"
+        if (size := sum((folder / name).stat().st_size for name in names)) > LARGE_BYTES:
+            logging.getLogger(__name__).warning("comparing the checksums of %s, %.0f GB", folder, size / 1e9)
         found = _checksums([folder / name for name in names])
     except (OSError, ValueError) as error:
         return f"{folder} cannot be read ({error})"

@@ -5,8 +5,10 @@ own seed, both end in the result of the undisturbed run.
 """
 
 import copy
+import functools
 import math
-from collections.abc import Iterator
+import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from pipeline.errors import DamagedError
@@ -15,8 +17,10 @@ from pipeline.store.manifest import PREVIOUS, STAGES, Manifest, Round, previous_
 from pipeline.store.tables import COPY, CurriculumRow, EvaluationRow, SampleRow, join_tables, sound_table
 from pipeline.types import ROLES, ScoredQuestion
 
+Check = Callable[[Path], str | None]  # `damaged_file`, or its cache: policies and checkpoints take minutes to read
 
-def sound_state(folder: Path) -> tuple[Manifest, list[str]]:
+
+def sound_state(folder: Path, check: Check = damaged_file) -> tuple[Manifest, list[str]]:
     """The latest state of a run that can be resumed, and a line for each damage that it avoids.
 
     Raises:
@@ -25,10 +29,11 @@ def sound_state(folder: Path) -> tuple[Manifest, list[str]]:
     """
     manifest, damage = sound_manifest(folder)
     notes = [] if damage is None else [damage]
-    if (first := next(needed_damage(folder, manifest), None)) is None:
+    check = functools.cache(check)  # the candidates share most of their policies
+    if (first := next(needed_damage(folder, manifest, check), None)) is None:
         return manifest, notes
     for candidate, what in candidates(folder, manifest):
-        if next(needed_damage(folder, candidate), None) is None:
+        if next(needed_damage(folder, candidate, check), None) is None:
             return candidate, [*notes, f"{first}: {what}."]
     raise DamagedError(first, f"the run needs it to go on, and no earlier state of the run is complete; {COPY}")
 
@@ -46,23 +51,23 @@ def candidates(folder: Path, manifest: Manifest) -> Iterator[tuple[Manifest, str
             yield earlier, f"the run repeats round {last} from the start of its stage {STAGES[place]!r}"
 
 
-def needed_damage(folder: Path, manifest: Manifest) -> Iterator[str]:
+def needed_damage(folder: Path, manifest: Manifest, check: Check) -> Iterator[str]:
     """Damage to the files that a run resumes from: the latest policies, checkpoints and curricula."""
     last = max(manifest.rounds, default=0)
     replayed = int(manifest.config["curriculum"]["replay"])
     for number in range(max(1, last - 1), last + 1):
-        yield from policy_damage(folder, manifest, number)
+        yield from policy_damage(folder, manifest, number, check)
     for number in range(max(1, last - replayed), last + 1):
         yield from curriculum_damage(folder, manifest, number)
-    yield from checkpoint_damage(folder, manifest)
+    yield from checkpoint_damage(folder, manifest, check)
 
 
-def all_damage(folder: Path, manifest: Manifest) -> Iterator[str]:
+def all_damage(folder: Path, manifest: Manifest, check: Check) -> Iterator[str]:
     """Damage to any file that the manifest names or that a report reads; reads all of them."""
-    yield from checkpoint_damage(folder, manifest)
+    yield from checkpoint_damage(folder, manifest, check)
     for number in manifest.begun():
         place, stages = folder / f"round-{number}", manifest.round(number)
-        yield from policy_damage(folder, manifest, number)
+        yield from policy_damage(folder, manifest, number, check)
         if stages.curriculum.finished:
             yield from table_damage(place / "curriculum.parquet", CurriculumRow)
         for step in range(1, len(stages.challenger.metrics) + 1):
@@ -71,18 +76,18 @@ def all_damage(folder: Path, manifest: Manifest) -> Iterator[str]:
             yield from table_damage(place / "evaluation" / f"{name}.parquet", EvaluationRow)
 
 
-def policy_damage(folder: Path, manifest: Manifest, number: int) -> Iterator[str]:
+def policy_damage(folder: Path, manifest: Manifest, number: int, check: Check) -> Iterator[str]:
     for role in ROLES:
         policy = manifest.round(number).phase(role).policy
-        if policy is not None and (damage := damaged_file(folder / policy)) is not None:
+        if policy is not None and (damage := check(folder / policy)) is not None:
             yield damage
 
 
-def checkpoint_damage(folder: Path, manifest: Manifest) -> Iterator[str]:
+def checkpoint_damage(folder: Path, manifest: Manifest, check: Check) -> Iterator[str]:
     for path in sorted(manifest.checkpoints()):
         if path.endswith(".parquet"):
             yield from table_damage(folder / path, SampleRow)
-        elif (damage := damaged_file(folder / path)) is not None:
+        elif (damage := check(folder / path)) is not None:
             yield damage
 
 
@@ -104,6 +109,30 @@ def join_curricula(folder: Path, manifest: Manifest) -> list[str]:
             join_tables(parts_of(path, manifest), path, CurriculumRow)
             notes.append(f"{damage[0]}: it was joined again from its parts.")
     return notes
+
+
+def remove_later_stages(folder: Path, manifest: Manifest) -> list[str]:
+    """Removes the files of all stages after the next one; returns a line for each.
+
+    A run that resumes from an earlier state has them. They come from policies that the next stage may train again, not
+    always with the same bits, and their parts would be taken for those of the new ones.
+
+    Raises:
+        OSError: a file cannot be removed.
+    """
+    number = max(manifest.rounds, default=0)
+    if (stage := manifest.next_stage(number)) is None:
+        number, stage = number + 1, STAGES[0]
+    place = folder / f"round-{number}"
+    later = STAGES[STAGES.index(stage) + 1 :]
+    tables = [place / "curriculum.parquet"] if "curriculum" in later else []
+    left = [path for path in (*tables, *(place / name for name in later)) if path.exists()]
+    for path in left:
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+    return [f"{path} was removed: the run repeats an earlier stage, {stage!r} of round {number}." for path in left]
 
 
 def parts_of(path: Path, manifest: Manifest) -> list[Path]:

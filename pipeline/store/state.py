@@ -20,7 +20,7 @@ from conf.load import ConfigError
 from conf.schema import Config
 from conf.settings import flatten
 from pipeline.errors import DamagedError
-from pipeline.store.damage import join_curricula, sound_state
+from pipeline.store.damage import join_curricula, remove_later_stages, sound_state
 from pipeline.store.lock import HeldError, Lock
 from pipeline.store.manifest import FILE, PREVIOUS, Manifest, Round, previous_manifest, write_atomically, write_manifest
 from pipeline.store.tables import CurriculumRow, read_column
@@ -91,7 +91,8 @@ class RunState:
         else:
             manifest, self.notes = sound_state(self.folder)
             refuse_other_settings(config.name, manifest.config, settings)
-            self.notes += join_curricula(self.folder, manifest)
+            # Before the manifest is written, so that a kill in between repeats it.
+            self.notes += remove_later_stages(self.folder, manifest) + join_curricula(self.folder, manifest)
         previous = previous_manifest(self.folder)
         # The checkpoints and batches that the manifest names, and those that it or the previous one name, relative to the folder.
         self._last = manifest.checkpoints()

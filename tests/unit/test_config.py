@@ -219,20 +219,21 @@ def test_help_names_every_setting() -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "address", "command"),
+    ("arguments", "variable", "command"),
     [
         ("", None, "make round ITER=2"),
         ("--iter 3 --seed 0", None, "make round ITER=4 SEED=0"),
         ("--profile mine.yaml --name tiny", None, "make round ITER=2 PROFILE=mine.yaml NAME=tiny"),
         ("--set a.b=1 c=[d,e]", None, "make round ITER=2 SET='a.b=1 c=[d,e]'"),
-        ("--profile qwen3-4b", "head:6379", "make submit ITER=2 PROFILE=qwen3-4b"),
+        ("--profile qwen3-4b", "RAY_JOB_CONFIG_JSON_ENV_VAR", "make submit ITER=2 PROFILE=qwen3-4b"),
+        ("--profile qwen3-4b", "RAY_ADDRESS", "make round ITER=2 PROFILE=qwen3-4b"),  # as in an allocation of Slurm
     ],
 )
 def test_the_command_for_another_round_says_all_that_this_one_was_told(
-    arguments: str, address: str | None, command: str, monkeypatch: pytest.MonkeyPatch
+    arguments: str, variable: str | None, command: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if address:
-        monkeypatch.setenv("RAY_ADDRESS", address)
+    if variable:
+        monkeypatch.setenv(variable, "head:6379")
     options = parse(arguments.split(), "jobs.round")
     assert make_command(options, options.iter + 1, options.name) == command
 

@@ -11,6 +11,7 @@ from conf.load import ConfigError
 from jobs.status import main, next_step
 from pipeline.errors import DamagedError
 from pipeline.store.checksums import damaged_file, write_checksums
+from pipeline.store.lock import Lock
 from pipeline.store.manifest import FILE, PREVIOUS, PhaseStage, Round, read_manifest
 from pipeline.store.state import RunState
 from pipeline.store.tables import CurriculumRow, join_tables, kept_questions, read_table, remove_damaged, write_table
@@ -160,6 +161,35 @@ def test_a_damaged_curriculum_is_joined_from_its_parts_or_written_again(tmp_path
         assert "stage 'curriculum'" in state.notes[0]
 
 
+@pytest.mark.parametrize("previous", ["none", "unfinished", "not begun"])
+def test_what_was_made_from_a_policy_that_is_trained_again_is_removed(previous: str, tmp_path: Path) -> None:
+    config = made_config(tmp_path)
+    policy = write_run(config, 2, until="challenger") / "round-2" / "challenger" / "policy"
+    (policy / "model.safetensors").write_bytes(bytes(100))
+    write_checksums(policy)
+    folder = policy.parents[1]
+    if previous != "none":  # the state before the phase was finished, also that of a phase of one step
+        with RunState(config) as state:
+            finished = state.manifest.rounds.pop(2)
+            if previous == "unfinished":
+                state.round(2).challenger.metrics = finished.challenger.metrics[:1]
+            state.save()
+            state.manifest.rounds[2] = finished
+            state.save()
+    part, kept = folder / "curriculum" / "part-0000.parquet", folder.parent / "round-1"
+    write_table(part, CurriculumRow, ROWS)
+    with RunState(config) as state:  # undamaged, so that the part is of this policy
+        assert state.notes == []
+    before = sorted(kept.rglob("*"))
+    spoil(policy / "model.safetensors")
+    with RunState(config) as state:
+        assert not state.round(2).challenger.finished
+        assert not part.parent.exists()
+        assert [str(part.parent) in note for note in state.notes] == [False, True]
+        assert (folder / "challenger").exists()
+    assert sorted(kept.rglob("*")) == before
+
+
 def test_a_policy_that_is_lost_ends_in_one_line(tmp_path: Path) -> None:
     config = made_config(tmp_path)
     run = write_run(config, 1)
@@ -219,6 +249,28 @@ def test_status_says_what_is_damaged_and_what_comes_next(tmp_path: Path, capsys:
     assert [line.split()[0:4] for line in capsys.readouterr().out.splitlines() if "damaged" in line] == [
         ["made", "-", "-", "damaged"]
     ]
+
+
+def test_status_reads_each_policy_once_and_none_of_a_run_that_is_active(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    config = made_config(tmp_path)
+    policies = sorted(write_run(config, 2).glob("round-*/*/policy"))
+    for policy in policies:
+        (policy / "model.safetensors").write_bytes(bytes(100))
+        write_checksums(policy)
+    spoil(policies[-1] / "model.safetensors")
+    monkeypatch.setattr("pipeline.store.checksums.LARGE_BYTES", 99)  # so that a line is logged for each
+    arguments = ["--runs-dir", str(tmp_path), "--name", "made"]
+    assert main(arguments) == 0
+    assert "lost" in capsys.readouterr().out  # the round is closed, so that no earlier state is complete
+    assert sorted(caplog.messages) == [f"comparing the checksums of {policy}, 0 GB" for policy in policies]
+    lock = Lock(tmp_path / "made")
+    assert main(arguments) == 0
+    lock.release()
+    assert "running" in (output := capsys.readouterr().out)
+    assert "damaged" not in output
+    assert len(caplog.messages) == len(policies) == 4
 
 
 def test_the_stages_follow_one_another(tmp_path: Path) -> None:

@@ -3,15 +3,17 @@
 from pathlib import Path
 
 import pytest
+import yaml
 from transformers import AutoTokenizer
 
 from actors.reward.sandbox import AnswerSandbox
 from conf.load import ROOT, ConfigError, load_config, resolve
-from jobs.submit import relocations
+from jobs.round import parse
+from jobs.submit import entrypoint, prompts_on_cluster, relocations
 from pipeline.domain.codec import PromptCodec
 from pipeline.domain.graders.find import find_grader
 from pipeline.domain.oracle import load_oracle
-from pipeline.domain.prompt_file import load_prompts
+from pipeline.domain.prompt_file import OWN, load_prompts
 from pipeline.domain.sets import find_sets
 from pipeline.inputs import check_inputs
 from pipeline.store.benchmarks import read_problems
@@ -73,6 +75,25 @@ def test_a_scorer_of_ones_own_has_a_path_that_a_job_finds(tmp_path: Path, monkey
     assert not [each for each in relocations(load_config()) if each.startswith("reward.")]
     Path("mine.py").touch()
     assert f"reward.grader={tmp_path}/mine.py:Mine" in list(relocations(load_config(overrides=["reward.grader=mine.py:Mine"])))
+
+
+@pytest.mark.parametrize(
+    ("file", "path"), [("../data/q.txt", "{root}/conf/mine.yaml"), ("q.txt", "conf/mine.yaml"), (OWN, "conf/mine.yaml")]
+)
+def test_prompts_have_a_path_from_which_a_job_finds_their_examples(
+    file: str, path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("jobs.submit.ROOT", tmp_path)
+    document = yaml.safe_load(resolve("conf/prompts/tiny.yaml").read_text())
+    document["challenger"]["examples"] = {"file": file, "per_prompt": 1}
+    for name, text in (("conf/mine.yaml", yaml.safe_dump(document)), ("conf/q.txt", "1 + 1?\n"), ("data/q.txt", "1 + 1?\n")):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    config = load_config(overrides=[f"prompts={tmp_path}/conf/mine.yaml"])
+    assert prompts_on_cluster(config) == path.format(root=tmp_path)
+    (tmp_path / "conf" / "mine.yaml").write_text("challenger: {}")
+    with pytest.raises(ConfigError, match=r"^prompts=.*: prompts file .* the file must"):
+        entrypoint(parse(["--set", f"prompts={tmp_path}/conf/mine.yaml"], "jobs.submit"))
 
 
 def test_a_grader_that_is_not_there_is_told_by_its_setting() -> None:
