@@ -18,8 +18,8 @@ STAND_INS = {
 
 
 def test_a_signal_to_the_script_reaches_the_driver_which_ends_its_step(tmp_path: Path) -> None:
-    for name, script in STAND_INS.items():
-        (tmp_path / name).write_text(f"#!/bin/sh\n{script}\n")
+    for name, lines in STAND_INS.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{lines}\n")
         (tmp_path / name).chmod(0o755)
     environment = os.environ | {
         "PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}",
