@@ -82,8 +82,8 @@ def check(config: Config, options: argparse.Namespace) -> list[Finding]:
         inputs = base.inputs or downloaded(config, parts)
         tried = try_model(config, inputs)
         speed, lengths = speed or tried.tokens_per_s * config.rollout.engines, tried.lengths
-        for_base = inputs.prompts.challenger.template == "plain"
-        findings += show("the base model, tried", trial_findings(tried, config, inputs.positions, for_base))
+        found = trial_findings(tried, config, inputs.positions, inputs.prompts.for_base)
+        findings += show("the base model, tried", found)
         show_texts(tried)
     work = workload_findings(config, parts.scorers, speed, lengths)
     return findings + show("what a round samples", [*work, sets_finding(config)])

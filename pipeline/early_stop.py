@@ -15,8 +15,10 @@ WANTED: dict[Role, str] = {
 }
 
 
-def stop_without_signal(config: Config, history: PhaseHistory, scored: ScoredGroups) -> None:
+def stop_without_signal(config: Config, history: PhaseHistory, scored: ScoredGroups, for_base: bool) -> None:
     """Looks at the phase's steps up to the last recorded one, whose samples and rewards are `scored`.
+
+    `for_base`: see `algorithm.signal.advice`.
 
     Raises:
         NoSignalError: there is nothing to learn from; see `algorithm.signal.missing_signal`.
@@ -25,7 +27,7 @@ def stop_without_signal(config: Config, history: PhaseHistory, scored: ScoredGro
     if missing is None:
         return
     samples = [sample for group in scored.groups for sample in group]
-    change = advice(config, history.role, missing, history.metrics[-1], [sample.text for sample in samples])
+    change = advice(config, history.role, missing, history.metrics[-1], [sample.text for sample in samples], for_base)
     lines = [
         f"round {history.round} {history.role}, step {history.steps}: {found(history.role, missing, samples)}, so there is "
         "nothing to learn from.",

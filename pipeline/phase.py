@@ -83,7 +83,7 @@ def train(run: "Run", round_: int, task: Task, history: PhaseHistory) -> None:
             tracked.log_step(metrics, step)
             tracked.log_histogram(scored.p_hats, step)
             if config.stop_without_signal:
-                stop_without_signal(config, history, scored)
+                stop_without_signal(config, history, scored, run.codec.for_base)
             stopping = interruption.requested()
             if (stopping or step % config.learner.checkpoint_every == 0) and step < total:
                 history.save(batches)

@@ -8,15 +8,15 @@ from rich.text import Text
 from conf.schema import Config
 from jobs.checks.finding import Finding, compared
 from jobs.checks.trial import ANSWERS, Trial
+from pipeline.algorithm.advice import BASE_PROMPTS, longer_responses, warmer
 from pipeline.observe.terminal import console, printable
 from pipeline.types import Sample, Vote
 
-BASE_PROMPTS = "conf/prompts/base.yaml"
 WANTED = 0.5  # share of well-formed questions, and of answers in a box, from which on a run has enough to learn from
 HOPELESS = 0.1  # share below which most groups have no difference in reward
 LEAST_AGREED = 0.25  # share of questions on which two answers agree, below which labels are chance
 MOST_SURE = 0.9  # share of questions on which all answers agree, above which few are kept
-WARMEST, COOLEST = 1.3, 0.5  # temperatures beyond which text falls apart, and answers do not differ
+COOLEST = 0.5  # temperature below which answers do not differ
 SHOWN = 5
 
 
@@ -71,7 +71,7 @@ def better_questions(trial: Trial, config: Config, positions: int | None, for_ba
     runs_on = share([trial.complete[place] is not None for place in bad])
     begun = share([trial.written[place].truncated and "<question>" in trial.written[place].text for place in bad])
     if begun > WANTED and runs_on < WANTED and (longer := longer_responses(config, positions)):
-        return longer
+        return " ".join(longer)
     if not for_base:
         return f"prompts={BASE_PROMPTS}"
     if config.sampling.temperature > 0.7:
@@ -79,31 +79,21 @@ def better_questions(trial: Trial, config: Config, positions: int | None, for_ba
     return "prompts=FILE with other `examples`, `prefill` and `stop` (docs/prompts.md)"
 
 
-def longer_responses(config: Config, positions: int | None) -> str | None:
-    """Twice the length of a response, and the context for it, where the model has the positions."""
-    longest, context = 2 * config.sampling.max_tokens, config.model.max_length + config.sampling.max_tokens
-    fits = positions is None or context <= positions
-    return f"sampling.max_tokens={longest} model.max_length={context}" if fits else None
-
-
 def answer_findings(trial: Trial, config: Config, positions: int | None, for_base: bool) -> Iterator[Finding]:
     if not trial.answers:
         return
     cut, boxed = share([sample.truncated for sample in trial.answers]), share(trial.boxed)
-    longer = longer_responses(config, positions) if cut >= WANTED else None
+    longer = longer_responses(config, positions) if cut >= WANTED else ()
     prompts = "prompts=FILE with other solver `examples` (docs/prompts.md)" if for_base else f"prompts={BASE_PROMPTS}"
     yield compared(
         "answers",
         f"{boxed:.0%} of {len(trial.answers)} in a box, {cut:.0%} cut off, {spread(trial.answers)}",
         f"{WANTED:.0%} in a box",
-        longer or prompts,
+        " ".join(longer) or prompts,
         fault=boxed < HOPELESS,
         warning=boxed < WANTED,
     )
-    warmer = min(WARMEST, config.sampling.temperature + 0.2)
-    varied = "prompts=FILE with drawn `examples` (docs/prompts.md)"
-    if warmer > config.sampling.temperature:
-        varied = f"sampling.temperature={warmer:.1f}"
+    varied = " ".join(warmer(config)) or "prompts=FILE with drawn `examples` (docs/prompts.md)"
     yield compared(
         "variety",
         f"{trial.clusters} clusters among {len(trial.usable)} questions, by BLEU",

@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 from conf.schema import Config
+from pipeline.algorithm.advice import BASE_PROMPTS, Settings, longer_responses, warmer
 from pipeline.types import Role
 
 PATIENCE = 3  # steps in a row without a difference of rewards within any group
-BASE_PROMPTS = "conf/prompts/base.yaml"
-HIGHEST_TEMPERATURE = 1.5  # advised; above it most models write noise
 
 Missing = Literal["form", "difference"]
 MARKS: dict[Role, str] = {"challenger": "<question>", "solver": "\\boxed"}
@@ -23,7 +22,7 @@ class Advice:
     """What to change, in words, and as settings of a new run (`settings` is empty where a file has to be written first)."""
 
     words: str
-    settings: tuple[str, ...] = ()
+    settings: Settings = ()
 
 
 def missing_signal(steps: Sequence[Mapping[str, float]], groups: int) -> Missing | None:
@@ -45,13 +44,18 @@ def missing_signal(steps: Sequence[Mapping[str, float]], groups: int) -> Missing
     return "difference" if len(last) == PATIENCE and all(even) else None
 
 
-def advice(config: Config, role: Role, missing: Missing, step: Mapping[str, float], texts: Sequence[str]) -> Advice:
-    """What to change, from the metrics and the responses of a phase's last step."""
+def advice(
+    config: Config, role: Role, missing: Missing, step: Mapping[str, float], texts: Sequence[str], for_base: bool = False
+) -> Advice:
+    """What to change, from the metrics and the responses of a phase's last step.
+
+    `for_base`: whether the prompts are for base models already, plain text that a response continues.
+    """
     cut_off = step.get("truncated", 0.0) >= 0.5
     if missing == "form":
-        return longer(config) if cut_off and any(MARKS[role] in text for text in texts) else other_prompts(config, role)
+        return longer(config) if cut_off and any(MARKS[role] in text for text in texts) else other_prompts(config, role, for_base)
     if role == "challenger" and step.get("p_hat_mean") == 0:  # no answer of the Solver was boxed, or each was cut off
-        return other_prompts(config, "solver")
+        return other_prompts(config, "solver", for_base)
     if role == "challenger" and step.get("p_hat_mean") == 1:
         return hotter(config, "the Solver gives one answer to every question each time")
     if role == "challenger" and step.get("distinct_clusters") == 1:
@@ -64,17 +68,14 @@ def advice(config: Config, role: Role, missing: Missing, step: Mapping[str, floa
 
 
 def longer(config: Config) -> Advice:
-    tokens = config.sampling.max_tokens
-    return Advice(
-        f"the length of a response: most were cut off at sampling.max_tokens={tokens}",
-        (f"sampling.max_tokens={2 * tokens}", f"model.max_length={config.model.max_length + tokens}"),
-    )
+    words = f"the length of a response: most were cut off at sampling.max_tokens={config.sampling.max_tokens}"
+    return Advice(words, longer_responses(config))
 
 
-def other_prompts(config: Config, role: Role) -> Advice:
+def other_prompts(config: Config, role: Role, for_base: bool) -> Advice:
     who = role.capitalize()
-    if config.prompts == BASE_PROMPTS:
-        return Advice(f"the {who}'s examples and stop strings, in a copy of {BASE_PROMPTS} that is named as prompts=mine.yaml")
+    if for_base:
+        return Advice(f"the {who}'s examples and stop strings, in a copy of {config.prompts} that is named as prompts=mine.yaml")
     return Advice(
         f"the {who}'s prompt: {config.prompts} does not lead this model to `{MARKS[role]}`; {BASE_PROMPTS} is for models that "
         "follow no instructions, in plain text with examples",
@@ -83,7 +84,6 @@ def other_prompts(config: Config, role: Role) -> Advice:
 
 
 def hotter(config: Config, cause: str) -> Advice:
-    temperature = min(HIGHEST_TEMPERATURE, round(config.sampling.temperature + 0.2, 2))
-    if temperature <= config.sampling.temperature:
+    if not (settings := warmer(config)):
         return Advice(f"the prompts, for more variety: {cause}, at sampling.temperature={config.sampling.temperature:g} already")
-    return Advice(f"the temperature, for more variety: {cause}", (f"sampling.temperature={temperature:g}",))
+    return Advice(f"the temperature, for more variety: {cause}", settings)

@@ -45,6 +45,10 @@ class PromptCodec:
         return self._encode("challenger", self._prompts.challenger_messages())
 
     @property
+    def for_base(self) -> bool:
+        return self._prompts.for_base
+
+    @property
     def example_source(self) -> ExampleSource | None:
         """Where the Challenger's prompts draw their examples from; None if they are all the same."""
         return self._prompts.challenger.source

@@ -170,6 +170,11 @@ class Prompts:
     validity: Prompt
 
     @property
+    def for_base(self) -> bool:
+        """Whether they are for base models: plain text that a response continues."""
+        return self.challenger.template == "plain"
+
+    @property
     def text(self) -> str:
         """The text of all prompts."""
         return "\n".join(prompt.text() for prompt in (self.challenger, self.solver, self.validity))

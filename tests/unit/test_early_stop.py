@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from conf.schema import Config
-from pipeline.algorithm.signal import BASE_PROMPTS, advice, missing_signal
+from pipeline.algorithm.advice import BASE_PROMPTS
+from pipeline.algorithm.signal import advice, missing_signal
 from pipeline.early_stop import stop_without_signal
 from pipeline.errors import NoSignalError
 from pipeline.history import PhaseHistory
@@ -67,7 +68,7 @@ def test_advice_names_settings_that_are_valid(
 
 
 def test_advice_that_was_followed_is_not_given_again() -> None:
-    based = advice(Config(prompts=BASE_PROMPTS), "challenger", "form", {}, [])
+    based = advice(Config(), "challenger", "form", {}, [], for_base=True)
     assert not based.settings
     assert "mine.yaml" in based.words
     hot = Config()
@@ -102,19 +103,19 @@ def test_three_steps_in_a_row_are_counted_across_interruptions(tmp_path: Path) -
     def one_step(even: int) -> None:
         """Resumes, makes a step, and is interrupted."""
         with RunState(config) as state:
-            history = opened(state, "solver")
+            history = opened(state, "challenger")
             history.record(scored, step(even))
-            stop_without_signal(config, history, scored)
+            stop_without_signal(config, history, scored, for_base=False)
             history.save(Files())  # type: ignore[arg-type]
 
     for even in (1, 0, 1, 1):
         one_step(even)
     for _ in range(2):  # the same command stops at the same step
         before = json.loads((tmp_path / "a" / "manifest.json").read_text())
-        assert len(before["rounds"]["1"]["solver"]["metrics"]) == 4
-        with pytest.raises(NoSignalError, match="round 1 solver, step 5: in 3 steps in a row") as error:
+        assert len(before["rounds"]["1"]["challenger"]["metrics"]) == 4
+        with pytest.raises(NoSignalError, match="round 1 challenger, step 5: in 3 steps in a row") as error:
             one_step(1)
-        assert error.value.settings == ("solver.group=10", "solver.batch=320")
+        assert error.value.settings == ("challenger.group=8", "challenger.batch=256")
         assert json.loads((tmp_path / "a" / "manifest.json").read_text()) == before
     one_step(0)  # in another process a signal: as if there had been no stop
     assert may_change("stop_without_signal")  # the run can be resumed with the stop turned off
@@ -128,7 +129,7 @@ def test_the_message_shows_responses_that_are_safe_to_print(tmp_path: Path) -> N
         history = opened(state, "challenger")
         history.record(scored, {"well_formed": 0.0, "truncated": 1.0, "zero_variance_groups": 1.0})
         with pytest.raises(NoSignalError) as error:
-            stop_without_signal(config, history, scored)
+            stop_without_signal(config, history, scored, for_base=False)
     lines = str(error.value).splitlines()
     assert lines[0].startswith("round 1 challenger, step 1: none of 6 responses is a well-formed question")
     assert "6 were cut off" in lines[0]
