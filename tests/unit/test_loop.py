@@ -153,26 +153,26 @@ def test_a_phases_history_survives_an_interruption(tmp_path: Path) -> None:
     config = Config(runs_dir=str(tmp_path), name="a")
     scored = ScoredGroups([[sample(1), sample(2)]], [[0.0, 1.0]], {}, [0.5])
     with RunState(config) as state:
-        history = PhaseHistory(run_of(state), 1, "solver")
+        history = PhaseHistory(run_of(state), 1, "challenger")
         history.record(scored, {"reward_mean": 0.5})
         history.save(NothingAhead())  # type: ignore[arg-type]
         history.record(scored, {"reward_mean": 0.7})  # lost: no checkpoint follows
-    folder = tmp_path / "a" / "round-1" / "solver"
+    folder = tmp_path / "a" / "round-1" / "challenger"
     (folder / "checkpoint-0002.partial").mkdir()
     (folder / "ahead-0003.parquet").touch()
     with RunState(config) as state:
-        history = PhaseHistory(run_of(state), 1, "solver")
+        history = PhaseHistory(run_of(state), 1, "challenger")
         assert (history.steps, history.metrics, history.p_hats) == (1, [{"reward_mean": 0.5}], [[0.5]])
         assert history.checkpoint == str(folder / "checkpoint-0001")
         assert {path.name for path in folder.iterdir()} == {"checkpoint-0001", "samples-0001.parquet", "samples-0002.parquet"}
         history.record(scored, {"reward_mean": 0.6})
         history.finish()
-        assert state.round(1).solver.finished
+        assert state.round(1).challenger.finished
         state.save()  # the previous manifest names the checkpoint no more
         assert {path.name for path in folder.iterdir()} == {"policy", "samples-0001.parquet", "samples-0002.parquet"}
     with RunState(config) as state:
-        stage = state.round(1).solver
-        assert stage.policy == "round-1/solver/policy"
+        stage = state.round(1).challenger
+        assert stage.policy == "round-1/challenger/policy"
         assert stage.checkpoint is None
         assert stage.seconds == {"a": 1.0}
         assert stage.metrics == [{"reward_mean": 0.5}, {"reward_mean": 0.6}]
