@@ -38,7 +38,7 @@ def test_a_job_has_the_exit_status_and_the_raylets_of_all_nodes() -> None:
             "SLURM_JOB_NODELIST": "one,two",
             "SLURM_JOB_ID": str(port - 20_000),
         }
-        gpus = ["resources.learner_gpus=1", "resources.rollout_gpus=1", "rollout.engines=2", "resources.wait_s=20"]
+        gpus = ["resources.learner_gpus=1", "resources.rollout_gpus=1", "rollout.engines=2", "resources.wait_s=8"]
         files = [f"runs_dir={folder}/runs", f"tracking_uri=sqlite:///{folder}/m.db"]
         command = ["bash", "jobs/slurm.sh", "--set", *gpus, *files]
         try:
