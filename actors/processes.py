@@ -54,14 +54,14 @@ def described(process: psutil.Process, parent: RunProcess) -> RunProcess:
 def driver_of(folder: Path) -> psutil.Process | None:
     """The process that holds the run's lock: the oldest that has it open, since others only try to take it."""
     lock = str((folder / ".lock").resolve())
-    writers = [process for process in psutil.process_iter() if ("w", lock) in open_files(process)]
+    writers = [process for process in psutil.process_iter() if lock in files_open_for_writing(process)]
     return min(writers, key=lambda process: process.create_time(), default=None)
 
 
-def open_files(process: psutil.Process) -> Iterator[tuple[str, str]]:
-    """(mode, path) of a process's open files; none if it has exited or belongs to another user."""
+def files_open_for_writing(process: psutil.Process) -> Iterator[str]:
+    """Paths; none if the process has exited or belongs to another user."""
     try:
-        yield from ((file.mode, file.path) for file in process.open_files())
+        yield from (file.path for file in process.open_files() if file.mode != "r")
     except (psutil.NoSuchProcess, psutil.AccessDenied):
         return
 
