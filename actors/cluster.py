@@ -42,6 +42,8 @@ def loopback_environment(token_path: Path) -> dict[str, str]:
         "RAY_worker_niceness": "0",
         # Workers started in advance lack the actors' environment: four seconds wasted.
         "RAY_prestart_worker_first_driver": "false",
+        # Ray would print what it collects of repeated messages at the very end, after the run's own last line.
+        "RAY_DEDUP_LOGS": "0",
     }
 
 

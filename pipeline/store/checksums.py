@@ -1,7 +1,7 @@
 """Checksums of what a run leaves: of a table's columns, kept in its metadata, and of a folder's files, kept in the folder."""
 
 import hashlib
-import logging
+import sys
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -82,7 +82,7 @@ def damaged_file(folder: Path) -> str | None:
             if not (folder / name).is_file():
                 return f"{folder / name} is missing"
         if (size := sum((folder / name).stat().st_size for name in names)) > LARGE_BYTES:
-            logging.getLogger(__name__).warning("comparing the checksums of %s, %.0f GB", folder, size / 1e9)
+            print(f"comparing the checksums of {folder}, {size / 1e9:.0f} GB", file=sys.stderr)
         found = _checksums([folder / name for name in names])
     except (OSError, ValueError) as error:
         return f"{folder} cannot be read ({error})"

@@ -6,8 +6,8 @@ with the files that it names, and used where the present one or a file that it n
 
 import hashlib
 import json
-import logging
 import os
+import sys
 from collections import Counter
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -181,7 +181,7 @@ def read_manifest(folder: Path) -> Manifest:
     """
     manifest, damage = sound_manifest(folder)
     if damage is not None:
-        logging.getLogger(__name__).warning("%s", damage)
+        print(damage, file=sys.stderr)
     return manifest
 
 

@@ -206,7 +206,7 @@ def test_a_policy_that_is_lost_ends_in_one_line(tmp_path: Path) -> None:
 
 
 def test_both_manifests_damaged_are_told_and_one_is_used_by_every_reader(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config = made_config(tmp_path)
     with RunState(config) as state:
@@ -215,8 +215,9 @@ def test_both_manifests_damaged_are_told_and_one_is_used_by_every_reader(
         state.save()
     (state.folder / FILE).write_text("{")
     assert read_manifest(state.folder).rounds[0].closed
-    assert "manifest.json: the manifest is damaged" in caplog.text
-    assert "the previous one is used" in caplog.text
+    told = capsys.readouterr().err
+    assert "manifest.json: the manifest is damaged" in told
+    assert "the previous one is used" in told
     (state.folder / PREVIOUS).write_text("{")
     with pytest.raises(DamagedError, match=r"no previous one; how far the run was is lost: restore it"):
         read_manifest(state.folder)
@@ -252,7 +253,7 @@ def test_status_says_what_is_damaged_and_what_comes_next(tmp_path: Path, capsys:
 
 
 def test_status_reads_each_policy_once_and_none_of_a_run_that_is_active(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config = made_config(tmp_path)
     policies = sorted(write_run(config, 2).glob("round-*/*/policy"))
@@ -260,17 +261,20 @@ def test_status_reads_each_policy_once_and_none_of_a_run_that_is_active(
         (policy / "model.safetensors").write_bytes(bytes(100))
         write_checksums(policy)
     spoil(policies[-1] / "model.safetensors")
-    monkeypatch.setattr("pipeline.store.checksums.LARGE_BYTES", 99)  # so that a line is logged for each
+    monkeypatch.setattr("pipeline.store.checksums.LARGE_BYTES", 99)  # so that a line is printed for each
     arguments = ["--runs-dir", str(tmp_path), "--name", "made"]
     assert main(arguments) == 0
-    assert "lost" in capsys.readouterr().out  # the round is closed, so that no earlier state is complete
-    assert sorted(caplog.messages) == [f"comparing the checksums of {policy}, 0 GB" for policy in policies]
+    told = capsys.readouterr()
+    assert "lost" in told.out  # the round is closed, so that no earlier state is complete
+    assert sorted(told.err.splitlines()) == [f"comparing the checksums of {policy}, 0 GB" for policy in policies]
+    assert len(policies) == 4
     lock = Lock(tmp_path / "made")
     assert main(arguments) == 0
     lock.release()
-    assert "running" in (output := capsys.readouterr().out)
-    assert "damaged" not in output
-    assert len(caplog.messages) == len(policies) == 4
+    told = capsys.readouterr()
+    assert "running" in told.out
+    assert "damaged" not in told.out
+    assert told.err == ""
 
 
 def test_the_stages_follow_one_another(tmp_path: Path) -> None:
