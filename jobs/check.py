@@ -6,7 +6,6 @@ from the base model. Nothing is trained, and without --try no model is downloade
 
 import argparse
 import os
-import shlex
 import sys
 from collections.abc import Sequence
 
@@ -14,7 +13,7 @@ from actors.cluster import check_head, prepare_environment
 from conf.load import load_config, profiles
 from conf.schema import Config
 from jobs.checks.finding import Finding, is_setting, show
-from jobs.cli import command
+from jobs.cli import command, make_line, replaced
 
 
 @command
@@ -91,15 +90,8 @@ def check(config: Config, options: argparse.Namespace) -> list[Finding]:
 
 def command_line(target: str, options: argparse.Namespace, change: str = "") -> str:
     """The make command with this call's options, and with settings that replace those of the same names."""
-    changed = {each.partition("=")[0] for each in change.split()}
-    settings = [each for each in options.set if each.partition("=")[0] not in changed] + change.split()
-    variables = {
-        "PROFILE": options.profile if options.profile != "tiny" else None,
-        "NAME": options.name,
-        "SET": " ".join(settings),
-        "TRY": "1" if options.trial and target == "check" else None,
-    }
-    return " ".join([f"make {target}", *(f"{name}={shlex.quote(value)}" for name, value in variables.items() if value)])
+    settings, trial = replaced(options.set, change.split()), 1 if options.trial and target == "check" else None
+    return make_line(target, PROFILE=options.profile, NAME=options.name, SET=settings, TRY=trial)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import argparse
 import errno
+import shlex
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -56,6 +57,27 @@ def command(main: Main) -> Main:
 def in_a_line(error: Exception) -> str:
     """The message of an error, which a library's part of it may have broken into lines."""
     return " ".join(line.strip() for line in str(error).splitlines())
+
+
+def make_line(target: str, **variables: object) -> str:
+    """A make command with those variables that are given and not what they are by default.
+
+    >>> make_line("round", ITER=2, PROFILE="tiny", NAME=None, SET="a=1 b=2")
+    "make round ITER=2 SET='a=1 b=2'"
+    """
+    given = {name: value for name, value in variables.items() if value not in (None, "")}
+    words = [f"{name}={shlex.quote(str(value))}" for name, value in given.items() if (name, value) != ("PROFILE", "tiny")]
+    return " ".join([f"make {target}", *words])
+
+
+def replaced(settings: Sequence[str], changes: Sequence[str]) -> str:
+    """The value of SET: the settings of a call, but `changes` in place of those of the same names.
+
+    >>> replaced(["a=1", "b=2"], ["a=3"])
+    'b=2 a=3'
+    """
+    changed = {change.partition("=")[0] for change in changes}
+    return " ".join([*(each for each in settings if each.partition("=")[0] not in changed), *changes])
 
 
 def options(program: str, description: str) -> argparse.ArgumentParser:

@@ -2,7 +2,6 @@
 
 import argparse
 import os
-import shlex
 import sys
 from collections.abc import Sequence
 
@@ -10,7 +9,7 @@ from actors.cluster import check_cluster, prepare_environment, ray_cluster
 from conf.load import ConfigError, load_config, profiles
 from conf.schema import Config
 from conf.settings import help_text
-from jobs.cli import command
+from jobs.cli import command, make_line, replaced
 from pipeline.errors import NoSignalError
 from pipeline.interruption import steps_finished
 
@@ -72,12 +71,8 @@ def main(arguments: Sequence[str]) -> int:
 
 def make_command(options: argparse.Namespace, last: int, name: str | None, changes: Sequence[str] = ()) -> str:
     """The command for rounds up to `last` with this call's options, except for `changes`; in a Ray job, to submit another."""
-    profile = options.profile if options.profile != "tiny" else None
-    changed = {change.partition("=")[0] for change in changes}
-    kept = [each for each in options.set if each.partition("=")[0] not in changed]
-    variables = {"PROFILE": profile, "NAME": name, "SEED": options.seed, "SET": " ".join([*kept, *changes])}
-    words = [f"{name}={shlex.quote(str(value))}" for name, value in variables.items() if value not in (None, "")]
-    return " ".join([f"make {'submit' if IN_JOB in os.environ else 'round'} ITER={last}", *words])
+    target, settings = "submit" if IN_JOB in os.environ else "round", replaced(options.set, changes)
+    return make_line(target, ITER=last, PROFILE=options.profile, NAME=name, SEED=options.seed, SET=settings)
 
 
 def run(config: Config, last: int) -> None:
