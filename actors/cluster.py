@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 FOLDER_PREFIX = "rzero-"
 CONNECT_S = 10
+STORE_ON_CPU = 1 << 30  # bytes of a private cluster's object store; on a GPU machine Ray takes 30 % of the memory
 FAILURES_KEPT = 5  # of a run
 LOGS_OF = "logs-of"  # file in a cluster's folder that holds the path of its run's logs
 
@@ -148,7 +149,7 @@ def ray_cluster(config: Config, say: Callable[[str], None], learner: bool = True
         # Logical slots, not cores: the actors of one run alternate rather than compete.
         num_cpus=max(os.cpu_count() or 1, 2 * (config.rollout.engines or os.cpu_count() or 1) + config.learner.ranks + 2),
         include_dashboard=False,
-        object_store_memory=(1 << 30) if config.resources.device == "cpu" else None,
+        object_store_memory=STORE_ON_CPU if config.resources.device == "cpu" else None,
         # The actors' temporary files are removed with this folder.
         runtime_env={"env_vars": worker_environment() | {"PYTHONPATH": str(ROOT), "TMPDIR": str(folder)}, **hook},
         _temp_dir=str(folder),

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from actors.learner.lora import adapter_off, add_adapter
 from conf.schema import Config
+from pipeline.algorithm.memory import BUCKET
 from pipeline.algorithm.packing import ATTENTION, PackedRow, PolicyModel, register_packed_attention
 
 
@@ -32,9 +33,8 @@ def engine_config(config: Config) -> dict[str, Any]:
         "zero_optimization": {
             "stage": max(learner.zero_stage, 1) if bfloat16 else learner.zero_stage,
             "overlap_comm": config.resources.device == "cuda",
-            # Buckets are allocated whole; the default of 5e8 elements takes 2 GB in fp32.
-            "reduce_bucket_size": 50_000_000,
-            "allgather_bucket_size": 50_000_000,
+            "reduce_bucket_size": BUCKET,
+            "allgather_bucket_size": BUCKET,
             # Norm weights stay replicated on every rank, matrices are sharded.
             "stage3_param_persistence_threshold": 10_000,
             **({"offload_optimizer": host} if learner.offload != "none" else {}),

@@ -16,12 +16,12 @@ from pathlib import Path
 from urllib.error import HTTPError
 from urllib.request import urlopen
 
+from actors.cluster import STORE_ON_CPU, ray_cluster
 from actors.machine import total_memory
 from conf.load import ConfigError
 from conf.schema import Config, ResourcesConfig
 
 TIMEOUT_S = 5
-PRIVATE_STORE = 1 << 30  # of the private cluster on CPU, see `actors/cluster.py`
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +79,7 @@ def find_header() -> str | None:
 
 def store_size(device: str) -> int:
     """Bytes of the private cluster's object store: 1 GiB on CPU, else Ray's default of 30 % of memory; /dev/shm bounds both."""
-    wanted = PRIVATE_STORE if device == "cpu" else int(0.3 * total_memory())
+    wanted = STORE_ON_CPU if device == "cpu" else int(0.3 * total_memory())
     return min(wanted, shutil.disk_usage("/dev/shm").free)
 
 
@@ -144,8 +144,6 @@ def read_nodes(address: str) -> list[dict[str, float]]:
 
 def start_ray(config: Config) -> None:
     """Starts the private cluster of a run and ends it. Without GPUs, which are judged apart."""
-    from actors.cluster import ray_cluster
-
     alone = deepcopy(config)
     alone.resources = ResourcesConfig()
     with ray_cluster(alone, lambda _: None):

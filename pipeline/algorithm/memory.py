@@ -10,8 +10,9 @@ from conf.schema import Config
 from pipeline.algorithm.model_shape import ModelShape
 
 FULL = 4  # bytes of a number in fp32, which master weights, gradient sums and Adam's moments have in either precision
-BUCKET = 50_000_000  # elements of DeepSpeed's buckets, see `actors/learner/deepspeed_engine.py`
-# Logits in memory at once, those of `pipeline/algorithm/packing.py`, which imports torch.
+BUCKET = 50_000_000  # elements of DeepSpeed's buckets, which are allocated whole; its default of 5e8 takes 2 GB in fp32
+# Logits in memory at once, in elements: 32 Mi are 128 MiB in fp32, and the backward pass has three such tensors. A GPU needs
+# larger products to be busy: 128 Mi are 883 tokens of Qwen3's vocabulary.
 CHUNK_LOGITS = 1 << 25
 CHUNK_LOGITS_CUDA = 1 << 27
 LIVE_PARAMETERS = 1_000_000_000  # most parameters that ZeRO-3 holds gathered, DeepSpeed's default

@@ -16,17 +16,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.rnn import pad_sequence
 
+from pipeline.algorithm.memory import CHUNK_LOGITS, CHUNK_LOGITS_CUDA
 from pipeline.types import Sample
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 ATTENTION = "packed"
-
-# Logits in memory at once, in elements: 32 Mi are 128 MiB in fp32, and the backward pass has three such tensors. A GPU needs
-# larger products to be busy: 128 Mi are 883 tokens of Qwen3's vocabulary.
-CHUNK_LOGITS = 1 << 25
-CHUNK_LOGITS_CUDA = 1 << 27
 
 # Sequences attend in blocks padded to their longest; a sequence shorter than this share of it starts a new block.
 BLOCK_SHARE = 0.75
