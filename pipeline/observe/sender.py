@@ -72,15 +72,18 @@ class Sender:
         self._journal.close()
 
     def _run(self) -> None:
-        while not (self._closing.is_set() and self._journal.next() is None):
-            entry = self._journal.next()
+        while True:
+            closing = self._closing.is_set()  # before the look, after which nothing is added then
+            sent, entry = self._journal.sent, self._journal.next()
             if entry is None:
+                if closing:
+                    return
                 with self._journal.grown:
                     self._journal.grown.wait_for(lambda: self._closing.is_set() or self._journal.sent < self._journal.size)
                 continue
             try:
                 tracker = self._tracker or self._connect()
-                if self._journal.next() == entry:  # else the store gets everything again
+                if self._journal.sent == sent:  # else the store gets everything again
                     self._send(entry, tracker)
                     self._arrived(entry)
             except (KeyError, TypeError, FileNotFoundError, PermissionError) as error:
@@ -96,7 +99,7 @@ class Sender:
 
     def _connect(self) -> Tracker:
         """Opens the store and the run in it. One that has lost the run, or never had it, gets the journal from its beginning."""
-        tracker = Tracker(self._config, parent_id=None, tracking_id=self._tracking_id)
+        tracker = Tracker(self._config, tracking_id=self._tracking_id)
         if tracker.created:
             self._journal.mark(0)
         self._tracker, self._runs = tracker, {(): tracker}

@@ -193,16 +193,16 @@ class TrackedRun:
 class Tracker(TrackedRun):
     """The parent run of a training run, with access to its rounds and phases.
 
-    The constructor opens the store (see `open_store` for the time it takes) and creates the parent run or reopens `parent_id`; if
-    that was deleted in the dashboard it creates a new one. A `tracking_id` is a name known before there is a parent run: the run
-    with that tag or id is reopened, else `created`.
+    The constructor opens the store (see `open_store` for the time it takes) and reopens the parent run that has `tracking_id` as
+    a tag or as its id. If there is none, or it was deleted in the dashboard, a new one is `created` and gets the tag.
 
-        with Tracker(config, parent_id=manifest.parent_id) as tracker, tracker.round(1), tracker.phase(1, "solver") as phase:
+        with Tracker(config, tracking_id=manifest.tracking_id) as tracker, tracker.round(1), tracker.phase(1, "solver") as phase:
             phase.log_step({"reward_mean": 0.61}, step=1)
     """
 
-    def __init__(self, config: Config, *, parent_id: str | None, tracking_id: str | None = None) -> None:
+    def __init__(self, config: Config, *, tracking_id: str | None) -> None:
         client, self._experiment_id = open_store(config.tracking_uri)
+        parent_id = None
         if tracking_id is not None:
             found = client.search_runs([self._experiment_id], f"tags.tracking_id = '{tracking_id}'", max_results=1)
             parent_id = found[0].info.run_id if found else tracking_id

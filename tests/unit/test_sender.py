@@ -36,7 +36,7 @@ def values(run: TrackedRun, key: str) -> list[tuple[int, float]]:
 
 
 def phase_of(config: Config, tracking_id: str = "a") -> TrackedRun:
-    return Tracker(config, parent_id=None, tracking_id=tracking_id).phase(1, "solver")
+    return Tracker(config, tracking_id=tracking_id).phase(1, "solver")
 
 
 def log(record: Record, steps: range) -> None:
@@ -64,7 +64,7 @@ def test_all_that_a_run_records_arrives(store: Config, tmp_path: Path) -> None:
         record.describe("| a |")
         record.log_file(tmp_path / "missing.html")  # is left out, with a line
         record.log_file(tmp_path / "report.html")
-    tracker = Tracker(store, parent_id=None, tracking_id="all")
+    tracker = Tracker(store, tracking_id="all")
     assert not tracker.created
     run, phase_run = tracker.client.get_run(tracker.run_id), tracker.client.get_run(tracker.phase(1, "challenger").run_id)
     assert (run.info.status, run.data.tags["mlflow.note.content"], run.data.params["challenger.steps"]) == (
@@ -96,9 +96,7 @@ def test_a_kill_loses_nothing_and_repeats_nothing(store: Config, tmp_path: Path)
 def test_another_store_gets_everything(store: Config, tmp_path: Path) -> None:
     with recorder(store, tmp_path, "moved") as record:
         log(record, range(1, 3))
-    Tracker(store, parent_id=None, tracking_id="moved").client.delete_run(
-        Tracker(store, parent_id=None, tracking_id="moved").run_id
-    )
+    Tracker(store, tracking_id="moved").client.delete_run(Tracker(store, tracking_id="moved").run_id)
     with recorder(store, tmp_path, "moved") as record:
         log(record, range(3, 4))
     assert values(phase_of(store, "moved"), "reward_mean") == [(1, 0.1), (2, 0.2), (3, 0.3)]

@@ -23,7 +23,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Config:
 
 @pytest.fixture
 def tracker(config: Config) -> Iterator[Tracker]:
-    with Tracker(config, parent_id=None) as tracker:
+    with Tracker(config, tracking_id=None) as tracker:
         yield tracker
 
 
@@ -64,7 +64,7 @@ def test_an_older_description_of_the_experiment_is_replaced(config: Config) -> N
 
 def test_a_resumed_run_continues_the_same_runs(tracker: Tracker, config: Config) -> None:
     phase = tracker.phase(1, "solver")
-    again = Tracker(config, parent_id=tracker.parent_id)
+    again = Tracker(config, tracking_id=tracker.parent_id)
     assert again.parent_id == tracker.parent_id
     assert again.phase(1, "solver").run_id == phase.run_id
     assert again.phase(2, "solver").run_id != phase.run_id
@@ -149,16 +149,16 @@ def test_endings(tracker: Tracker, error: type[BaseException], ending: str) -> N
 
 
 def test_a_parent_that_was_deleted_or_never_existed_is_replaced(config: Config) -> None:
-    first = Tracker(config, parent_id=None)
+    first = Tracker(config, tracking_id=None)
     first.client.delete_run(first.run_id)
-    assert Tracker(config, parent_id=first.parent_id).parent_id != first.parent_id
-    assert Tracker(config, parent_id="0" * 32).parent_id != "0" * 32
+    assert Tracker(config, tracking_id=first.parent_id).parent_id != first.parent_id
+    assert Tracker(config, tracking_id="0" * 32).parent_id != "0" * 32
 
 
 def test_an_experiment_deleted_in_the_dashboard_is_restored(config: Config) -> None:
     client, experiment_id = open_store(config.tracking_uri)
     client.delete_experiment(experiment_id)
-    Tracker(config, parent_id=None).log_step({"reward_mean": 0.5})
+    Tracker(config, tracking_id=None).log_step({"reward_mean": 0.5})
     assert client.get_experiment(experiment_id).lifecycle_stage == "active"
 
 
