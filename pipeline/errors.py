@@ -54,7 +54,7 @@ class GraderError(RunError):
 
 
 class RewardError(RunError):
-    """The reward actor died more often than Ray restarts it, or a grader failed in it."""
+    """The reward actor failed several times in a row, or a grader failed in it."""
 
 
 class RolloutError(RunError):

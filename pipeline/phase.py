@@ -4,16 +4,16 @@ import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Protocol
 
+from actors.restarts import Restarts
 from pipeline import interruption
 from pipeline.algorithm.grpo import training_batch
 from pipeline.algorithm.metrics import step_metrics
 from pipeline.algorithm.seeds import seeded_requests
 from pipeline.batches import Batches
 from pipeline.early_stop import stop_without_signal
-from pipeline.errors import LearnerLostError, MismatchError
+from pipeline.errors import LearnerError, LearnerLostError, MismatchError
 from pipeline.history import PhaseHistory
 from pipeline.observe.terminal import PhaseProgress, say
-from pipeline.restarts import Restarts
 from pipeline.types import EncodedPrompt, Policy, Request, Role, Sample, ScoredGroups, policy_version
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def grpo_phase(run: "Run", round_: int, task: Task) -> None:
 
     A learner that is lost is an interruption as well: new ranks resume from the last checkpoint, to the same result.
     """
-    restarts = Restarts("the learner")
+    restarts = Restarts("the learner", "step", LearnerError)
     while not (history := PhaseHistory(run, round_, task.role)).finished:
         try:
             train(run, round_, task, history)

@@ -13,8 +13,10 @@ from ray.exceptions import RayActorError, RayTaskError
 
 from actors.failures import reason
 from actors.placement import ANYWHERE, Placement
+from actors.restarts import Restarts
 from actors.rollout.chunks import parts_on_cpu, split
 from actors.rollout.count import engine_count
+from actors.rollout.pings import PING_S, Pings
 from actors.rollout.worker import Drawn, rollout_actor
 from conf.schema import Config, SamplingConfig
 from pipeline.errors import MismatchError, RolloutError
@@ -22,10 +24,8 @@ from pipeline.observe.terminal import say
 from pipeline.store.model_folder import read_json
 from pipeline.types import Policy, Request, Role, Sample
 
-MOST_DEATHS_IN_A_ROW = 3
 LOST = (RayActorError, RayTaskError)  # a dead engine, and one in which a call failed and whose state is therefore unknown
 LARGE_CHUNK = 4  # times rollout.chunk is the limit on CPU where nothing is learned from the samples
-STALLED_S = 1800  # a response of a large model takes minutes; engines that finish none in this time are hung
 START_TIMEOUT_S = 1800  # reading a large model and capturing its graphs takes minutes
 
 
@@ -49,7 +49,10 @@ class RolloutFleet:
         self._workers = [self._start() for _ in range(1 if self._on_cpu else self._size)]
         # Engines that start while others work, by the call that returns when they have started; failures in a row.
         self._joining: dict[Any, Any] = {}
-        self._failed_joining = 0
+        self._restarts = Restarts("a rollout worker", "request", RolloutError)
+        self._joining_again = Restarts("a rollout worker that joins", "engine", RolloutError)
+        self._pings = Pings(config.rollout.transfer_timeout_s)
+        self._finished = 0  # requests
         self._counts: dict[str, float] = defaultdict(float)
 
     @property
@@ -96,14 +99,14 @@ class RolloutFleet:
                 ray.kill(worker)
                 del self._places[worker]
                 self._counts["replaced"] += 1
-                self._failed_joining += 1
-                if self._failed_joining >= MOST_DEATHS_IN_A_ROW:
+                try:
+                    self._joining_again.after(error, len(self._workers))
+                except RolloutError as failure:
                     if self._config.rollout.engines is not None:
-                        raise RolloutError(f"a rollout worker could not start: {reason(error)}") from error
+                        raise RolloutError(f"a rollout worker could not start: {failure}") from error
                     self._size = len(self._workers) + len(self._joining)
-                    say(f"warning: at most {self._size} of a fleet's engines sample; another could not start: {reason(error)}")
+                    say(f"warning: at most {self._size} of a fleet's engines sample; another could not start: {failure}")
             else:
-                self._failed_joining = 0
                 self._ready.add(worker)
                 self._workers.append(worker)
         while self._ready and len(self._workers) + len(self._joining) < self._size:
@@ -134,41 +137,36 @@ class RolloutFleet:
 
         Raises:
             MismatchError: an engine does not hold what was sent.
-            RolloutError: engines had to be replaced several times in a row.
+            RolloutError: see `_replace`.
         """
         self._join()
-        failure: Exception | None = None
-        for _ in range(MOST_DEATHS_IN_A_ROW):
-            stale = [worker for worker in self._workers if self._versions.get(worker) != policy.version]
-            if not stale:
-                return
+        while stale := [worker for worker in self._workers if self._versions.get(worker) != policy.version]:
             # Checked before the transfer: a collective with a dead engine fails in the learner too.
-            if failed := self._failed(stale):
-                failure = next(iter(failed.values()))
-                for worker in failed:
-                    self._replace(worker)
-                continue
-            started = time.monotonic()
-            checksums = policy.weights.send(stale)
-            loading = {worker.accept.remote(policy.version, checksums): worker for worker in stale}
-            limit = self._config.rollout.transfer_timeout_s
-            done, late = ray.wait(list(loading), num_returns=len(loading), timeout=limit)
-            for transfer in done:
-                try:
-                    self._check(ray.get(transfer), policy)
-                    self._versions[loading[transfer]] = policy.version
-                except LOST as error:
-                    failure = error
-                    self._replace(loading[transfer])
-            self._counts["swaps"] += 1
-            self._counts["swap_seconds"] += time.monotonic() - started
-            for transfer in late:
-                failure = TimeoutError(f"an engine did not receive the weights within rollout.transfer_timeout_s={limit:g}")
-                self._replace(loading[transfer])
-        if failure and any(self._versions.get(worker) != policy.version for worker in self._workers):
-            raise RolloutError(
-                f"loading {policy.version}: rollout workers replaced {MOST_DEATHS_IN_A_ROW} times in a row: {reason(failure)}"
-            ) from failure
+            if not (failed := self._failed(stale)):
+                failed = self._transfer(policy, stale)
+            if failed:
+                self._replace(failed)
+
+    def _transfer(self, policy: Policy, stale: list[Any]) -> dict[Any, Exception]:
+        """Sends weights to the `stale` engines; returns those that failed or did not receive them in time, with the error."""
+        started, failed = time.monotonic(), dict[Any, Exception]()
+        checksums = policy.weights.send(stale)
+        loading = {worker.accept.remote(policy.version, checksums): worker for worker in stale}
+        limit = self._config.rollout.transfer_timeout_s
+        done, late = ray.wait(list(loading), num_returns=len(loading), timeout=limit)
+        for transfer in done:
+            try:
+                self._check(ray.get(transfer), policy)
+                self._versions[loading[transfer]] = policy.version
+            except LOST as error:
+                failed[loading[transfer]] = error
+        self._counts["swaps"] += 1
+        self._counts["swap_seconds"] += time.monotonic() - started
+        for transfer in late:
+            failed[loading[transfer]] = TimeoutError(
+                f"an engine did not receive the weights of {policy.version} within rollout.transfer_timeout_s={limit:g}"
+            )
+        return failed
 
     def forget_policy(self) -> None:
         """Makes the next `load` send weights even if the version is unchanged: policies of different runs share names."""
@@ -195,17 +193,16 @@ class RolloutFleet:
 
         Chunks of requests wait in one queue, from which each engine with room takes the next; engines that have started
         meanwhile join. An engine that dies or fails is replaced, gets the policy's weights, and its chunks are drawn again with
-        the same seeds. If no chunk finishes within `STALLED_S`, the busy engines are killed.
+        the same seeds. So is one that does not reply to a ping within `rollout.transfer_timeout_s`.
 
         Raises:
-            RolloutError: engines died or failed several times in a row without a finished request in between.
+            RolloutError: see `_replace`.
         """
         self.load(policy)
         clock = time.monotonic()
         waiting = deque(self._chunks(requests, for_learning))
         running: dict[Any, tuple[Any, list[int]]] = {}
         left = set(range(len(requests)))
-        deaths = 0
         while waiting or running:
             if waiting and len(self._workers) < self._size:
                 self.load(policy)  # into those that join
@@ -214,40 +211,33 @@ class RolloutFleet:
                 call = worker.sample.options(num_returns="streaming")
                 started = call.remote([requests[place] for place in chunk], sampling, policy.version, for_learning)
                 running[started] = worker, chunk
-            done, _ = ray.wait([*running, *(self._joining if waiting else ())], num_returns=1, timeout=STALLED_S)
-            if not done:
-                for worker, _ in running.values():
-                    ray.kill(worker)
-                continue  # the next wait reports them dead
-            result: Any = done[0]
-            if result in self._joining:
-                continue
-            worker, chunk = running[result]
-            try:
-                finished: list[Drawn] = ray.get(next(result))
-            except StopIteration:
-                del running[result]
-            except LOST as error:
-                deaths += 1
-                if deaths >= MOST_DEATHS_IN_A_ROW:
-                    raise RolloutError(f"rollout workers died {deaths} times in a row, the last of: {reason(error)}") from error
-                for dead in {worker, *self._failed(self._workers)}:  # a failed node loses all its engines
-                    lost = [call for call, (busy, _) in running.items() if busy == dead]
-                    waiting.extendleft(running.pop(call)[1] for call in lost)
-                    self._replace(dead)
+            done, _ = ray.wait([*running, *(self._joining if waiting else ())], num_returns=1, timeout=PING_S)
+            failed: dict[Any, Exception] = dict(self._pings.hung(worker for worker, _ in running.values()))
+            if done and (result := done[0]) in running:
+                worker, chunk = running[result]
+                try:
+                    finished: list[Drawn] = ray.get(next(result))
+                except StopIteration:
+                    del running[result]
+                except LOST as error:
+                    failed |= {**self._failed(self._workers), worker: error}  # a failed node loses all its engines
+                else:
+                    for drawn in finished:
+                        place = chunk[drawn.place]
+                        if place in left:  # else drawn already, before its engine died
+                            left.remove(place)
+                            self._finished += 1
+                            self._counts["tokens"] += sum(len(sample.token_ids) for sample in drawn.samples)
+                            self._counts["prompt_tokens"] += sum(len(sample.prompt_ids) for sample in drawn.samples)
+                            self._counts["cached_tokens"] += drawn.cached_tokens
+                            self._counts["sampling_seconds"] += time.monotonic() - clock
+                            yield place, drawn.samples
+                            clock = time.monotonic()
+            if failed:
+                lost = [call for call, (worker, _) in running.items() if worker in failed]
+                waiting.extendleft(running.pop(call)[1] for call in lost)
+                self._replace(failed)
                 self.load(policy)
-            else:
-                deaths = 0
-                for drawn in finished:
-                    place = chunk[drawn.place]
-                    if place in left:  # else drawn already, before its engine died
-                        left.remove(place)
-                        self._counts["tokens"] += sum(len(sample.token_ids) for sample in drawn.samples)
-                        self._counts["prompt_tokens"] += sum(len(sample.prompt_ids) for sample in drawn.samples)
-                        self._counts["cached_tokens"] += drawn.cached_tokens
-                        self._counts["sampling_seconds"] += time.monotonic() - clock
-                        yield place, drawn.samples
-                        clock = time.monotonic()
 
     def _chunks(self, requests: Sequence[Request], for_learning: bool) -> list[list[int]]:
         """Indices of the requests of each chunk; see `chunks`. On a GPU chunks share an engine, so small ones cost nothing."""
@@ -267,14 +257,21 @@ class RolloutFleet:
         worker = min(self._workers, key=busy.count)
         return worker if busy.count(worker) < most else None
 
-    def _replace(self, worker: Any) -> None:
-        """Kills a dead, failed or hung engine and starts a new one in its place."""
-        ray.kill(worker)
-        self._versions.pop(worker, None)
-        self._ready.discard(worker)
-        del self._places[worker]
-        self._workers[self._workers.index(worker)] = self._start()
-        self._counts["replaced"] += 1
+    def _replace(self, failed: dict[Any, Exception]) -> None:
+        """Kills dead, failed or hung engines and starts new ones in their places.
+
+        Raises:
+            RolloutError: that happened several times in a row without a finished request in between.
+        """
+        for worker in failed:
+            ray.kill(worker)
+        self._restarts.after(next(reversed(failed.values())), self._finished)
+        for worker in failed:
+            self._versions.pop(worker, None)
+            self._ready.discard(worker)
+            del self._places[worker]
+            self._workers[self._workers.index(worker)] = self._start()
+            self._counts["replaced"] += 1
 
     def take_counts(self) -> dict[str, float]:
         """Since the last call: "tokens" drawn in "sampling_seconds", their "prompt_tokens", "cached_tokens" of these from the

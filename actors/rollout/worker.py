@@ -1,6 +1,7 @@
 """Rollout worker: one vLLM engine in a Ray actor, which draws responses under the policy loaded last."""
 
 import asyncio
+import os
 import traceback
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -220,9 +221,9 @@ class RolloutWorker:
             seed=seed,
         )
 
-    def ready(self) -> bool:
-        """Returns once the engine has started."""
-        return True
+    def ready(self) -> int:
+        """The process id, once the engine has started, and between two steps of `sample`."""
+        return os.getpid()
 
 
 def preregister(model_path: str) -> None:

@@ -210,7 +210,7 @@ def test_an_engine_that_fails_is_replaced_and_draws_the_same(
     undisturbed = fleet.sample(requests(20), model, SAMPLING)
     (process,) = [process for process in psutil.process_iter(["cmdline"]) if is_rollout_worker(process)]
     if drawing:
-        monkeypatch.setattr("actors.rollout.fleet.STALLED_S", 20)
+        monkeypatch.setattr("actors.rollout.pings.PING_S", 1)
         arriving = fleet.stream(requests(20), model, SAMPLING)
         first = next(arriving)
         process.send_signal(fate)
@@ -267,7 +267,7 @@ def test_what_fails_in_every_engine_ends_the_run_and_is_told(
             setattr(self.llm, part, fail)
 
     monkeypatch.setattr("actors.rollout.worker.RolloutWorker", Failing)
-    monkeypatch.setattr("actors.rollout.fleet.MOST_DEATHS_IN_A_ROW", 2)
+    monkeypatch.setattr("actors.restarts.MOST_IN_A_ROW", 2)
     fleet = RolloutFleet(CONFIG, BASE)
     with pytest.raises(RolloutError, match=r"2 times .*RuntimeError: CUDA error: an illegal memory access"):
         fleet.sample(requests(4), policy(shaken(0), "never-drawn"), SAMPLING)
@@ -292,7 +292,7 @@ def test_engines_that_start_late_join_and_draw_the_same_to_the_last_bit(
     expected = fleet.sample(requests(40), model, SAMPLING)
     sick.touch()
     monkeypatch.setattr("actors.rollout.worker.RolloutWorker", DyingLate)
-    monkeypatch.setattr("actors.rollout.fleet.MOST_DEATHS_IN_A_ROW", 2)
+    monkeypatch.setattr("actors.restarts.MOST_IN_A_ROW", 2)
     two = RolloutFleet(Config(rollout=replace(CONFIG.rollout, engines=2)), BASE)
     two.wait_usable()
     with pytest.raises(RolloutError, match="a rollout worker could not start"):

@@ -2,8 +2,8 @@
 
 import pytest
 
-from pipeline.errors import LearnerLostError
-from pipeline.restarts import Restarts
+from actors.restarts import Restarts
+from pipeline.errors import LearnerError, LearnerLostError
 
 
 @pytest.fixture
@@ -14,16 +14,16 @@ def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 
 def test_failures_at_the_same_step_end_the_run_with_the_last_of_them(waits: list[float]) -> None:
-    restarts = Restarts("the learner")
+    restarts = Restarts("the learner", "step", LearnerError)
     restarts.after(LearnerLostError("rank 0 died"), 4)
     restarts.after(LearnerLostError("rank 1 died"), 4)
-    with pytest.raises(LearnerLostError, match="the learner failed 3 times in a row after step 4, the last time: rank 2 died"):
+    with pytest.raises(LearnerError, match="the learner failed 3 times in a row after step 4, the last time: rank 2 died"):
         restarts.after(LearnerLostError("rank 2 died"), 4)
     assert waits == [2.0, 4.0]
 
 
 def test_progress_in_between_starts_the_count_anew(waits: list[float], capsys: pytest.CaptureFixture[str]) -> None:
-    restarts = Restarts("the learner")
+    restarts = Restarts("the learner", "step", LearnerError)
     for reached in (0, 1, 1, 2, 5, 5):
         restarts.after(LearnerLostError("rank 0 died"), reached)
     assert waits == [2.0, 2.0, 4.0, 2.0, 2.0, 4.0]
