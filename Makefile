@@ -13,7 +13,7 @@ LOOK = $(if $(NAME),--name $(NAME)) $(if $(RUNS),--runs-dir $(RUNS))
 # Where this is set, every process of a run compiles all that it imports once more: twice as long until the engines are up.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup round submit check report status watch stacks best benchmarks evaluate push docs test lint bench table base real dashboard clean lock
+.PHONY: help setup round submit check report status watch stacks best benchmarks evaluate push docs test lint bench chaos table base real dashboard clean lock
 
 help:  ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -79,6 +79,9 @@ bench: setup  ## speed, as ratios against named peers in the same run
 	@$(PY) -m jobs.bench.rollout
 	@$(PY) -m jobs.bench.evaluation
 	@$(PY) -m jobs.bench.round
+
+chaos: setup  ## kills, stops and damages parts of tiny rounds, which have to end in the same result (FAULTS SEED ONLY)
+	@$(PY) -m jobs.chaos $(if $(FAULTS),--faults $(FAULTS)) $(if $(SEED),--seed $(SEED)) $(if $(ONLY),--only $(ONLY))
 
 table: setup  ## the paper's table in small, variants of R-Zero over five seeds and more (OPTIONS=1: what helps over many rounds)
 	@$(PY) -m jobs.table $(if $(OPTIONS),--options) $(if $(SEEDS),--seeds $(SEEDS))

@@ -20,6 +20,7 @@ from actors.bundles import gpus
 from actors.processes import write_stacks_on_signal
 from conf.load import ROOT, ConfigError
 from conf.schema import Config
+from pipeline.errors import ClusterLostError
 
 if TYPE_CHECKING:
     from actors.placement import Placement
@@ -222,15 +223,16 @@ def init_ray(**options: Any) -> None:
 
     Raises:
         ConfigError: the cluster of RAY_ADDRESS does not respond, or has another version of Ray or Python.
+        ClusterLostError: a private cluster did not start, e.g. because one of its processes was killed.
     """
     import ray
 
     on_sigterm = signal.getsignal(signal.SIGTERM)
     try:
         ray.init(log_to_driver=False, logging_level=logging.WARNING, **options)
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except Exception as error:  # Ray raises that very type where a service does not start
         if (address := os.environ.get("RAY_ADDRESS")) is None:
-            raise
+            raise ClusterLostError(f"Ray did not start: {' '.join(str(error).split())}; the same command tries again") from error
         raise ConfigError(f"RAY_ADDRESS={address}: {refusal(error)}") from error
     if callable(on_sigterm):
         signal.signal(signal.SIGTERM, on_sigterm)

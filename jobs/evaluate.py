@@ -124,12 +124,14 @@ def measure_all(config: Config, inputs: Inputs, todo: Sequence[tuple[Target, Res
     """
     from actors.evidence import evidence_kept
     from actors.rollout.fleet import rollout_fleets
+    from actors.services import services_watched
     from pipeline.inference import start_inference
 
     say(f"starting Ray and the rollout workers to measure {len(todo)} sets")
     with ExitStack() as stack:
         placement = stack.enter_context(ray_cluster(config, say, learner=False))
         stack.enter_context(evidence_kept(logs))
+        stack.enter_context(services_watched(logs))
         fleets = stack.enter_context(rollout_fleets(config, inputs.base_path, placement))
         ask = start_inference(config, inputs, fleets, Clock())
         policies = {target: stored(target, config) for target in dict.fromkeys(target for target, _, _ in todo)}

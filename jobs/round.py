@@ -103,10 +103,12 @@ def run(config: Config, last: int) -> None:
         say(f"run {config.name}: starting Ray and the rollout workers")
         from actors.evidence import evidence_kept
         from actors.rollout.fleet import rollout_fleets
+        from actors.services import services_watched
 
         with (
             ray_cluster(config, say) as placement,
             evidence_kept(state.folder / "logs"),
+            services_watched(state.folder / "logs"),
             rollout_fleets(config, inputs.base_path, placement) as fleets,
         ):
             # Imported while the engines start, which takes longest.

@@ -57,6 +57,10 @@ class RewardError(RunError):
     """The reward actor failed several times in a row, or a grader failed in it."""
 
 
+class ClusterLostError(RunError):
+    """One of Ray's own services died, or does not run."""
+
+
 class RolloutError(RunError):
     """Rollout workers die faster than they can be replaced."""
 

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from actors.restarts import Restarts
@@ -14,6 +15,7 @@ from pipeline.early_stop import stop_without_signal
 from pipeline.errors import LearnerError, LearnerLostError, MismatchError
 from pipeline.history import PhaseHistory
 from pipeline.observe.terminal import PhaseProgress, say
+from pipeline.store.damage import refuse_damage
 from pipeline.types import EncodedPrompt, Policy, Request, Role, Sample, ScoredGroups, policy_version
 
 if TYPE_CHECKING:
@@ -49,7 +51,10 @@ def grpo_phase(run: "Run", round_: int, task: Task) -> None:
         except LearnerLostError as failure:
             interruption.leave_if_requested()  # whoever stops the run may have ended the ranks first
             run.take_usage()  # of the steps that are taken again
-            restarts.after(failure, PhaseHistory(run, round_, task.role).steps)
+            history = PhaseHistory(run, round_, task.role)
+            restarts.after(failure, history.steps)
+            if history.checkpoint:
+                refuse_damage(Path(history.checkpoint))
 
 
 def train(run: "Run", round_: int, task: Task, history: PhaseHistory) -> None:
@@ -63,6 +68,7 @@ def train(run: "Run", round_: int, task: Task, history: PhaseHistory) -> None:
     say(f"round {round_} {task.role}: starting the learner")
     with run.clock.part("start-up"):
         start = run.policy_path(*run.phase_start(task.role, round_))
+        refuse_damage(Path(start))
         run.learner.begin_phase(start, config.role(task.role).lr, resume_from=history.checkpoint)
     with (
         run.tracker.phase(round_, task.role) as tracked,

@@ -43,4 +43,5 @@ class RewardActor:
 
 def reward_actor(config: RewardConfig, actor_class: type[RewardActor] = RewardActor) -> Any:
     """A new actor. Ray neither restarts it nor retries a call: `actors/reward/supervisor.py` does."""
-    return ray.remote(num_cpus=1, max_restarts=0, max_task_retries=0, concurrency_groups={"alive": 1})(actor_class).remote(config)
+    remote: Any = ray.remote  # its types lack concurrency groups
+    return remote(num_cpus=1, max_restarts=0, max_task_retries=0, concurrency_groups={"alive": 1})(actor_class).remote(config)

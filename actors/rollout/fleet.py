@@ -26,7 +26,7 @@ from pipeline.types import Policy, Request, Role, Sample
 
 LOST = (RayActorError, RayTaskError)  # a dead engine, and one in which a call failed and whose state is therefore unknown
 LARGE_CHUNK = 4  # times rollout.chunk is the limit on CPU where nothing is learned from the samples
-START_TIMEOUT_S = 1800  # reading a large model and capturing its graphs takes minutes
+START_TIMEOUT_S = {"cuda": 1800, "cpu": 300}  # reading a large model and capturing its graphs takes minutes
 
 
 class RolloutFleet:
@@ -41,6 +41,7 @@ class RolloutFleet:
         self._config = config
         self._placement, self._number = placement, number
         self._model_path = model_path
+        self._start_timeout = START_TIMEOUT_S[config.resources.device]
         self._actor_class = rollout_actor(config)
         self._ready: set[Any] = set()
         self._versions: dict[Any, str] = {}
@@ -67,20 +68,23 @@ class RolloutFleet:
         return worker
 
     def wait_usable(self) -> None:
-        """Waits until samples can be drawn: for all engines on GPUs, for the first on CPU.
+        """Waits until samples can be drawn: for all engines on GPUs, for the first on CPU. One that is killed is replaced.
 
         Raises:
             RolloutError: one did not start, with the reason.
         """
-        for failure in self._failed(self._workers).values():
-            raise RolloutError(f"a rollout worker could not start: {reason(failure)}") from failure
+        while failed := self._failed(self._workers):
+            for failure in failed.values():
+                if not isinstance(failure, RayActorError) or failure.actor_init_failed:
+                    raise RolloutError(f"a rollout worker could not start: {reason(failure)}") from failure
+            self._replace(failed)
         self._join()
 
     def wait_ready(self) -> None:
         """Waits until all engines have started; raises as `wait_usable` does."""
         self.wait_usable()
         while self._joining:
-            if not ray.wait(list(self._joining), num_returns=1, timeout=START_TIMEOUT_S)[0]:
+            if not ray.wait(list(self._joining), num_returns=1, timeout=self._start_timeout)[0]:
                 raise RolloutError(f"a rollout worker did not start; free in the cluster: {ray.available_resources()}")
             self._join()
 
@@ -117,7 +121,7 @@ class RolloutFleet:
         """Those of `workers` that are dead, do not start within `START_TIMEOUT_S` or do not reply, with the error."""
         calls = {worker.ready.remote(): worker for worker in workers}
         if starting := [call for call, worker in calls.items() if worker not in self._ready]:
-            ray.wait(starting, num_returns=len(starting), timeout=START_TIMEOUT_S)
+            ray.wait(starting, num_returns=len(starting), timeout=self._start_timeout)
         done, late = ray.wait(list(calls), num_returns=len(calls), timeout=self._config.rollout.transfer_timeout_s)
         failed: dict[Any, Exception] = {
             calls[call]: TimeoutError(f"no reply; free in the cluster: {ray.available_resources()}") for call in late
@@ -142,9 +146,7 @@ class RolloutFleet:
         self._join()
         while stale := [worker for worker in self._workers if self._versions.get(worker) != policy.version]:
             # Checked before the transfer: a collective with a dead engine fails in the learner too.
-            if not (failed := self._failed(stale)):
-                failed = self._transfer(policy, stale)
-            if failed:
+            if failed := self._failed(stale) or self._transfer(policy, stale):
                 self._replace(failed)
 
     def _transfer(self, policy: Policy, stale: list[Any]) -> dict[Any, Exception]:
@@ -187,9 +189,8 @@ class RolloutFleet:
     def stream(
         self, requests: Sequence[Request], policy: Policy, sampling: SamplingConfig, for_learning: bool = True
     ) -> Iterator[tuple[int, list[Sample]]]:
-        """The same as they finish: (index of the request, its samples), in any order.
-
-        Samples that are not `for_learning` have no log-probabilities, which cost time, and are drawn in larger chunks.
+        """The same as they finish: (index of the request, its samples), in any order. Samples that are not `for_learning` have no
+        log-probabilities, which cost time, and are drawn in larger chunks.
 
         Chunks of requests wait in one queue, from which each engine with room takes the next; engines that have started
         meanwhile join. An engine that dies or fails is replaced, gets the policy's weights, and its chunks are drawn again with
@@ -213,7 +214,8 @@ class RolloutFleet:
                 running[started] = worker, chunk
             done, _ = ray.wait([*running, *(self._joining if waiting else ())], num_returns=1, timeout=PING_S)
             failed: dict[Any, Exception] = dict(self._pings.hung(worker for worker, _ in running.values()))
-            if done and (result := done[0]) in running:
+            result: Any = done[0] if done else None
+            if result in running:
                 worker, chunk = running[result]
                 try:
                     finished: list[Drawn] = ray.get(next(result))

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import ray
@@ -9,6 +10,7 @@ import torch
 from ray.exceptions import RayActorError
 
 from actors.weights.buckets import Published, in_buckets, publish, read_checkpoint
+from pipeline.store.damage import refuse_damage
 from pipeline.types import Checksums
 
 
@@ -31,8 +33,13 @@ class HostWeights:
 
 
 def stored_weights(path: str, dtype: torch.dtype, timeout: float) -> HostWeights:
-    """The weights of a HF-format folder, read when engines first need them."""
-    return HostWeights(lambda: publish(in_buckets(read_checkpoint(path, dtype))), timeout)
+    """The weights of a HF-format folder, read when engines first need them; that raises DamagedError where they are damaged."""
+
+    def read() -> Published:
+        refuse_damage(Path(path))
+        return publish(in_buckets(read_checkpoint(path, dtype)))
+
+    return HostWeights(read, timeout)
 
 
 def await_engines(calls: Mapping[ray.ObjectRef[Any], Any], timeout: float) -> None:

@@ -70,10 +70,23 @@ def all_damage(folder: Path, manifest: Manifest, check: Check) -> Iterator[str]:
         yield from policy_damage(folder, manifest, number, check)
         if stages.curriculum.finished:
             yield from table_damage(place / "curriculum.parquet", CurriculumRow)
-        for step in range(1, len(stages.challenger.metrics) + 1):
-            yield from table_damage(place / "challenger" / f"questions-{step:04d}.parquet", ScoredQuestion)
+        for role in ROLES:
+            for step in range(1, len(stages.phase(role).metrics) + 1):
+                yield from table_damage(place / role / f"samples-{step:04d}.parquet", SampleRow)
+                if role == "challenger":
+                    yield from table_damage(place / role / f"questions-{step:04d}.parquet", ScoredQuestion)
         for name in stages.evaluation.sets:
             yield from table_damage(place / "evaluation" / f"{name}.parquet", EvaluationRow)
+
+
+def refuse_damage(folder: Path) -> None:
+    """Call it before weights of this run are read: they may be damaged since it was started.
+
+    Raises:
+        DamagedError: a file is missing, or is not as it was written.
+    """
+    if (damage := damaged_file(folder)) is not None:
+        raise DamagedError(damage, "the same command repeats what made it, or says what else to do")
 
 
 def policy_damage(folder: Path, manifest: Manifest, number: int, check: Check) -> Iterator[str]:

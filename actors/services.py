@@ -1,0 +1,73 @@
+"""Ray's own services under a run. Without one of them nothing can go on, and Ray's client waits for a minute, or forever."""
+
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import psutil
+
+from actors.cluster import failure_folder, private_folder, remove_cluster_folder
+from actors.evidence import keep
+from pipeline.errors import ClusterLostError
+
+WATCHED = ("gcs_server", "raylet")
+CHECK_S = 2.0
+STOPPED_S = 10.0  # a service that is stopped by a signal for so long is lost
+ENDED = (psutil.STATUS_DEAD, psutil.STATUS_ZOMBIE)
+
+
+@contextmanager
+def services_watched(logs: Path) -> Iterator[None]:
+    """Ends this process, with status 1 and a line, when a service of its private cluster dies or is stopped.
+
+    It ends at once, as by a SIGKILL, which every file of a run survives: an orderly end would wait for the service. The actors'
+    logs are kept in a subfolder of `logs`. On a cluster that the run has joined nothing is watched.
+    """
+    services = {child: child.name() for child in psutil.Process().children() if child.name() in WATCHED}
+    closing = threading.Event()
+    threading.Thread(target=_watch, args=(services, logs, closing), name="services", daemon=True).start()
+    try:
+        yield
+    finally:
+        closing.set()
+
+
+def _watch(services: dict[psutil.Process, str], logs: Path, closing: threading.Event) -> None:
+    stopped: dict[psutil.Process, float] = {}  # since when
+    while not closing.wait(CHECK_S):
+        for service, name in services.items():
+            status = status_of(service)
+            since = stopped.setdefault(service, time.monotonic())
+            if status in ENDED:
+                _end(f"Ray's {name} (pid={service.pid}) died", logs)
+            elif status != psutil.STATUS_STOPPED:
+                del stopped[service]
+            elif time.monotonic() - since > STOPPED_S:
+                _end(f"Ray's {name} (pid={service.pid}) was stopped by a signal and not continued in {STOPPED_S:.0f} s", logs)
+
+
+def status_of(process: psutil.Process) -> str:
+    with suppress(psutil.Error):
+        return str(process.status()) if process.is_running() else psutil.STATUS_DEAD
+    return psutil.STATUS_DEAD
+
+
+def _end(what: str, logs: Path) -> None:
+    error = ClusterLostError(f"{what}; the same command resumes")
+    try:
+        keep(error, failure_folder(logs, time.time()))
+    except OSError as problem:
+        print(f"the actors' logs could not be copied to {logs}: {problem}", file=sys.stderr)
+    for process in psutil.Process().children(recursive=True):
+        with suppress(psutil.Error):
+            process.send_signal(signal.SIGKILL)
+    if folder := private_folder():
+        remove_cluster_folder(folder)
+    print(f"error: {error}", file=sys.stderr, flush=True)
+    sys.stdout.flush()
+    os._exit(1)

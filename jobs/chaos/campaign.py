@@ -1,0 +1,121 @@
+"""A campaign: rounds with several faults each, until every fault of a seed has struck."""
+
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+import pyarrow.parquet as pq
+
+from conf.load import ROOT
+from jobs.chaos.faults import Fault, draw
+from jobs.chaos.judge import problems, records, unsurvived
+from jobs.chaos.moments import NAME
+from jobs.chaos.records import Record, append, read
+from jobs.chaos.strikes import Surroundings
+from jobs.chaos.surroundings import TrackingServer, TwoNodes, has_tracking_server, small_disk
+from jobs.chaos.trial import LostError, Trial
+from pipeline.errors import RunError
+
+A_ROUND = 14  # faults
+PROBLEMS = 12  # of the held-out set
+SECOND_NODE = "raylet of a second node"
+NO_ROOT = "the disk is not filled: that needs a file system of its own, which root can mount"
+NO_SERVER = "MLflow's server suffers nothing: it needs the full mlflow package (make dashboard installs it)"
+
+
+class Campaign:
+    """Faults of `seed`, whose outcomes are appended to `output`; what the rounds leave lies in `folder` meanwhile."""
+
+    def __init__(self, seed: int, output: Path, folder: Path, seconds: float, say: Callable[[str], None]) -> None:
+        """No fault strikes after `seconds`."""
+        self._seed, self._output, self._folder, self._say = seed, output, folder, say
+        self._until = time.monotonic() + seconds
+
+    def run(self, numbers: Sequence[int]) -> list[Record]:
+        """Lets those faults strike that have no record yet; returns all records of the seed.
+
+        Raises:
+            RunError: the undisturbed round fails.
+        """
+        self._folder.mkdir(parents=True, exist_ok=True)
+        with ExitStack() as stack:
+            own_disk = stack.enter_context(small_disk(self._folder / "disk"))
+            server = TrackingServer(self._folder / "mlflow") if has_tracking_server() else None
+            if server is not None:
+                stack.callback(server.stop)
+            left = self._possible([draw(self._seed, number) for number in numbers], own_disk, server is not None)
+            tracking_uri = server.uri if server is not None else f"sqlite:///{self._folder}/mlflow.db"
+            surroundings = Surroundings([f"evaluation.sets=[{self._small_set()}]"], tracking_uri, server)
+            seconds = self._undisturbed(surroundings)
+            for on_two_nodes in (False, True):
+                faults = [fault for fault in left if (fault.target == SECOND_NODE) == on_two_nodes]
+                while faults and time.monotonic() < self._until:
+                    with ExitStack() as round_:
+                        if on_two_nodes:
+                            surroundings.nodes = TwoNodes()
+                            round_.callback(surroundings.nodes.stop)
+                        struck = self._round(faults[:A_ROUND], surroundings, seconds)
+                    if not struck and time.monotonic() < self._until:
+                        raise RunError(f"no fault of {[fault.number for fault in faults[:A_ROUND]]} could strike")
+                    faults = [fault for fault in faults if fault.number not in struck]
+        return read(self._output, self._seed)
+
+    def _possible(self, faults: list[Fault], own_disk: bool, with_server: bool) -> list[Fault]:
+        """Those without a record whose target is there; a line for each kind that is not."""
+        done = {record.number for record in read(self._output, self._seed)}
+        for there, target, line in ((own_disk, "disk", NO_ROOT), (with_server, "MLflow server", NO_SERVER)):
+            if not there and any(fault.target == target for fault in faults):
+                self._say(line)
+                faults = [fault for fault in faults if fault.target != target]
+        return [fault for fault in faults if fault.number not in done]
+
+    def _small_set(self) -> Path:
+        path = self._folder / "heldout.parquet"
+        pq.write_table(pq.read_table(ROOT / "assets" / "heldout.parquet").slice(0, PROBLEMS), path)
+        return path
+
+    def _undisturbed(self, surroundings: Surroundings) -> float:
+        """Seconds of the round without a fault, which is run once for a seed."""
+        kept = self._folder / f"undisturbed-{self._seed}"
+        took = kept / "seconds"
+        if not took.exists():
+            self._say(f"the undisturbed round of seed {self._seed}")
+            shutil.rmtree(kept, ignore_errors=True)
+            trial = self._trial(surroundings)
+            try:
+                seconds = trial.run([])
+            except LostError as error:
+                raise RunError(f"the undisturbed round fails: {error}") from error
+            shutil.copytree(trial.runs, kept)
+            took.write_text(str(seconds))
+        return float(took.read_text())
+
+    def _trial(self, surroundings: Surroundings) -> Trial:
+        runs = self._folder / "disk" / "runs"
+        shutil.rmtree(runs, ignore_errors=True)
+        runs.mkdir(parents=True)
+        logs = self._folder / "lives" / time.strftime("%H%M%S")
+        return Trial(runs, logs, self._seed, surroundings, self._say)
+
+    def _round(self, faults: Sequence[Fault], surroundings: Surroundings, undisturbed_seconds: float) -> set[int]:
+        """One round under some faults; returns the numbers of those that struck."""
+        trial, undisturbed = self._trial(surroundings), self._folder / f"undisturbed-{self._seed}" / NAME
+        try:
+            seconds = trial.run(faults, self._until)
+        except LostError as error:
+            made = records(trial, self._seed, 0.0, {}, [str(error)])
+        else:
+            found = list(problems(trial, undisturbed))
+            lines = unsurvived(trial, undisturbed) if any(each.damage for each in trial.struck) else {}
+            made = records(trial, self._seed, max(0.0, seconds - undisturbed_seconds), lines, found)
+        append(self._output, made)
+        so_far = read(self._output, self._seed)
+        lost = sum(record.outcome == "lost" for record in so_far)
+        self._say(f"{len(so_far)} faults of seed {self._seed} so far, {lost} lost")
+        for record in made:
+            if record.outcome == "lost":
+                again = f"make chaos SEED={self._seed} ONLY={record.number}"
+                self._say(f"fault {record.number} ({record.kind}, in {record.stage}): {record.problem}\n  again: {again}")
+        return {record.number for record in made}

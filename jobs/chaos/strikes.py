@@ -1,0 +1,85 @@
+"""How a fault is inflicted, and undone where something outside the run would undo it."""
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from jobs.chaos.damage import Damage, inflict
+from jobs.chaos.faults import Fault
+from jobs.chaos.lives import Life
+from jobs.chaos.surroundings import TrackingServer, TwoNodes, filler
+
+# After which a stopped driver is continued, MLflow's server started again, and a full disk has room.
+PAUSE_S = 8.0
+
+
+@dataclass(frozen=True, slots=True)
+class Victims:
+    pids: list[int]
+    damage: Damage | None = None
+
+
+@dataclass
+class Surroundings:
+    """What runs beside the rounds: MLflow's server, or None and a store in a file, and for some rounds a cluster of two nodes."""
+
+    settings: list[str]
+    tracking_uri: str
+    server: TrackingServer | None = None
+    nodes: TwoNodes | None = None
+    _repairs: list[tuple[float, Callable[[], object]]] = field(default_factory=list)
+
+    def life(self, runs: Path, log: Path, seed: int) -> Life:
+        environment, session = (self.nodes.environment, self.nodes.session) if self.nodes else ({}, None)
+        return Life(runs, log, seed, [*self.settings, f"tracking_uri={self.tracking_uri}"], environment, session)
+
+    def repair_later(self, repair: Callable[[], object]) -> None:
+        self._repairs.append((time.monotonic() + PAUSE_S, repair))
+
+    def repair_what_is_due(self, at_once: bool = False) -> None:
+        due = [each for each in self._repairs if at_once or each[0] <= time.monotonic()]
+        self._repairs = [each for each in self._repairs if each not in due]
+        for _, repair in due:
+            repair()
+
+
+def strike(fault: Fault, life: Life, folder: Path, surroundings: Surroundings) -> Victims | None:
+    """Inflicts a fault on a round in `folder`; None where its victim is not there at the moment."""
+    number = signal.SIGSTOP if fault.action == "SIGSTOP" else signal.SIGKILL
+    match fault.target:
+        case "driver":
+            life.send(number)
+            if number == signal.SIGSTOP:
+                surroundings.repair_later(lambda: life.send(signal.SIGCONT))
+            return Victims([life.pid])
+        case "MLflow server":
+            assert surroundings.server is not None
+            surroundings.server.signal(number)
+            surroundings.repair_later(surroundings.server.restart)
+            return Victims([])
+        case "disk":
+            full = filler(folder.parent)
+            surroundings.repair_later(full.unlink)
+            return Victims([])
+        case "file":
+            damage = inflict(folder, fault.action, fault.choice)
+            if damage is not None and fault.cuts:
+                life.send(number)
+            return None if damage is None else Victims([], damage)
+        case "raylet of a second node":
+            assert surroundings.nodes is not None
+            on_the_node = life.pids("rollout worker")
+            return sent(surroundings.nodes.raylet(), number, on_the_node) if on_the_node else None
+    pids = life.pids(fault.target)
+    return sent(chosen := pids[int(fault.choice * len(pids))], number, [chosen]) if pids else None
+
+
+def sent(pid: int, number: signal.Signals, victims: list[int]) -> Victims | None:
+    with suppress(ProcessLookupError):  # it has ended meanwhile
+        os.kill(pid, number)
+        return Victims(victims)
+    return None
