@@ -6,11 +6,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
+from actors.weights.host import stored_weights
 from conf.load import ConfigError
 from jobs.status import main, next_step
 from pipeline.errors import DamagedError
 from pipeline.store.checksums import damaged_file, write_checksums
+from pipeline.store.damage import refuse_damage
 from pipeline.store.lock import Lock
 from pipeline.store.manifest import FILE, PREVIOUS, PhaseStage, Round, read_manifest
 from pipeline.store.state import RunState
@@ -286,3 +289,17 @@ def test_the_stages_follow_one_another(tmp_path: Path) -> None:
     assert next_step(manifest) == "summary of round 2"
     manifest.rounds[2].closed = True
     assert next_step(manifest) == "challenger of round 3, step 1"
+
+
+def test_weights_that_were_damaged_since_the_start_are_not_read(tmp_path: Path) -> None:
+    policy = tmp_path / "policy"
+    policy.mkdir()
+    (policy / "model.safetensors").write_bytes(b"weights")
+    refuse_damage(policy)  # of an earlier version, without checksums
+    write_checksums(policy)
+    refuse_damage(policy)
+    (policy / "model.safetensors").write_bytes(b"weighty")
+    with pytest.raises(DamagedError, match=r"model\.safetensors is not as it was written .*: the same command repeats what made"):
+        refuse_damage(policy)
+    with pytest.raises(DamagedError):
+        stored_weights(str(policy), torch.float32, 1.0).send([])

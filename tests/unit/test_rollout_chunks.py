@@ -132,6 +132,7 @@ def test_engines_that_cannot_start_end_a_run_only_where_their_number_is_requeste
     machine_of(monkeypatch, 4, 64)
     engines = FewStart()
     monkeypatch.setattr("actors.rollout.fleet.ray", engines)
+    monkeypatch.setattr("actors.restarts.BACK_OFF_S", 0)
     monkeypatch.setattr("actors.rollout.fleet.rollout_actor", lambda config: engines)
     made = RolloutFleet(load_config(overrides=["rollout.engines=4"] if requested else []), str(ROOT / "assets" / "tiny-base"))
     if requested:
@@ -143,6 +144,26 @@ def test_engines_that_cannot_start_end_a_run_only_where_their_number_is_requeste
     made.wait_ready()
     assert len(engines.started) == before  # no more are tried
     assert capsys.readouterr().out.count("at most 2 of a fleet's engines sample; another could not start") == 1
+
+
+class FirstIsKilled(FewStart):
+    def get(self, call: str) -> None:
+        if call == "engine 0":
+            raise RayActorError
+
+
+def test_an_engine_that_is_killed_as_it_starts_is_replaced(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    engines = FirstIsKilled()
+    monkeypatch.setattr("actors.rollout.fleet.ray", engines)
+    monkeypatch.setattr("actors.rollout.fleet.rollout_actor", lambda config: engines)
+    monkeypatch.setattr("actors.restarts.BACK_OFF_S", 0)
+    made = RolloutFleet(load_config(overrides=["rollout.engines=1"]), str(ROOT / "assets" / "tiny-base"))
+    made.wait_ready()
+    assert engines.started == ["engine 0", "engine 1"]
+    assert made.take_counts()["replaced"] == 1
+    assert "a rollout worker starts again from request 0 (restart 1 of 2)" in " ".join(capsys.readouterr().out.split())
 
 
 def test_a_container_has_its_share_of_the_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

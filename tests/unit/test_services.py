@@ -1,0 +1,59 @@
+"""The watch over Ray's services, on a process that stands for one."""
+
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from actors import services
+
+
+class EndError(Exception):
+    """Stands for the end of the process."""
+
+
+@pytest.fixture
+def service() -> Iterator[psutil.Process]:
+    process = subprocess.Popen(["sleep", "60"])
+    yield psutil.Process(process.pid)
+    process.kill()
+    process.wait()
+
+
+@pytest.fixture(autouse=True)
+def _end_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def end(what: str, logs: Path) -> None:
+        raise EndError(what)
+
+    monkeypatch.setattr(services, "_end", end)
+    monkeypatch.setattr(services, "CHECK_S", 0.02)
+    monkeypatch.setattr(services, "STOPPED_S", 0.5)
+
+
+def watch(service: psutil.Process, closing: threading.Event | None = None) -> None:
+    services._watch({service: "raylet"}, Path("logs"), closing or threading.Event())
+
+
+@pytest.mark.parametrize(("fate", "how"), [(signal.SIGKILL, "died"), (signal.SIGSTOP, "was stopped by a signal")])
+def test_a_service_that_dies_or_stays_stopped_ends_the_run(service: psutil.Process, fate: signal.Signals, how: str) -> None:
+    service.send_signal(fate)
+    with pytest.raises(EndError, match=rf"Ray's raylet \(pid={service.pid}\) {how}"):
+        watch(service)
+
+
+def test_a_service_that_is_continued_in_time_is_watched_further(service: psutil.Process) -> None:
+    closing = threading.Event()
+    thread = threading.Thread(target=watch, args=(service, closing))
+    thread.start()
+    for number in (signal.SIGSTOP, signal.SIGCONT) * 3:
+        service.send_signal(number)
+        time.sleep(0.25)  # half as long as it may be stopped
+    assert thread.is_alive()
+    closing.set()
+    thread.join(10)
+    assert not thread.is_alive()
