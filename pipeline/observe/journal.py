@@ -17,6 +17,7 @@ from pipeline.store.manifest import write_atomically
 
 FILE = "tracking.jsonl"
 SENT = "tracking.sent.json"
+BLOCK = 1 << 16  # bytes read at a time
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,7 @@ class Journal:
         self.path, self._sent_path, self._store = folder / FILE, folder / SENT, store
         self.grown = threading.Condition()
         self._file = self.path.open("ab+")
+        self._reader = os.open(self.path, os.O_RDONLY)  # the file may be removed meanwhile
         content = self.path.read_bytes()
         self._file.truncate(content.rfind(b"\n") + 1)  # a kill may have cut off the last line
         self.size = self._file.seek(0, os.SEEK_END)
@@ -49,6 +51,7 @@ class Journal:
     def add(self, place: tuple[int | str, ...], method: str, **arguments: Any) -> None:
         entry = {"place": place, "method": method, "arguments": arguments, "milliseconds": time.time_ns() // 1_000_000}
         with self.grown:
+            self.sent = min(self.sent, self._file.seek(0, os.SEEK_END))  # it may have been truncated
             self._file.write(json.dumps(entry).encode() + b"\n")
             self._file.flush()
             self.size = self._file.tell()
@@ -58,9 +61,12 @@ class Journal:
         """The first line that was not sent; None if all were."""
         if self.sent >= self.size:
             return None
-        with self.path.open("rb") as file:
-            file.seek(self.sent)
-            line = file.readline()
+        line = b""
+        while not line.endswith(b"\n") and (block := os.pread(self._reader, BLOCK, self.sent + len(line))):
+            line += block[: block.find(b"\n") + 1] or block
+        if not line:  # the file was truncated
+            self.size = self.sent = os.fstat(self._reader).st_size
+            return None
         try:
             entry = json.loads(line)
             return Entry(tuple(entry["place"]), entry["method"], entry["arguments"], entry["milliseconds"], self.sent + len(line))
@@ -69,9 +75,7 @@ class Journal:
 
     def pending(self) -> int:
         """Number of lines that were not sent."""
-        with self.path.open("rb") as file:
-            file.seek(self.sent)
-            return file.read().count(b"\n")
+        return os.pread(self._reader, max(0, os.fstat(self._reader).st_size - self.sent), self.sent).count(b"\n")
 
     def mark(self, end: int) -> None:
         """Everything up to the byte `end` has arrived."""
@@ -79,7 +83,7 @@ class Journal:
         write_atomically(self._sent_path, json.dumps({"store": self._store, "bytes": end}))
 
     def close(self) -> None:
-        self._file.close()
+        self._file.close()  # the reader is left open: the sender may not have ended yet
 
 
 def read_sent(folder: Path, store: str) -> int:

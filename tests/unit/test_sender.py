@@ -93,6 +93,31 @@ def test_a_kill_loses_nothing_and_repeats_nothing(store: Config, tmp_path: Path)
     assert values(phase_of(store, "killed"), "reward_mean") == [(step, step / 10) for step in range(1, 6)]
 
 
+def test_a_journal_that_is_cut_or_removed_while_it_is_written_goes_on(tmp_path: Path) -> None:
+    journal = Journal(tmp_path, "sqlite:///s.db")
+    record = Record(journal)
+    for step in range(1, 5):
+        record.log_step({"loss": 1.0}, step)
+    first = journal.next()
+    assert first is not None
+    journal.mark(first.end)
+    with (tmp_path / FILE).open("r+b") as file:
+        file.truncate(first.end // 2)
+    assert journal.next() is None
+    record.log_step({"loss": 1.0}, 5)
+    while (entry := journal.next()) is not None and entry.method == "damaged":
+        journal.mark(entry.end)
+    (tmp_path / FILE).unlink()
+    record.log_step({"loss": 1.0}, 6)
+    entries = []
+    while (entry := journal.next()) is not None:
+        entries.append(entry)
+        journal.mark(entry.end)
+    assert [entry.arguments.get("step") for entry in entries][-1] == 6
+    assert journal.pending() == 0
+    journal.close()
+
+
 def test_another_store_gets_everything(store: Config, tmp_path: Path) -> None:
     with recorder(store, tmp_path, "moved") as record:
         log(record, range(1, 3))
