@@ -280,6 +280,7 @@ class Learner:
     def save(self, path: str) -> None:
         """Writes engine, optimizer and random state to the folder `path`, atomically."""
         write_folder(Path(path), self.rank, lambda folder: save_engine(self.engine, self.config, self.rank, folder))
+        self._empty_cache()
 
     def export(self, path: str) -> None:
         """Writes the policy in HF format, with the base model's tokenizer, to `path`, atomically."""

@@ -9,10 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import ray
+from ray.exceptions import RayActorError
 
 from actors.learner.group import LearnerGroup
 from actors.placement import ANYWHERE
 from actors.rollout.fleet import RolloutFleet
+from actors.rollout.sleep import put_to_sleep
 from actors.rollout.worker import RolloutWorker
 from conf.load import load_config
 from conf.schema import Config
@@ -122,3 +125,34 @@ def test_a_round_is_the_same_colocated_also_where_engines_die_asleep_or_do_not_w
 def engines(log: Path) -> list[int]:
     """Process ids, in the order of starting."""
     return [int(line.removeprefix("engine ")) for line in log.read_text().splitlines() if line.startswith("engine ")]
+
+
+def test_engines_that_do_not_sleep_are_killed(ray_cluster: None, capsys: pytest.CaptureFixture[str]) -> None:
+    """Actors without vLLM: one sleeps, one fails to, one hangs, and one is dead."""
+
+    class Light:
+        def __init__(self, fate: str) -> None:
+            self._fate = fate
+
+        def sleep(self, keep_policy: bool) -> None:
+            if self._fate == "fails":
+                raise AssertionError("Memory usage increased after sleeping.")
+            if self._fate == "hangs":
+                time.sleep(600)
+
+        def ready(self) -> bool:
+            return True
+
+    actor: Any = ray.remote(num_cpus=0)(Light)
+    sleeping, failing, hanging, dead = made = [actor.remote(fate) for fate in ("sleeps", "fails", "hangs", "dies")]
+    ray.get([each.ready.remote() for each in made])
+    ray.kill(dead)
+    put_to_sleep(made, keep_policy=False, timeout=3)
+    assert ray.get(sleeping.ready.remote())
+    for each in (failing, hanging, dead):
+        with pytest.raises(RayActorError):
+            ray.get(each.ready.remote())
+    told = " ".join(capsys.readouterr().out.split())
+    assert "an engine that does not sleep is replaced: AssertionError: Memory usage increased after sleeping." in told
+    assert "an engine that does not sleep is replaced: no reply in 3 s" in told
+    ray.kill(sleeping)
