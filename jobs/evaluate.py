@@ -123,7 +123,7 @@ def measure_all(config: Config, inputs: Inputs, todo: Sequence[tuple[Target, Res
     Where it fails, the actors' logs are copied to a subfolder of `logs`.
     """
     from actors.evidence import evidence_kept
-    from actors.rollout.fleets import rollout_fleets
+    from actors.rollout.fleet import rollout_fleets
     from pipeline.inference import start_inference
 
     say(f"starting Ray and the rollout workers to measure {len(todo)} sets")

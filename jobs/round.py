@@ -102,7 +102,7 @@ def run(config: Config, last: int) -> None:
         refuse_what_cannot_fit(inputs.model, config, held=state.kept_bytes())
         say(f"run {config.name}: starting Ray and the rollout workers")
         from actors.evidence import evidence_kept
-        from actors.rollout.fleets import rollout_fleets
+        from actors.rollout.fleet import rollout_fleets
 
         with (
             ray_cluster(config, say) as placement,

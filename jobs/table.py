@@ -74,7 +74,7 @@ def jobs(variants: Sequence[Variant], seeds: int | None = None) -> list[tuple[Va
 def work(todo: Sequence[tuple[Variant, int]]) -> int:
     """Runs the jobs that no other lane has claimed, sequentially on one set of engines; 1 if a run failed."""
     prepare_environment()
-    from actors.rollout.fleets import rollout_fleets
+    from actors.rollout.fleet import rollout_fleets
     from pipeline.round import run_rounds
     from pipeline.run import open_run
 

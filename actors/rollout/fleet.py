@@ -3,6 +3,7 @@
 import time
 from collections import defaultdict, deque
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from conf.schema import Config, SamplingConfig
 from pipeline.errors import MismatchError, RolloutError
 from pipeline.observe.terminal import say
 from pipeline.store.model_folder import read_json
-from pipeline.types import Policy, Request, Sample
+from pipeline.types import Policy, Request, Role, Sample
 
 MOST_DEATHS_IN_A_ROW = 3
 LOST = (RayActorError, RayTaskError)  # a dead engine, and one in which a call failed and whose state is therefore unknown
@@ -171,10 +172,9 @@ class RolloutFleet:
             ) from failure
 
     def sleep(self, keep_policy: bool) -> None:
-        """Leaves the GPUs to the learner until the next `load`; without `keep_policy` that has to send weights."""
+        """Leaves the GPUs to the learner until the next `load`, which has to send weights unless the policy is kept."""
         put_to_sleep(self._workers, keep_policy, self._config.rollout.transfer_timeout_s)
-        if not keep_policy:
-            self.forget_policy()
+        self._versions = self._versions if keep_policy else {}
 
     def forget_policy(self) -> None:
         """Makes the next `load` send weights even if the version is unchanged: policies of different runs share names."""
@@ -291,3 +291,15 @@ class RolloutFleet:
     def shutdown(self) -> None:
         for worker in [*self._workers, *self._joining.values()]:
             ray.kill(worker)
+
+
+@contextmanager
+def rollout_fleets(config: Config, model_path: str, placement: Placement = ANYWHERE) -> Iterator[dict[Role, RolloutFleet]]:
+    """The fleet of each role, shared or not by `rollout.fleets`; the engines start in the background."""
+    fleet = RolloutFleet(config, model_path, placement)
+    other = RolloutFleet(config, model_path, placement, 1) if config.rollout.fleets == "per_role" else fleet
+    try:
+        yield {"challenger": fleet, "solver": other}
+    finally:
+        for each in {fleet, other}:
+            each.shutdown()

@@ -47,7 +47,7 @@ def through_the_fleet() -> tuple[float, float]:
     """Answers/s of drawing alone, and of a whole evaluation, grading and writing included."""
     import torch
 
-    from actors.rollout.fleets import rollout_fleets
+    from actors.rollout.fleet import rollout_fleets
     from actors.weights.host import stored_weights
     from pipeline.domain.sets import find_sets
     from pipeline.inference import start_inference

@@ -62,7 +62,7 @@ def try_model(config: Config, inputs: Inputs) -> Trial:
     """
     import torch
 
-    from actors.rollout.fleets import rollout_fleets
+    from actors.rollout.fleet import rollout_fleets
     from actors.weights.host import stored_weights
     from pipeline.inference import start_inference
 
