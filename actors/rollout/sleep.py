@@ -70,8 +70,8 @@ def put_to_sleep(engines: Sequence[Any], keep_policy: bool, timeout: float) -> N
             pass  # a dead process holds no memory
         except RayTaskError as error:
             awake[calls[call]] = error
-    for engine, error in awake.items():
-        say(f"warning: an engine that does not sleep is replaced: {reason(error)}")
+    for engine, failure in awake.items():
+        say(f"warning: an engine that does not sleep is replaced: {reason(failure)}")
         ray.kill(engine)
     gone = [engine.ready.remote() for engine in awake]
     if gone:

@@ -27,7 +27,7 @@ from pipeline.store.state import RunState
 SMALL = (
     *("challenger.steps=2", "challenger.batch=8", "solver.steps=1", "solver.batch=20", "evaluation.sets=[]"),
     *("curriculum.questions=8", "curriculum.delta=0.5", "reward.samples=4", "sampling.max_tokens=64"),
-    *("rollout.engines=1", "rollout.kv_cache_mb=64", "rollout.transfer_timeout_s=15"),
+    *("rollout.engines=1", "rollout.kv_cache_mb=64", "rollout.transfer_timeout_s=10"),
 )
 NO_CACHE, ASLEEP = " asleep: kv_cache", " asleep: kv_cache weights"
 # What a step with one shared engine does: the Challenger writes, the Solver answers, the Challenger learns.
