@@ -4,7 +4,6 @@ import time
 from collections import defaultdict, deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -39,9 +38,8 @@ class RolloutFleet:
 
     def __init__(self, config: Config, model_path: str, placement: Placement = ANYWHERE, number: int = 0) -> None:
         """`number` is the fleet's in the placement."""
-        self._config = config
+        self._config, self._model_path = config, model_path
         self._placement, self._number = placement, number
-        self._model_path = model_path
         self._actor_class = rollout_actor(config)
         self._ready: set[Any] = set()
         self._versions: dict[Any, str] = {}
@@ -59,7 +57,7 @@ class RolloutFleet:
 
     def _start(self) -> Any:
         """A new engine, in the first place of the placement that no other has: that of the engine it replaces, if any."""
-        place = next(place for place in count() if place not in self._places.values())
+        place = min(set(range(len(self._places) + 1)) - set(self._places.values()))
         worker = self._actor_class.options(**self._placement.engine(self._number, place)).remote(self._config, self._model_path)
         self._places[worker] = place
         return worker
