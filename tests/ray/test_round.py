@@ -261,13 +261,12 @@ def test_a_finished_round_is_not_run_again(undisturbed: tuple[Path, str]) -> Non
 
 
 def test_kills_other_fleets_and_ways_of_the_weights_do_not_change_results(undisturbed: tuple[Path, str], tmp_path: Path) -> None:
-    """Nor does sleep while the learner works, with a fleet that keeps its policy and with one that gets another."""
     interrupt_after(tmp_path, "challenger", 1)
     written = (tmp_path / "small" / "manifest.json").read_bytes()
     (tmp_path / "small" / "manifest.json").write_bytes(written.replace(b'"reward_mean": 0', b'"reward_mean": 1', 1))
-    output = kill_after(tmp_path, "solver", 1, "rollout.fleets=per_role", "resources.placement=colocated")
+    output = kill_after(tmp_path, "solver", 1, "rollout.fleets=per_role")
     assert "manifest.json: the manifest is damaged (its checksum differs): the previous one is used." in " ".join(output.split())
-    process = start(tmp_path, "rollout.engines=2", "rollout.transfer=shared", "resources.placement=colocated")
+    process = start(tmp_path, "rollout.engines=2", "rollout.transfer=shared")
     wait_until(lambda: learner_of(process.pid) is not None, process)
     os.kill(learner_of(process.pid) or 0, signal.SIGKILL)
     output = " ".join(finish(process).split())
