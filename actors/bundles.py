@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from conf.schema import Config
 
@@ -46,8 +46,10 @@ def plan(config: Config, free: Sequence[float], learner: bool = True) -> Plan:
     Ranks that share no GPU with an engine are bundled by node: all in one bundle if that fits. Ranks that do have a bundle each,
     with their engines. If nothing fits, the plan of which `missing` says the most.
     """
-    if learner and config.shares_gpus:
+    if config.shares_gpus and learner:
         return shared_plan(config, free)
+    if config.shares_gpus and config.colocated:  # an engine that is awake has a GPU to itself, without a learner too
+        return replace(shared_plan(config, free), ranks=(), one_node=False)
     ranks = config.learner.ranks if learner and config.resources.learner_gpus else 0
     plans = [split_plan(config, ranks, each) for each in range(max(1, ranks), 0, -1)]
     fitting = (each for each in plans if not missing(each, free))

@@ -158,6 +158,7 @@ def check(config: Config) -> None:
             f"rollout.tensor_parallel={config.rollout.tensor_parallel}: splits an engine over GPUs; valid with "
             "resources.device=cpu: 1, with rollout.engines for more processes."
         )
+    check_gpus(config)
     check_transfer(config)
     if config.learner.offload != "none" and config.learner.zero_stage == 0:
         raise ConfigError(
@@ -171,7 +172,7 @@ def check(config: Config) -> None:
         raise ConfigError("resources.learner_gpus=0: a learner on cuda needs a GPU; valid: 1, or a fraction to share one.")
     if config.resources.device == "cuda" and not config.resources.rollout_gpus:
         raise ConfigError("resources.rollout_gpus=0: an engine on cuda needs a GPU; valid: 1, or a fraction to share one.")
-    check_gpus(config)
+    check_colocated(config)
     if not resolve(config.prompts).is_file():
         raise ConfigError(f"prompts={config.prompts}: no such file (looked at {resolve(config.prompts)}).")
 
@@ -188,10 +189,33 @@ def check_gpus(config: Config) -> None:
         )
 
 
+def all_fit(config: Config) -> bool:
+    """Whether a learner rank and an engine of each fleet share a GPU."""
+    resources = config.resources
+    return config.shares_gpus and resources.learner_gpus + resources.rollout_gpus * config.fleet_count <= 1
+
+
+def check_colocated(config: Config) -> None:
+    """Raises ConfigError if engines and learner cannot take turns: they would work at once, or do not share their GPUs."""
+    resources, ranks, engines = config.resources, config.learner.ranks, config.rollout.engines or 1
+    if not config.colocated:
+        return
+    if config.rollout.ahead:
+        raise ConfigError(
+            "rollout.ahead=1: engines would sample while the learner works; valid with resources.placement=colocated: 0."
+        )
+    on_gpus = resources.device == "cuda" or resources.learner_gpus or resources.rollout_gpus
+    if on_gpus and not (all_fit(config) and ranks == engines):
+        learner, rollout = (0.5, 0.5) if config.fleet_count == 1 else (0.4, 0.3)
+        raise ConfigError(
+            "resources.placement=colocated: each GPU has a learner rank and an engine of each fleet; valid: as many "
+            f"rollout.engines as learner.ranks={ranks}, resources.learner_gpus={learner} and resources.rollout_gpus={rollout}."
+        )
+
+
 def check_transfer(config: Config) -> None:
     """Raises ConfigError if `rollout.transfer` does not work with the other settings."""
     transfer = config.rollout.transfer
-    all_fit = config.resources.learner_gpus + config.resources.rollout_gpus * config.fleet_count <= 1
     if transfer == "host":
         return
     if (config.resources.device == "cpu") != (transfer == "shared"):
@@ -210,7 +234,7 @@ def check_transfer(config: Config) -> None:
             f"{config.resources.rollout_gpus:g}: host, or resources.rollout_gpus=1."
         )
     if transfer == "ipc" and not (
-        config.shares_gpus and all_fit and config.learner.ranks == (config.rollout.engines or 1) * config.rollout.tensor_parallel
+        all_fit(config) and config.learner.ranks == (config.rollout.engines or 1) * config.rollout.tensor_parallel
     ):
         raise ConfigError(
             "rollout.transfer=ipc: every learner rank has to share its GPU with an engine; valid: learner.ranks equal to "

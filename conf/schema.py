@@ -157,6 +157,12 @@ class RolloutConfig:
 @dataclass
 class ResourcesConfig:
     device: str = setting("cpu", "where policies run", choices=("cpu", "cuda"))
+    placement: str = setting(
+        "split",
+        "whether engines hold their memory while the learner works, or take turns with it: an engine on the GPU of each learner "
+        "rank, asleep while the rank works",
+        choices=("split", "colocated"),
+    )
     learner_gpus: float = setting(0.0, "GPUs a learner rank reserves (a fraction shares the GPU)", low=0)
     rollout_gpus: float = setting(0.0, "GPUs an engine reserves for each of its rollout.tensor_parallel ranks", low=0)
     wait_s: float = setting(
@@ -230,6 +236,11 @@ class Config:
     @property
     def fleet_count(self) -> int:
         return 2 if self.rollout.fleets == "per_role" else 1
+
+    @property
+    def colocated(self) -> bool:
+        """Whether engines and learner take turns, on the same GPUs where there are any."""
+        return self.resources.placement == "colocated"
 
     @property
     def shares_gpus(self) -> bool:

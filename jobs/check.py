@@ -59,7 +59,7 @@ def check(config: Config, options: argparse.Namespace) -> list[Finding]:
     # Imported late, so that an invalid setting fails fast.
     from actors.rollout.count import engine_count
     from jobs.checks.base_model import downloaded, find_base, sets_finding
-    from jobs.checks.fit import fit_findings, workload_findings
+    from jobs.checks.fit import fit_findings, known_shape, workload_findings
     from jobs.checks.machine import machine_findings
     from jobs.checks.probe import read_gpus
     from jobs.checks.trial import try_model
@@ -84,7 +84,7 @@ def check(config: Config, options: argparse.Namespace) -> list[Finding]:
         found = trial_findings(tried, config, inputs.positions, inputs.prompts.for_base)
         findings += show("the base model, tried", found)
         show_texts(tried)
-    work = workload_findings(config, parts.scorers, speed, lengths)
+    work = workload_findings(config, parts.scorers, speed, lengths, known_shape(base.config))
     return findings + show("what a round samples", [*work, sets_finding(config)])
 
 

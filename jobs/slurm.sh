@@ -11,7 +11,7 @@
 #
 #     make setup EXTRA=gpu
 #     sbatch jobs/slurm.sh --profile qwen3-4b --iter 3
-#     sbatch --nodes=2 jobs/slurm.sh --profile qwen3-4b --set learner.ranks=8 rollout.engines=8
+#     sbatch --nodes=2 jobs/slurm.sh --profile qwen3-4b --set learner.ranks=16 rollout.engines=16
 #
 # The same command resumes a run that ran out of time. Options are those of `python -m jobs.round`.
 set -euo pipefail

@@ -66,6 +66,7 @@ def train(run: "Run", round_: int, task: Task, history: PhaseHistory) -> None:
     """
     config, total = run.config, run.config.role(task.role).steps
     say(f"round {round_} {task.role}: starting the learner")
+    run.free_gpus(task.role)
     with run.clock.part("start-up"):
         start = run.policy_path(*run.phase_start(task.role, round_))
         refuse_damage(Path(start))
@@ -82,6 +83,7 @@ def train(run: "Run", round_: int, task: Task, history: PhaseHistory) -> None:
             scored = task.score(step, batches.arriving(step, policy))
             if config.rollout.ahead and step < total:
                 batches.sample_ahead(step + 1, policy)
+            run.free_gpus(task.role)
             update = learn(run, scored, policy)
             usage = run.take_usage()
             metrics = step_metrics(scored, update, usage.seconds, usage.rollout, usage.sandbox)

@@ -60,6 +60,16 @@ class Run(Inference):
         weights = stored_weights(self.policy_path(role, round_), dtype, self.config.rollout.transfer_timeout_s)
         return Policy(policy_version(role, round_, steps), weights)
 
+    def free_gpus(self, role: Role) -> None:
+        """Colocated: puts engines to sleep before the learner works on `role`; `RolloutFleet.load` wakes them.
+
+        Only that role's policy is about to change: another fleet keeps its own, such as the frozen Solver's.
+        """
+        if self.config.colocated:
+            with self.clock.part("transfer"):
+                for fleet in set(self.fleets.values()):
+                    fleet.sleep(keep_policy=fleet is not self.fleets[role])
+
 
 @contextmanager
 def open_run(

@@ -106,6 +106,7 @@ class Learner:
             self.reference = Reference(config, model_path, self.device, self.engine.module)
         if resume_from is not None:
             load_engine(self.engine, config, self.rank, Path(resume_from))
+        self._empty_cache()
 
     def _release(self) -> None:
         """Frees the previous phase's engines, which hold reference cycles."""
@@ -235,6 +236,7 @@ class Learner:
             for bucket in in_buckets(named):
                 with GatheredParameters([p for _, p in bucket]) if sharded else nullcontext():
                     yield list(merged(bucket, layers))
+        self._empty_cache()
 
     def publish(self) -> Published | None:
         """The weights in Ray's object store, on rank 0; None on other ranks."""
@@ -263,7 +265,9 @@ class Learner:
             movable = not self.engine.zero_optimization()
             source = LearnerSource(lambda: base_parameters(self.engine.module), self._buckets, movable)
             self._sender = Sender(self.config.rollout, self.rank, engines, source)
-        return self._sender.send(self._checksum_offset())
+        sent = self._sender.send(self._checksum_offset())
+        self._empty_cache()
+        return sent
 
     def _host_weights(self) -> dict[str, Tensor]:
         """A copy of the policy's weights in host memory on rank 0, nothing elsewhere."""
@@ -276,6 +280,7 @@ class Learner:
     def save(self, path: str) -> None:
         """Writes engine, optimizer and random state to the folder `path`, atomically."""
         write_folder(Path(path), self.rank, lambda folder: save_engine(self.engine, self.config, self.rank, folder))
+        self._empty_cache()
 
     def export(self, path: str) -> None:
         """Writes the policy in HF format, with the base model's tokenizer, to `path`, atomically."""

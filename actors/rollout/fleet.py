@@ -4,7 +4,6 @@ import time
 from collections import defaultdict, deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from actors.restarts import Restarts
 from actors.rollout.chunks import parts_on_cpu, split
 from actors.rollout.count import engine_count
 from actors.rollout.pings import PING_S, Pings
+from actors.rollout.sleep import put_to_sleep
 from actors.rollout.worker import Drawn, rollout_actor
 from conf.schema import Config, SamplingConfig
 from pipeline.errors import MismatchError, RolloutError
@@ -38,9 +38,8 @@ class RolloutFleet:
 
     def __init__(self, config: Config, model_path: str, placement: Placement = ANYWHERE, number: int = 0) -> None:
         """`number` is the fleet's in the placement."""
-        self._config = config
+        self._config, self._model_path = config, model_path
         self._placement, self._number = placement, number
-        self._model_path = model_path
         self._start_timeout = START_TIMEOUT_S[config.resources.device]
         self._actor_class = rollout_actor(config)
         self._ready: set[Any] = set()
@@ -62,7 +61,7 @@ class RolloutFleet:
 
     def _start(self) -> Any:
         """A new engine, in the first place of the placement that no other has: that of the engine it replaces, if any."""
-        place = next(place for place in count() if place not in self._places.values())
+        place = min(set(range(len(self._places) + 1)) - set(self._places.values()))
         worker = self._actor_class.options(**self._placement.engine(self._number, place)).remote(self._config, self._model_path)
         self._places[worker] = place
         return worker
@@ -169,6 +168,11 @@ class RolloutFleet:
                 f"an engine did not receive the weights of {policy.version} within rollout.transfer_timeout_s={limit:g}"
             )
         return failed
+
+    def sleep(self, keep_policy: bool) -> None:
+        """Leaves the GPUs to the learner until the next `load`, which has to send weights unless the policy is kept."""
+        put_to_sleep(self._workers, keep_policy, self._config.rollout.transfer_timeout_s)
+        self._versions = self._versions if keep_policy else {}
 
     def forget_policy(self) -> None:
         """Makes the next `load` send weights even if the version is unchanged: policies of different runs share names."""

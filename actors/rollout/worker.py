@@ -12,6 +12,7 @@ import numpy as np
 import ray
 
 from actors.bundles import engine_gpus
+from actors.rollout.sleep import Sleep
 from conf.schema import Config, SamplingConfig
 from pipeline.types import Checksums, Request, Sample
 
@@ -70,7 +71,10 @@ class RolloutWorker:
             # Chunked prefill of a seeded request rewinds its generator, which CPU generators do not support.
             engine: dict[str, Any] = {"kv_cache_memory_bytes": config.rollout.kv_cache_mb << 20, "enable_chunked_prefill": False}
         else:
-            engine = {"gpu_memory_utilization": config.rollout.gpu_memory_utilization}
+            engine = {
+                "gpu_memory_utilization": config.rollout.gpu_memory_utilization,
+                "enable_sleep_mode": config.colocated,
+            }
             if config.rollout.tensor_parallel > 1:
                 # One child process per GPU: they see the GPUs that Ray assigned to this actor, all on one node.
                 engine |= {"tensor_parallel_size": config.rollout.tensor_parallel, "distributed_executor_backend": "mp"}
@@ -94,6 +98,7 @@ class RolloutWorker:
         self.tokenizer: Any = AutoTokenizer.from_pretrained(model_path)
         self.stop_ids = end_of_sequence_ids(self.llm, self.tokenizer)
         self.version = "none"
+        self._sleep = Sleep(self.llm)
         self._finished: dict[int, Any] = {}  # outputs by vLLM's request number, until their call picks them up
         self._failure: Exception | None = None
 
@@ -121,6 +126,7 @@ class RolloutWorker:
 
         self.version = "none"
         with suppress(Exception), self._final_failure():
+            self._sleep.wake_weights()
             load_into_engine(self.llm, map(ray.get, buckets))
 
     def weight_transfer(self, *calls: tuple[Any, ...]) -> None:
@@ -130,14 +136,23 @@ class RolloutWorker:
         """
         self.version = "none"
         with suppress(Exception), self._final_failure():
+            self._sleep.wake_weights()
             for name, *arguments in calls:
                 self.llm.collective_rpc(name, args=tuple(arguments))
+
+    def sleep(self, keep_policy: bool) -> None:
+        """Leaves the GPU to the learner until weights arrive or, if the policy is kept, samples are requested."""
+        if not keep_policy:
+            self.version = "none"
+        with self._final_failure():
+            self._sleep.begin(keep_policy)
 
     def accept(self, version: str, checksums: Checksums) -> list[str]:
         """Sets the version of the received weights; returns the parameters that do not match them, see `vllm_load.confirm`."""
         from actors.weights.vllm_load import confirm
 
         with self._final_failure():
+            self._sleep.end()
             wrong = confirm(self.llm, checksums)
         self.version = version
         return wrong
@@ -157,6 +172,7 @@ class RolloutWorker:
         with self._final_failure():
             if version != self.version:
                 raise RuntimeError(f"samples of {version} were requested, but this engine holds {self.version}")
+            self._sleep.end()
             engine = self.llm.llm_engine
             if not engine.has_unfinished_requests():
                 self.llm.reset_prefix_cache()

@@ -13,9 +13,12 @@ from conf.load import ConfigError
 from conf.schema import Config
 from jobs.checks.finding import Finding, compared, gb
 from jobs.checks.machine import disk_finding, gpu_findings, host_finding, store_finding
+from jobs.checks.placements import placement_findings
 from jobs.checks.probe import Gpu, free_bytes, read_gpus, store_size
 from pipeline.algorithm.memory import (
+    ENGINE_ASLEEP,
     RankMemory,
+    between_updates,
     disk_need,
     engine_memory,
     host_memory,
@@ -61,15 +64,19 @@ def on_gpu(shape: ModelShape, config: Config, gpu: int | None) -> list[Finding]:
     placed = plan(config, ())
     beside = max((sum(fleet.count(place) for fleet in placed.engines) for place in placed.ranks), default=0)
     share = beside * config.rollout.gpu_memory_utilization
-    least = rank.device / (MARGIN - share) if share < MARGIN else math.inf
+    # Of the rank while engines are awake, and of all while it works; where they do not take turns, both at once.
+    resting = between_updates(rank, config)[0] if config.colocated else rank.device
+    working = rank.device + (beside * ENGINE_ASLEEP if config.colocated else 0)
+    least = max(resting / (MARGIN - share), working / MARGIN) if share < MARGIN else math.inf
     fitting = [size for size in COMMON_GPUS if size << 30 >= max(least, least_engine_gpu(shape, config))]
     engines = f" beside {'an engine' if beside == 1 else f'{beside} engines'} with {share:.0%} of the GPU" if beside else ""
-    wanted = f"about {gb(rank.device)}{engines} ({by_part(rank)}): a GPU of {fitting[0] if fitting else 'more than 192'} GB"
+    turns = f", {gb(rank.device)} while it works and the engine sleeps" if config.colocated else ""
+    wanted = f"about {gb(resting)}{engines}{turns} ({by_part(rank)}): a GPU of {fitting[0] if fitting else 'more than 192'} GB"
     if gpu is None:
         full = gb(least_engine_gpu(shape, config))
         engine = Finding("ok", "engine", f"no GPU here to compare with; needed: {full} for one response of full length")
         return [Finding("ok", "learner rank", "no GPU here to compare with", wanted), engine]
-    filled = rank.device + share * gpu
+    filled = max(resting + share * gpu, working)
     memory = engine_memory(shape, config, gpu)
     return [
         compared(
@@ -130,6 +137,14 @@ def fit_findings(model: Mapping[str, Any] | None, config: Config, gpus: Sequence
     return [*memory_findings(shape, config, gpus[0].memory if gpus else None), *room_findings(shape, config, held)]
 
 
+def known_shape(model: Mapping[str, Any] | None) -> ModelShape | None:
+    """The shape of a model by its config.json, None where it cannot be computed."""
+    try:
+        return model_shape(model or {})
+    except ValueError:
+        return None
+
+
 def refuse_what_cannot_fit(model: Mapping[str, Any], config: Config, held: int = 0) -> None:
     """What `make round` checks by itself, in a fraction of a second; warnings are printed. `held`: see `room_findings`.
 
@@ -169,9 +184,15 @@ def count_problems(definition: BenchmarkSet, folder: str) -> int | None:
 
 
 def workload_findings(
-    config: Config, scorers: Sequence[Scorer], speed: float | None, lengths: tuple[float, float] | None
+    config: Config,
+    scorers: Sequence[Scorer],
+    speed: float | None,
+    lengths: tuple[float, float] | None,
+    shape: ModelShape | None = None,
 ) -> list[Finding]:
     """Tokens of a round by stage, and the hours of sampling at `speed` tokens/s of all engines together.
+
+    On GPUs also an estimate of a whole round, split and colocated, if the model's `shape` is known.
 
     Args:
         lengths: mean tokens of a question's and of an answer's response, as measured; None for an assumption.
@@ -179,7 +200,10 @@ def workload_findings(
     stages = round_responses(config, "verdicts" in needs_of(scorers), held_out(config))
     mean = lengths or (ASSUMED_SHARE * config.sampling.max_tokens,) * 2
     lines = [stage_finding(name, responses, mean, speed) for name, responses in stages.items()]
-    return [*lines, total_finding(list(stages.values()), mean, speed, lengths is not None)]
+    lines.append(total_finding(list(stages.values()), mean, speed, lengths is not None))
+    if speed and shape and config.resources.device == "cuda":
+        lines += placement_findings(shape, config, stages, mean, speed)
+    return lines
 
 
 def stage_finding(name: str, responses: Responses, mean: tuple[float, float], speed: float | None) -> Finding:

@@ -173,8 +173,8 @@ def host_finding(parts: dict[str, int], total: int, available: int, device: str)
 
 def core_finding(cores: int, config: Config) -> Finding:
     """CPU cores against the processes that work at the same time."""
-    engines = config.rollout.engines or 1
-    wanted = engines if config.resources.device == "cpu" else config.learner.ranks + engines
+    engines, ranks = config.rollout.engines or 1, 0 if config.resources.device == "cpu" else config.learner.ranks
+    wanted = max(engines, ranks) if config.colocated else engines + ranks
     return compared(
         "CPU cores", str(cores), f"{wanted}, one per engine or GPU process", "fewer rollout.engines", warning=cores < wanted
     )

@@ -106,4 +106,5 @@ def one_engine(config: Config) -> Config:
     alone = deepcopy(config)
     alone.rollout.engines, alone.rollout.fleets, alone.rollout.transfer = 1, "shared", "host"
     alone.learner.ranks, alone.resources.learner_gpus, alone.reward.workers = 1, 0.0, 1
+    alone.resources.placement = "split"
     return alone

@@ -18,6 +18,7 @@ CHUNK_LOGITS_CUDA = 1 << 27
 LIVE_PARAMETERS = 1_000_000_000  # most parameters that ZeRO-3 holds gathered, DeepSpeed's default
 CUDA_CONTEXT = 1 << 30  # CUDA's and NCCL's own memory in a process
 ENGINE_WORKSPACE = 2 << 30  # of vLLM on a GPU: activations of its largest batch, CUDA graphs
+ENGINE_ASLEEP = 2 << 30  # of vLLM on a GPU that its sleep does not free: CUDA's context, CUDA graphs; an estimate
 LEARNER_PROCESS = 640 << 20  # resident memory of a rank's process without a model, measured on CPU
 ENGINE_PROCESS = 1 << 30  # the same of an engine
 DRIVER_PROCESS = 600 << 20  # the driver and the reward actor
@@ -178,6 +179,8 @@ def host_memory(shape: ModelShape, config: Config) -> dict[str, int]:
     else:  # each rank reads the whole model before it takes its share to the GPU
         learner = ranks * (LEARNER_PROCESS + model_bytes(shape, config) + sum(rank.host.values()))
         engine = engines * config.rollout.tensor_parallel * 2 * ENGINE_PROCESS
+        if config.colocated and config.fleet_count > 1:  # the policy of the fleet whose role is not trained, while it sleeps
+            engine += ranks * model_bytes(shape, config)
     return {"learner": learner, "engines": engine, "Ray, driver": RAY_PROCESSES + DRIVER_PROCESS}
 
 

@@ -55,8 +55,14 @@ def _cluster() -> Iterator[None]:
 def both(config: Config, model: str, placement: Placement) -> tuple[LearnerGroup, RolloutFleet]:
     learner, fleet = LearnerGroup(config, placement), RolloutFleet(config, model, placement)
     fleet.wait_ready()
+    take_turns(config, fleet)
     learner.begin_phase(model, lr=1e-5)
     return learner, fleet
+
+
+def take_turns(config: Config, fleet: RolloutFleet) -> None:
+    if config.colocated:
+        fleet.sleep(keep_policy=False)
 
 
 def drawn_as_learned(config: Config, model: str) -> list[Sample]:
@@ -64,6 +70,7 @@ def drawn_as_learned(config: Config, model: str) -> list[Sample]:
     with reserved(config, 0, print) as placement:
         learner, fleet = both(config, model, placement)
         first = [s for group in fleet.sample(REQUESTS, Policy("v0", learner.weights()), config.sampling) for s in group]
+        take_turns(config, fleet)
         learner.update(TrainingBatch(tuple(first), tuple((-1.0) ** i for i in range(len(first)))))
         samples = [s for group in fleet.sample(REQUESTS, Policy("v1", learner.weights()), config.sampling) for s in group]
         learned = [torch.tensor(values) for values in learner.logprobs(samples)]
@@ -128,19 +135,83 @@ def test_an_engine_out_of_gpu_memory_is_replaced(monkeypatch: pytest.MonkeyPatch
     assert failed.exists()
 
 
-def test_a_rank_keeps_no_cached_gpu_memory_while_engines_work() -> None:
+def test_a_rank_keeps_no_cached_gpu_memory_while_engines_work(tmp_path: Path) -> None:
     learner = Learner(0, 1, "cuda")
     learner.join("127.0.0.1", learner.listen("127.0.0.1"))
     config = load_config("tiny", SHARED)
     for _ in range(2):
-        learner.begin_phase(config, BASE, 1e-5, None)
-        learner.update(draw_batch(64, 24, 48, 700))
-        assert torch.cuda.memory_reserved() - torch.cuda.memory_allocated() < 64 << 20
+        for work in (
+            lambda: learner.begin_phase(config, BASE, 1e-5, None),
+            lambda: learner.update(draw_batch(64, 24, 48, 700)),
+            lambda: learner.save(str(tmp_path / "checkpoint")),
+            learner.publish,
+            lambda: learner.export(str(tmp_path / "policy")),
+        ):
+            work()
+            assert torch.cuda.memory_reserved() - torch.cuda.memory_allocated() < 64 << 20
     before = torch.cuda.memory_allocated()
     learner._release()
     gc.collect()
     assert torch.cuda.memory_allocated() < before / 4
     torch.distributed.destroy_process_group()
+
+
+COLOCATED = (*SHARED, "resources.placement=colocated", "rollout.gpu_memory_utilization=0.85")
+
+
+def free_share() -> float:
+    free, total = torch.cuda.mem_get_info()
+    return free / total
+
+
+def test_a_sleeping_engine_leaves_its_memory_and_takes_it_again() -> None:
+    config = load_config("tiny", COLOCATED)
+    with reserved(config, 0, print) as placement:
+        learner, fleet = both(config, BASE, placement)
+        asleep = free_share()
+        drawn = fleet.sample(REQUESTS, Policy("v0", learner.weights()), config.sampling)
+        assert asleep - free_share() > 0.6
+        fleet.sleep(keep_policy=False)
+        assert free_share() == pytest.approx(asleep, abs=0.05)
+        assert fleet.sample(REQUESTS, Policy("v0", learner.weights()), config.sampling) == drawn
+        fleet.shutdown()
+        learner.shutdown()
+
+
+def test_a_kept_policy_outlives_sleep_without_a_transfer() -> None:
+    config = load_config("tiny", COLOCATED)
+    with reserved(config, 0, print) as placement:
+        learner, fleet = both(config, BASE, placement)
+        policy = Policy("v0", learner.weights())
+        drawn = fleet.sample(REQUESTS, policy, config.sampling)
+        fleet.take_counts()
+        fleet.sleep(keep_policy=True)
+        assert fleet.sample(REQUESTS, policy, config.sampling) == drawn
+        assert "swaps" not in fleet.take_counts()
+        fleet.shutdown()
+        learner.shutdown()
+
+
+@pytest.mark.parametrize("transfer", ["host", "ipc"])
+def test_a_rank_and_an_engine_that_exceed_the_gpu_together_take_turns(transfer: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Large(Learner):
+        """Takes half of the GPU in an update, besides the engine's 85 %."""
+
+        def update(self, batch: TrainingBatch) -> dict[str, float]:
+            half = torch.ones(torch.cuda.mem_get_info()[1] // 2, dtype=torch.uint8, device="cuda")
+            metrics = super().update(batch)
+            del half
+            self._empty_cache()
+            return metrics
+
+    monkeypatch.setattr("actors.learner.group.Learner", Large)
+    drawn_as_learned(load_config("tiny", [*COLOCATED, f"rollout.transfer={transfer}"]), BASE)
+
+
+@two_gpus
+def test_two_sharded_ranks_take_turns_with_two_engines() -> None:
+    two = ["learner.ranks=2", "learner.zero_stage=3", "rollout.engines=2", "rollout.transfer=ipc"]
+    drawn_as_learned(load_config("tiny", [*COLOCATED, *two]), BASE)
 
 
 @pytest.mark.parametrize("offload", ["none", "optimizer"])

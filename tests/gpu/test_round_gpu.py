@@ -16,8 +16,11 @@ pytestmark = [
 ]
 
 
-@pytest.mark.parametrize("transfer", ["host", "ipc", "nccl"])
-def test_a_round(transfer: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("transfer", "placement"),
+    [("host", "split"), ("ipc", "split"), ("nccl", "split"), ("host", "colocated"), ("ipc", "colocated")],
+)
+def test_a_round(transfer: str, placement: str, tmp_path: Path) -> None:
     """On one GPU that learner and engine share; NCCL refuses that, and gets one for each."""
     if transfer == "nccl" and torch.cuda.device_count() < 2:
         pytest.skip(f"rollout.transfer=nccl needs two GPUs, and torch sees {torch.cuda.device_count()}")
@@ -28,7 +31,8 @@ def test_a_round(transfer: str, tmp_path: Path) -> None:
         f"resources.learner_gpus={share}",
         f"resources.rollout_gpus={share}",
         f"rollout.transfer={transfer}",
-        "rollout.gpu_memory_utilization=0.3",
+        f"resources.placement={placement}",
+        f"rollout.gpu_memory_utilization={0.6 if placement == 'colocated' else 0.3}",
         "challenger.steps=2",
         "solver.steps=2",
         "curriculum.questions=128",

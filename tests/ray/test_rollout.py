@@ -2,7 +2,6 @@
 
 import os
 import signal
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -334,27 +333,6 @@ def test_a_corrupted_parameter_stops_the_run(ray_cluster: None, monkeypatch: pyt
     fleet = RolloutFleet(CONFIG, BASE)
     with pytest.raises(MismatchError, match=r"checksums of 1 parameters differ, e\.g\. model\.layers\.1\.self_attn\.qkv_proj"):
         fleet.load(policy(shaken(0.01), "corrupted"))
-    fleet.shutdown()
-
-
-def test_an_engine_that_does_not_take_on_weights_in_time_is_replaced(
-    ray_cluster: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    stalled = tmp_path / "stalled"
-
-    class Stalling(RolloutWorker):
-        """The first of its kind to take on weights never ends."""
-
-        def load(self, buckets: Sequence[ray.ObjectRef]) -> None:
-            if not stalled.exists():
-                stalled.touch()
-                time.sleep(600)
-            super().load(buckets)
-
-    monkeypatch.setattr("actors.rollout.worker.RolloutWorker", Stalling)
-    fleet = RolloutFleet(CONFIG, BASE)
-    fleet.load(policy(shaken(0), "stalled"))
-    assert fleet.take_counts()["replaced"] == 1
     fleet.shutdown()
 
 

@@ -1,5 +1,6 @@
 """Settings: what is wrong is said before anything starts, with the setting, its value and what would be valid."""
 
+import re
 from dataclasses import Field, asdict
 from pathlib import Path
 from types import NoneType
@@ -200,6 +201,28 @@ def test_weights_cannot_go_a_way_that_the_gpus_do_not_have(settings: list[str], 
     load_config("one-gpu", ["rollout.transfer=ipc"])
     with pytest.raises(ConfigError, match=said):
         load_config("one-gpu", settings)
+
+
+@pytest.mark.parametrize(
+    ("profile", "settings", "said"),
+    [
+        ("one-gpu", ["rollout.transfer=host", "rollout.ahead=1", "grpo.importance=token_tis"], "rollout.ahead=1: engines would"),
+        ("tiny", ["resources.placement=colocated", "rollout.ahead=1"], "rollout.ahead=1: engines would sample while the learner"),
+        ("qwen3-4b", ["rollout.transfer=host", "rollout.engines=4"], "as many rollout.engines as learner.ranks=8"),
+        ("qwen3-4b", ["rollout.transfer=host", "resources.learner_gpus=1"], "learner_gpus=0.5 and resources.rollout_gpus=0.5"),
+        ("one-gpu", ["rollout.transfer=host", "rollout.fleets=per_role"], "learner_gpus=0.4 and resources.rollout_gpus=0.3"),
+        ("tiny", ["resources.placement=colocated", "resources.rollout_gpus=1"], "each GPU has a learner rank and an engine"),
+        ("tiny", ["resources.placement=together"], "resources.placement=together: valid: split | colocated"),
+    ],
+)
+def test_engines_and_learner_that_could_not_take_turns(profile: str, settings: list[str], said: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(said)):
+        load_config(profile, settings)
+
+
+def test_engines_and_learner_take_turns_on_a_cpu_and_with_a_fleet_per_role() -> None:
+    assert load_config("tiny", ["resources.placement=colocated", "rollout.engines=2"]).colocated
+    load_config("one-gpu", ["rollout.fleets=per_role", "resources.learner_gpus=0.4", "resources.rollout_gpus=0.3"])
 
 
 def test_unknown_profile_lists_the_known_ones() -> None:

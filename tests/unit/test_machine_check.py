@@ -14,7 +14,7 @@ from conf.load import ConfigError, load_config
 from jobs import check
 from jobs.checks import fit, probe
 from jobs.checks.finding import Finding, gb
-from jobs.checks.fit import engine_finding, fit_findings, memory_findings, refuse_what_cannot_fit
+from jobs.checks.fit import engine_finding, fit_findings, memory_findings, refuse_what_cannot_fit, workload_findings
 from jobs.checks.machine import (
     build_finding,
     compiler_finding,
@@ -30,7 +30,7 @@ from jobs.checks.machine import (
 )
 from jobs.checks.probe import Gpu
 from pipeline.algorithm.memory import DiskNeed
-from tests.unit.test_memory import QWEN_4B, SHAPES
+from tests.unit.test_memory import QWEN_4B, QWEN_8B, SHAPES, SPLIT
 
 H100 = Gpu("NVIDIA H100 80GB HBM3", 85_520_809_984, (9, 0), "580.65.06")
 T4 = Gpu("Tesla T4", 15_843_721_216, (7, 5), "535.183.01")
@@ -90,13 +90,14 @@ def test_a_finding_s_level(finding: Finding, level: str) -> None:
 
 
 def test_a_rank_against_a_gpu() -> None:
-    assert levels(memory_findings(QWEN_4B, QWEN, H100.memory)) == {"model": "ok", "learner rank": "ok", "engine": "ok"}
-    assert levels(memory_findings(QWEN_4B, QWEN, 35 * 10**9))["learner rank"] == "warning"
-    assert levels(memory_findings(QWEN_4B, QWEN, 24 * 10**9))["learner rank"] == "fault"
-    unknown = memory_findings(QWEN_4B, QWEN, None)
+    split = load_config("qwen3-4b", SPLIT)
+    assert levels(memory_findings(QWEN_4B, split, H100.memory)) == {"model": "ok", "learner rank": "ok", "engine": "ok"}
+    assert levels(memory_findings(QWEN_4B, split, 35 * 10**9))["learner rank"] == "warning"
+    assert levels(memory_findings(QWEN_4B, split, 24 * 10**9))["learner rank"] == "fault"
+    unknown = memory_findings(QWEN_4B, split, None)
     assert set(levels(unknown).values()) == {"ok"}
     assert "a GPU of 40 GB" in unknown[1].text
-    small = load_config("one-gpu")
+    small = load_config("one-gpu", ["resources.placement=split", "rollout.gpu_memory_utilization=0.25"])
     shape = fit.model_shape(SHAPES["Qwen/Qwen3-0.6B-Base"])
     # A card of 24 GB has little more than the run takes: the rank, and the engine's share.
     assert "a GPU of 24 GB" in memory_findings(shape, small, None)[1].text
@@ -104,22 +105,63 @@ def test_a_rank_against_a_gpu() -> None:
     assert levels(memory_findings(shape, small, 20_000_000_000))["learner rank"] == "fault"
 
 
+def test_a_rank_that_takes_turns_with_an_engine_against_a_gpu() -> None:
+    small, shape = load_config("one-gpu"), fit.model_shape(SHAPES["Qwen/Qwen3-0.6B-Base"])
+    assert levels(memory_findings(shape, small, 24_100_000_000)) == {"model": "ok", "learner rank": "ok", "engine": "ok"}
+    assert levels(memory_findings(QWEN_8B, load_config("qwen3-8b"), H100.memory))["learner rank"] == "ok"
+    # 11.5 GB beside an awake engine: of 35 GB it has 60 %. While the rank works it takes 24.4 GB, and the engine 2 GB.
+    told = memory_findings(QWEN_4B, QWEN, 35 * 10**9)[1]
+    assert "about 11.5 GB beside an engine with 60% of the GPU, 24.4 GB while it works and the engine sleeps" in told.text
+    assert told.found == "a GPU of 35.0 GB, filled to 93%"
+    assert memory_findings(QWEN_4B, load_config("qwen3-4b", ["rollout.gpu_memory_utilization=0.3"]), 27 * 10**9)[1].found == (
+        "a GPU of 27.0 GB, filled to 98%"
+    )
+
+
+@pytest.mark.parametrize("settings", [(), SPLIT], ids=["colocated", "split"])
+def test_a_round_is_estimated_in_both_placements(settings: tuple[str, ...]) -> None:
+    config = load_config("qwen3-4b", [*settings, "evaluation.sets=[]"])
+    found = workload_findings(config, (), 10_000.0 * (config.rollout.engines or 1), None, QWEN_4B)
+    estimates = {each.name: each.found for each in found if "estimated" in each.found}
+    assert list(estimates) == ["split", "colocated"]
+    assert "4 learner ranks and 4 engines on 8 GPUs" in estimates["split"]
+    assert "8 learner ranks and 8 engines on 8 GPUs" in estimates["colocated"]
+    minutes = {name: int(text.split()[1]) for name, text in estimates.items()}
+    assert minutes == {"split": 70, "colocated": 44}
+
+
+def test_what_is_estimated_where_there_is_one_placement_or_none() -> None:
+    shape = fit.model_shape(SHAPES["Qwen/Qwen3-0.6B-Base"])
+
+    def estimated(*settings: str, profile: str = "one-gpu", speed: float | None = 5000.0) -> list[str]:
+        findings = workload_findings(load_config(profile, ["evaluation.sets=[]", *settings]), (), speed, None, shape)
+        return [each.name for each in findings if "estimated" in each.found]
+
+    assert estimated() == ["colocated"]
+    assert estimated("resources.placement=split") == ["split"]
+    assert estimated(speed=None) == []
+    assert estimated(profile="tiny") == []
+
+
 def test_what_is_beside_a_rank_is_what_is_placed_there() -> None:
-    shape, parts = fit.model_shape(SHAPES["Qwen/Qwen3-0.6B-Base"]), ["resources.learner_gpus=0.4", "resources.rollout_gpus=0.3"]
+    shape = fit.model_shape(SHAPES["Qwen/Qwen3-0.6B-Base"])
+    at_once = ["resources.placement=split", "rollout.transfer=host", "rollout.gpu_memory_utilization=0.25"]
+    parts = [*at_once, "resources.learner_gpus=0.4", "resources.rollout_gpus=0.3"]
     for settings, beside in (
         (parts, "an engine with 25%"),
         ([*parts, "rollout.fleets=per_role"], "2 engines with 50%"),
         ([*parts, "rollout.engines=2"], "2 engines with 50%"),
-        (["rollout.fleets=per_role"], "an engine with 25%"),  # half a GPU each: the other fleet has a GPU of its own
+        ([*at_once, "rollout.fleets=per_role"], "an engine with 25%"),  # half a GPU each: the other fleet has a GPU of its own
     ):
         rank = memory_findings(shape, load_config("one-gpu", settings), None)[1]
         assert f" beside {beside} of the GPU" in rank.text
-    alone = load_config("one-gpu", ["resources.learner_gpus=1", "resources.rollout_gpus=1"])
+    alone = load_config("one-gpu", [*at_once, "resources.learner_gpus=1", "resources.rollout_gpus=1"])
     assert "beside" not in memory_findings(shape, alone, None)[1].text
 
 
 def test_the_number_of_engines_is_told_where_it_is_the_default() -> None:
-    default = load_config("one-gpu", ["rollout.engines=null", "rollout.fleets=per_role"])
+    parts = ["resources.learner_gpus=0.4", "resources.rollout_gpus=0.3"]
+    default = load_config("one-gpu", ["rollout.engines=null", "rollout.fleets=per_role", *parts])
     assert "1 learner ranks, 2 engines" in gpu_findings([], 2, default)[0].text
 
 

@@ -10,6 +10,7 @@ import yaml
 from actors.learner.deepspeed_engine import engine_config
 from conf.load import ROOT, load_config, profiles
 from pipeline.algorithm import memory, packing
+from pipeline.algorithm.estimate import ALONE, RANK_FLOPS, START_S, round_minutes
 from pipeline.algorithm.memory import (
     between_updates,
     checkpoint_bytes,
@@ -27,6 +28,11 @@ SHAPES: dict[str, dict[str, Any]] = yaml.safe_load((ROOT / "conf" / "models.yaml
 QWEN_4B = model_shape(SHAPES["Qwen/Qwen3-4B-Base"])
 QWEN_8B = model_shape(SHAPES["Qwen/Qwen3-8B-Base"])
 MEASURED = ModelShape(10, 768, 2304, 12, 6, 64, 8192, True)  # the model of jobs/bench/learner_memory.py
+# The 8 GPUs of a profile, without taking turns.
+SPLIT = (
+    *("learner.ranks=4", "rollout.engines=4", "rollout.transfer=host", "rollout.gpu_memory_utilization=0.85"),
+    *("resources.placement=split", "resources.learner_gpus=1", "resources.rollout_gpus=1"),
+)
 ROWS = re.findall(r"^\| (\d) \| (\w+) \| ([\d.]+) \| ?([\d.]*) ?\|$", (ROOT / "docs" / "learner.md").read_text(), re.MULTILINE)
 
 
@@ -67,13 +73,13 @@ def test_constants_are_those_of_the_learner() -> None:
 
 
 def test_a_rank_of_the_four_billion_profile_by_hand() -> None:
-    rank = rank_memory(QWEN_4B, load_config("qwen3-4b"))
+    rank = rank_memory(QWEN_4B, load_config("qwen3-4b", SPLIT))
     parameters = QWEN_4B.parameters
     assert rank.held["weights"] == rank.held["KL reference"] == 2 * parameters // 4
     assert rank.held["optimizer"] == pytest.approx(12 * parameters / 4, abs=8)  # master weights and two moments in fp32
     assert rank.passing["gradients"] == parameters
     assert rank.device == pytest.approx(34.4e9, rel=0.01)
-    assert rank_memory(QWEN_8B, load_config("qwen3-8b")).device == pytest.approx(55.4e9, rel=0.01)
+    assert rank_memory(QWEN_8B, load_config("qwen3-8b", SPLIT)).device == pytest.approx(55.4e9, rel=0.01)
 
 
 def test_less_memory_is_needed_with_adapters_and_without_a_reference() -> None:
@@ -97,11 +103,11 @@ def test_checkpoints_and_disk() -> None:
 
 
 def test_an_engine_on_a_gpu_and_on_a_cpu() -> None:
-    engine = engine_memory(QWEN_4B, load_config("qwen3-4b"), gpu=80 * 10**9)
+    engine = engine_memory(QWEN_4B, load_config("qwen3-4b", SPLIT), gpu=80 * 10**9)
     a_token = 2 * 36 * 8 * 128 * 2  # keys and values, layers, heads, head_dim, bytes
     assert engine.cache == int(80e9 * 0.85) - 2 * QWEN_4B.parameters - (2 << 30)
     assert engine.tokens == engine.cache // a_token
-    split = engine_memory(QWEN_4B, load_config("qwen3-4b", ["rollout.tensor_parallel=2"]), gpu=80 * 10**9)
+    split = engine_memory(QWEN_4B, load_config("qwen3-4b", [*SPLIT, "rollout.tensor_parallel=2"]), gpu=80 * 10**9)
     assert split.weights == engine.weights // 2
     assert engine_memory(MEASURED, load_config()).cache == 512 << 20
     assert engine_memory(QWEN_8B, load_config("qwen3-8b"), gpu=16 * 10**9).tokens == 0
@@ -110,7 +116,7 @@ def test_an_engine_on_a_gpu_and_on_a_cpu() -> None:
 def test_host_memory_and_store() -> None:
     one, two = (host_memory(MEASURED, load_config(overrides=[f"rollout.engines={engines}"])) for engines in (1, 2))
     assert two["engines"] == 2 * one["engines"] == 2 * ((1 << 30) + 4 * MEASURED.parameters + (512 << 20))
-    ranks = host_memory(QWEN_4B, load_config("qwen3-4b"))["learner"]
+    ranks = host_memory(QWEN_4B, load_config("qwen3-4b", SPLIT))["learner"]
     assert ranks == 4 * (memory.LEARNER_PROCESS + 2 * QWEN_4B.parameters)  # each reads the whole model
     assert store_bytes(QWEN_4B, load_config("qwen3-4b")) == 6 * QWEN_4B.parameters
 
@@ -134,3 +140,28 @@ def test_what_a_round_samples() -> None:
     assert stages["evaluation"].most_tokens == pytest.approx(500 * 4096 + 40 * 33 * 6144, abs=2000)
     assert round_responses(load_config("qwen3-4b"), asks_validity=True)["curriculum"].answers == 160_000
     assert Responses(10, 20, 100).tokens(5.0, 2.0) == 90
+
+
+def test_a_kept_policy_sleeps_in_host_memory() -> None:
+    both = ["rollout.fleets=per_role", "resources.learner_gpus=0.4", "resources.rollout_gpus=0.3"]
+    taking_turns, at_once = (
+        host_memory(QWEN_4B, load_config("qwen3-4b", [*both, f"resources.placement={placement}"]))["engines"]
+        for placement in ("colocated", "split")
+    )
+    assert taking_turns - at_once == 8 * 2 * QWEN_4B.parameters
+
+
+def test_a_round_s_minutes_by_hand() -> None:
+    config, stages = load_config("qwen3-4b", SPLIT), round_responses(load_config("qwen3-4b"), asks_validity=False)
+    minutes = round_minutes(QWEN_4B, config, stages, (1000.0, 1000.0), speed=10_000)
+    weights, billions = 2 * QWEN_4B.parameters, QWEN_4B.parameters / 1e9
+    tail, learned = (4096 - 1000) / ALONE, 640 * 1200 * 10 * billions * 1e9 / (4 * RANK_FLOPS)
+    assert minutes["Solver"] * 60 == pytest.approx(9600 * 1000 / 40_000 + 15 * (tail + learned + weights / 3e9))
+    assert minutes["curriculum"] * 60 == pytest.approx(88_000 * 1000 / 40_000 + 4 * (tail + weights / 3e9))
+    # The Solver's 15 steps save twice.
+    assert minutes["other"] * 60 == pytest.approx(START_S + (2 * 14 * QWEN_4B.parameters + 2 * weights) / 1e9)
+    taking_turns = round_minutes(QWEN_4B, load_config("qwen3-4b"), stages, (1000.0, 1000.0), speed=10_000)
+    assert taking_turns["Solver"] * 60 == pytest.approx(9600 * 1000 / 80_000 + 15 * (tail + learned / 2 + weights / 5e10))
+    in_more_parts = load_config("qwen3-4b", ["curriculum.part=1000"])
+    slower = round_minutes(QWEN_4B, in_more_parts, stages, (1000.0, 1000.0), speed=10_000)["curriculum"]
+    assert (slower - taking_turns["curriculum"]) * 60 == pytest.approx(12 * (tail + weights / 3e9))

@@ -57,6 +57,14 @@ def test_a_rank_and_an_engine_that_share_a_gpu_share_a_bundle() -> None:
     assert planned([*both, "rollout.fleets=per_role"], [2]) == Plan((1, 1), (0, 1), ((0, 1), (0, 1)), one_node=True)
 
 
+def test_colocated_engines_have_a_gpu_to_themselves_with_and_without_a_learner() -> None:
+    four = [*HALVES, "learner.ranks=4", "rollout.engines=4", "resources.placement=colocated"]
+    assert planned(four, [8]) == Plan((1,) * 4, (0, 1, 2, 3), ((0, 1, 2, 3),), one_node=True)
+    assert planned(four, [8], learner=False) == Plan((1,) * 4, (), ((0, 1, 2, 3),))
+    both = [*four, "rollout.fleets=per_role", "resources.learner_gpus=0.4", "resources.rollout_gpus=0.3"]
+    assert planned(both, [8], learner=False) == Plan((1,) * 4, (), ((0, 1, 2, 3), (0, 1, 2, 3)))
+
+
 def test_two_ranks_never_share_a_gpu() -> None:
     config = load_config("tiny", ["resources.learner_gpus=0.5", "resources.rollout_gpus=1", "learner.ranks=2"])
     assert rank_gpus(config) == 1

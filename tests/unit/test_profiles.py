@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from actors.bundles import gpus
 from conf.load import ROOT, load_config, profiles, read_yaml, resolve
 from conf.schema import Config
 from conf.settings import flatten
@@ -81,20 +82,19 @@ def test_profile_and_overrides_go_on_top_of_the_preset(tmp_path: Path) -> None:
 
 def test_a_profile_goes_on_top_of_its_base(tmp_path: Path) -> None:
     profile = tmp_path / "mine.yaml"
-    profile.write_text("base: eight-gpus\nmodel: {path: some/model}\nlearner: {ranks: 2}\n")
+    profile.write_text("base: eight-gpus\nmodel: {path: some/model}\nlearner: {ranks: 2}\nrollout: {engines: 2}\n")
     config = load_config(str(profile), ["solver.steps=3"])
     assert (config.model.path, config.learner.ranks, config.solver.steps) == ("some/model", 2, 3)
-    same = ["model.path=some/model", "learner.ranks=2", "solver.steps=3", "name=tiny", "profile=tiny"]
+    same = ["model.path=some/model", "learner.ranks=2", "rollout.engines=2", "solver.steps=3", "name=tiny", "profile=tiny"]
     assert config == load_config("qwen3-4b", same)
 
 
 @pytest.mark.parametrize("name", [name for name in sorted(profiles()) if load_config(name).resources.device == "cuda"])
 def test_gpu_profile_reserves_no_more_than_it_says(name: str) -> None:
     config = load_config(name)
-    gpus = config.learner.ranks * config.resources.learner_gpus + config.rollout.engines * config.resources.rollout_gpus
-    assert gpus == (1 if name == "one-gpu" else 8)
-    # Where learner and engine share a GPU, several of a kind could land on one together.
-    assert config.resources.learner_gpus == 1 or config.learner.ranks == config.rollout.engines == 1
+    assert gpus(config) == (1 if name == "one-gpu" else 8)
+    assert config.colocated  # a rank and an engine on each GPU
+    assert config.learner.ranks == config.rollout.engines == gpus(config)
 
 
 def test_challenger_prompt_asks_for_what_the_format_check_accepts() -> None:

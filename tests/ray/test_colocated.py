@@ -1,0 +1,158 @@
+"""Engines that sleep while the learner works: the order of the calls, engines that fail asleep, and the same results as split."""
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import pytest
+import ray
+from ray.exceptions import RayActorError
+
+from actors.learner.group import LearnerGroup
+from actors.placement import ANYWHERE
+from actors.rollout.fleet import RolloutFleet
+from actors.rollout.sleep import put_to_sleep
+from actors.rollout.worker import RolloutWorker
+from conf.load import load_config
+from conf.schema import Config
+from pipeline.inputs import check_inputs
+from pipeline.round import run_rounds
+from pipeline.run import open_run
+from pipeline.store.state import RunState
+
+SMALL = (
+    *("challenger.steps=2", "challenger.batch=8", "solver.steps=1", "solver.batch=20", "evaluation.sets=[]"),
+    *("curriculum.questions=8", "curriculum.delta=0.5", "reward.samples=4", "sampling.max_tokens=64"),
+    *("rollout.engines=1", "rollout.kv_cache_mb=64", "rollout.transfer_timeout_s=10"),
+)
+NO_CACHE, ASLEEP = " asleep: kv_cache", " asleep: kv_cache weights"
+# What a step with one shared engine does: the Challenger writes, the Solver answers, the Challenger learns.
+LOADED = [f"wake_up ['weights']{NO_CACHE}", f"_load{NO_CACHE}", "wake_up ['kv_cache']", "_checksums"]
+SWAPPED = ["_load", "_checksums"]
+DRAWN = ["enqueue"]
+STEP = ["learner publish", *LOADED, *DRAWN, *SWAPPED, *DRAWN, f"sleep 2{ASLEEP}", "learner update"]
+
+
+def engines_that_log(log: Path, stuck: Path) -> type[RolloutWorker]:
+    """Sent by value, since Ray cannot import this file: so they use nothing of it."""
+
+    class Logged(RolloutWorker):
+        """Logs calls of vLLM, with what vLLM says is asleep afterwards. Where there is a file `stuck`, one engine never wakes."""
+
+        def __init__(self, config: Config, model_path: str) -> None:
+            super().__init__(config, model_path)
+            self._log(f"engine {os.getpid()}")
+            for name in ("sleep", "wake_up", "collective_rpc", "enqueue"):
+                setattr(self.llm, name, self._logged(name, getattr(self.llm, name)))
+
+        def _log(self, line: str) -> None:
+            with log.open("a") as file:
+                file.write(f"{line}\n")
+
+        def _logged(self, name: str, call: Callable[..., Any]) -> Callable[..., Any]:
+            def logged(*arguments: Any, **options: Any) -> Any:
+                if name == "wake_up" and stuck.exists():
+                    stuck.unlink()
+                    time.sleep(600)
+                result = call(*arguments, **options)
+                asleep = " ".join(sorted(self.llm.llm_engine.model_executor.sleeping_tags))
+                shown = arguments[0].__name__ if name == "collective_rpc" else " ".join([name, *map(str, options.values())])
+                self._log(f"{shown}{' asleep: ' * bool(asleep)}{asleep}" if name != "enqueue" else "enqueue")
+                return result
+
+            return logged
+
+    return Logged
+
+
+def a_round(config: Config, fleet: RolloutFleet) -> dict[str, bytes]:
+    """The curriculum and the weights of both roles."""
+    fleet.forget_policy()
+    inputs = check_inputs(config)
+    with RunState(config) as state, open_run(config, inputs, state, {"challenger": fleet, "solver": fleet}, ANYWHERE) as run:
+        run_rounds(run, 1)
+    files = ["curriculum.parquet", "challenger/policy/model.safetensors", "solver/policy/model.safetensors"]
+    return {name: (state.folder / "round-1" / name).read_bytes() for name in files}
+
+
+def test_a_round_is_the_same_colocated_also_where_engines_die_asleep_or_do_not_wake(
+    ray_cluster: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    log, stuck = tmp_path / "calls", tmp_path / "stuck"
+    monkeypatch.setattr("actors.rollout.worker.RolloutWorker", engines_that_log(log, stuck))
+    places = [f"runs_dir={tmp_path}", f"tracking_uri=sqlite:///{tmp_path}/mlflow.db"]
+    split, colocated = (
+        load_config("tiny", [*SMALL, *places, f"name={placement}", f"resources.placement={placement}"])
+        for placement in ("split", "colocated")
+    )
+    fleet = RolloutFleet(colocated, split.model.path)
+    expected = a_round(split, fleet)
+    before = len(log.read_text())
+    call, made = LearnerGroup._call, []
+
+    def logged(learner: LearnerGroup, method: str, *arguments: Any, **options: Any) -> list[Any]:
+        with log.open("a") as file:
+            file.write(f"learner {method}\n")
+        made.append(method)
+        if made.count("update") == 1 and method == "update":
+            os.kill(engines(log)[-1], signal.SIGKILL)
+        if made.count("export") == 1 and method == "export":
+            stuck.touch()
+        return call(learner, method, *arguments, **options)
+
+    monkeypatch.setattr(LearnerGroup, "_call", logged)
+    assert a_round(colocated, fleet) == expected
+    fleet.shutdown()
+    assert made.count("update") == 3
+    assert len(engines(log)) == 3
+    assert not stuck.exists()
+    assert "asleep" not in log.read_text()[:before]
+    called = [line for line, _ in groupby(log.read_text()[before:].splitlines())]
+    first = called.index("learner begin_phase")
+    assert called[first + 1 : first + 1 + len(STEP)] == STEP
+    of_engines = ""
+    for line in called:
+        if line.startswith("learner"):
+            assert of_engines.endswith(ASLEEP)
+        elif not line.startswith("engine"):
+            of_engines = line
+
+
+def engines(log: Path) -> list[int]:
+    """Process ids, in the order of starting."""
+    return [int(line.removeprefix("engine ")) for line in log.read_text().splitlines() if line.startswith("engine ")]
+
+
+def test_engines_that_do_not_sleep_are_killed(ray_cluster: None, capsys: pytest.CaptureFixture[str]) -> None:
+    """Actors without vLLM: one sleeps, one fails to, one hangs, and one is dead."""
+
+    class Light:
+        def __init__(self, fate: str) -> None:
+            self._fate = fate
+
+        def sleep(self, keep_policy: bool) -> None:
+            if self._fate == "fails":
+                raise AssertionError("Memory usage increased after sleeping.")
+            if self._fate == "hangs":
+                time.sleep(600)
+
+        def ready(self) -> bool:
+            return True
+
+    actor: Any = ray.remote(num_cpus=0)(Light)
+    sleeping, failing, hanging, dead = made = [actor.remote(fate) for fate in ("sleeps", "fails", "hangs", "dies")]
+    ray.get([each.ready.remote() for each in made])
+    ray.kill(dead)
+    put_to_sleep(made, keep_policy=False, timeout=3)
+    assert ray.get(sleeping.ready.remote())
+    for each in (failing, hanging, dead):
+        with pytest.raises(RayActorError):
+            ray.get(each.ready.remote())
+    told = " ".join(capsys.readouterr().out.split())
+    assert "an engine that does not sleep is replaced: AssertionError: Memory usage increased after sleeping." in told
+    assert "an engine that does not sleep is replaced: no reply in 3 s" in told
+    ray.kill(sleeping)
