@@ -66,7 +66,7 @@ def load_engine(engine: Any, config: Config, rank: int, folder: Path) -> None:
     if changed := [f"{name}={written[name]} (now {now[name]})" for name in now if written[name] != now[name]]:
         raise ValueError(f"cannot resume from checkpoint {folder}: written with {', '.join(changed)}; valid: the same settings")
     engine.load_checkpoint(str(folder), load_module_strict=not config.lora.rank)
-    torch.set_rng_state(torch.load(folder / f"rng-{rank}.pt"))
+    torch.set_rng_state(torch.load(folder / f"rng-{rank}.pt", weights_only=True))
 
 
 def write_hf(folder: Path, model_path: str, hf_config: Any, weights: Mapping[str, Tensor]) -> None:
