@@ -11,11 +11,11 @@ from pathlib import Path
 
 import requests
 import yaml
+from pip._internal.models.index import PyPI
 
 from conf.load import ROOT, ConfigError
 from jobs.cli import command
 
-PYPI = "https://pypi.org/simple"
 TIMEOUT_S = 30
 AT_ONCE = 8
 PROBE = "pip/24.0"  # a release that every index holds
@@ -94,7 +94,7 @@ def index_url() -> str:
     configured = subprocess.run(
         [sys.executable, "-m", "pip", "config", "get", "global.index-url"], capture_output=True, text=True
     )
-    return os.environ.get("PIP_INDEX_URL") or configured.stdout.strip() or PYPI
+    return os.environ.get("PIP_INDEX_URL") or configured.stdout.strip() or PyPI.simple_url
 
 
 def advisories(index: str, packages: Sequence[Pin]) -> dict[Pin, list[Advisory] | None]:
@@ -121,8 +121,8 @@ def advisories(index: str, packages: Sequence[Pin]) -> dict[Pin, list[Advisory] 
 
     if (status := fetch(PROBE).status_code) != 200:
         raise ConfigError(
-            f"no advisories: {base} replies {status} for {PROBE}/json, so this index has none; valid: PIP_INDEX_URL={PYPI}, or a "
-            "mirror with PyPI's JSON interface."
+            f"no advisories: {base} replies {status} for {PROBE}/json, so this index has none; valid: a PIP_INDEX_URL with "
+            "PyPI's JSON interface."
         )
     with ThreadPoolExecutor(AT_ONCE) as pool:
         return dict(zip(packages, pool.map(of, packages), strict=True))

@@ -65,8 +65,18 @@ def load_engine(engine: Any, config: Config, rank: int, folder: Path) -> None:
     written, now = json.loads(path.read_text()), layout(config)
     if changed := [f"{name}={written[name]} (now {now[name]})" for name in now if written[name] != now[name]]:
         raise ValueError(f"cannot resume from checkpoint {folder}: written with {', '.join(changed)}; valid: the same settings")
-    engine.load_checkpoint(str(folder), load_module_strict=not config.lora.rank)
+    with torch.serialization.safe_globals(deepspeed_records()):
+        engine.load_checkpoint(str(folder), load_module_strict=not config.lora.rank)
     torch.set_rng_state(torch.load(folder / f"rng-{rank}.pt", weights_only=True))
+
+
+def deepspeed_records() -> list[type]:
+    """The classes, beside tensors and plain values, of which DeepSpeed's checkpoints hold objects."""
+    from deepspeed.runtime.fp16.loss_scaler import LossScaler
+    from deepspeed.runtime.zero.config import ZeroStageEnum
+    from deepspeed.utils.tensor_fragment import fragment_address
+
+    return [LossScaler, ZeroStageEnum, fragment_address]
 
 
 def write_hf(folder: Path, model_path: str, hf_config: Any, weights: Mapping[str, Tensor]) -> None:
