@@ -349,6 +349,7 @@ def test_a_scorer_that_fails_stops_the_run_with_its_name_and_line(tmp_path: Path
     (kept,) = (tmp_path / "small" / "logs").iterdir()
     assert f"the logs of its actors are in {kept}" in output
     assert "AttributeError" in (kept / "traceback.txt").read_text()
+    assert not files_with_secrets(tmp_path)
 
 
 def test_a_challenger_that_writes_no_question_ends_the_run_with_what_it_wrote(tmp_path: Path) -> None:
