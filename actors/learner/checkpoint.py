@@ -76,7 +76,7 @@ def load_engine(engine: Any, config: Config, rank: int, folder: Path) -> None:
         ) from error
 
 
-def deepspeed_records() -> list[type]:
+def deepspeed_records() -> list[Callable[..., Any] | tuple[Callable[..., Any], str]]:
     """The classes, beside tensors and plain values, of which DeepSpeed's checkpoints hold objects."""
     from deepspeed.runtime.fp16.loss_scaler import LossScaler
     from deepspeed.runtime.zero.config import ZeroStageEnum
