@@ -13,7 +13,7 @@ LOOK = $(if $(NAME),--name $(NAME)) $(if $(RUNS),--runs-dir $(RUNS))
 # Where this is set, every process of a run compiles all that it imports once more: twice as long until the engines are up.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup round submit check report status watch stacks best benchmarks evaluate push docs test lint bench chaos table base real dashboard clean lock
+.PHONY: help setup round submit check report status watch stacks best benchmarks evaluate push docs test lint bench chaos audit table base real dashboard clean lock
 
 help:  ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -98,6 +98,9 @@ dashboard: setup .venv/.installed-dashboard  ## MLflow over the runs, on http://
 
 lock: setup  ## compile the locks anew from pyproject.toml
 	@sh locks/compile.sh
+
+audit: setup  ## advisories against the pinned packages, at the index that pip is configured with
+	@$(PY) -m jobs.audit
 
 clean:  ## remove the environment and the caches (runs/ and mlruns/ stay)
 	@rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -44,6 +44,8 @@ def loopback_environment(token_path: Path) -> dict[str, str]:
         "RAY_worker_niceness": "0",
         # Workers started in advance lack the actors' environment: four seconds wasted.
         "RAY_prestart_worker_first_driver": "false",
+        # The GCS would keep a record of each of the last 100,000 calls, for a dashboard that a private cluster does not have.
+        "RAY_task_events_report_interval_ms": "0",
         # Ray would print what it collects of repeated messages at the very end, after the run's own last line.
         "RAY_DEDUP_LOGS": "0",
     }

@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from conf.schema import Config
+from conf.secrets import holds_credentials
 from conf.settings import convert, find_setting, flatten, in_bounds, is_text, settings, shown, valid
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -130,6 +131,11 @@ def check(config: Config) -> None:
         ConfigError: names the first invalid setting.
     """
     for name, value in flatten(asdict(config)):
+        if holds_credentials(str(value)):
+            raise ConfigError(
+                f"{name}: holds a password or a token, and settings are kept with the run and in MLflow; valid: an address "
+                "without it, and in the environment MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or HF_TOKEN."
+            )
         field = find_setting(name)
         if field is not None and not in_bounds(value, field):
             raise ConfigError(f"{name}={value}: {valid(field)}.")

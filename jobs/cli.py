@@ -10,6 +10,7 @@ from functools import wraps
 
 from conf.load import ConfigError
 from conf.schema import Config
+from conf.secrets import without_credentials
 from pipeline.errors import RunError
 
 # Faults of a disk: no space, over quota, read-only, not permitted, too large, or broken.
@@ -35,7 +36,7 @@ def command(main: Main) -> Main:
             print(f"error: {in_a_line(error)}", file=sys.stderr)
             return 2
         except RunError as error:
-            print(f"error: {error}", file=sys.stderr)
+            print(f"error: {without_credentials(str(error))}", file=sys.stderr)
             return 1
         except OSError as error:
             if error.errno not in STORAGE:
@@ -55,8 +56,8 @@ def command(main: Main) -> Main:
 
 
 def in_a_line(error: Exception) -> str:
-    """The message of an error, which a library's part of it may have broken into lines."""
-    return " ".join(line.strip() for line in str(error).splitlines())
+    """The message of an error, which a library's part of it may have broken into lines, without credentials."""
+    return without_credentials(" ".join(line.strip() for line in str(error).splitlines()))
 
 
 def make_line(target: str, **variables: object) -> str:

@@ -15,6 +15,7 @@ from rich.filesize import decimal
 
 from conf.load import ConfigError
 from conf.schema import Config
+from conf.secrets import without_credentials
 from jobs.cli import command
 from pipeline.observe.cards import curriculum_card, read_policy_card
 from pipeline.store.checksums import SUFFIX as CHECKSUMS
@@ -65,7 +66,7 @@ def main(arguments: Sequence[str]) -> int:
     except HUB_ERRORS as error:
         print(f"error: {explain(error, chosen.repo)}", file=sys.stderr)
         return 1
-    print(f"pushed {len(upload.files) + 1} files to {url}")
+    print(f"pushed {len(upload.files) + 1} files to {without_credentials(url)}")
     return 0
 
 

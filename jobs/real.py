@@ -52,11 +52,11 @@ def write_model(package: Path, out: Path) -> None:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(package, gguf_file=GGUF)
-    read = AutoModelForCausalLM.from_pretrained(package, gguf_file=GGUF, dtype=torch.float32)
+    tokenizer = AutoTokenizer.from_pretrained(package, gguf_file=GGUF, trust_remote_code=False)
+    read = AutoModelForCausalLM.from_pretrained(package, gguf_file=GGUF, dtype=torch.float32, trust_remote_code=False)
     # A model that was read from GGUF refuses to be saved, although its weights are no longer quantised.
     del read.config.quantization_config
-    model = AutoModelForCausalLM.from_config(read.config)
+    model = AutoModelForCausalLM.from_config(read.config, trust_remote_code=False)
     model.load_state_dict(read.state_dict())
     partial = out.with_name(f"{out.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)  # of an interrupted call

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from conf.load import ROOT, ConfigError, load_config, resolve
 from conf.schema import Config
+from conf.secrets import without_credentials
 from jobs.cli import command
 from jobs.round import overrides, parse, settings
 from pipeline.domain.prompt_file import OWN
@@ -40,7 +41,8 @@ def main(arguments: Sequence[str]) -> int:
     entry, config = entrypoint(parse(arguments, "jobs.submit"))
     address = cluster_address()
     client, job = submit(address, entry)
-    print(f"job {job} was submitted to {address}\nresults go to {Path(config.runs_dir) / config.name} on the cluster")
+    print(f"job {job} was submitted to {without_credentials(address)}")
+    print(f"results go to {Path(config.runs_dir) / config.name} on the cluster")
     print(how_to(address, job, "Ctrl-C stops following; the job keeps running. Then"), flush=True)
     try:
         return asyncio.run(follow(client, address, job))
@@ -53,7 +55,7 @@ def how_to(address: str, job: str, first: str) -> str:
     """`first`, then the commands to follow and stop the job."""
     program = Path(sys.executable).with_name("ray")
     short = program.relative_to(Path.cwd()) if program.is_relative_to(Path.cwd()) else program
-    ray = f"RAY_ADDRESS={address} {short}"
+    ray = f"RAY_ADDRESS={without_credentials(address)} {short}"
     return f"{first}\n  follow it: {ray} job logs --follow {job}\n  stop it:   {ray} job stop {job}"
 
 

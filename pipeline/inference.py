@@ -97,7 +97,7 @@ def prompt_codec(config: Config, inputs: Inputs) -> PromptCodec:
     from transformers import AutoTokenizer
 
     try:
-        tokenizer = AutoTokenizer.from_pretrained(inputs.base_path)
+        tokenizer = AutoTokenizer.from_pretrained(inputs.base_path, trust_remote_code=False)
     except Exception as error:  # transformers raises many types, all with one meaning for the user
         raise ConfigError(
             f"model.path={config.model.path}: its tokenizer cannot be loaded: {str(error).splitlines()[0]}; valid: a folder with "

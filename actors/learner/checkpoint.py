@@ -4,6 +4,7 @@ import json
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -57,7 +58,7 @@ def save_engine(engine: Any, config: Config, rank: int, folder: Path) -> None:
 def load_engine(engine: Any, config: Config, rank: int, folder: Path) -> None:
     """Raises:
     FileNotFoundError: the folder holds no checkpoint.
-    ValueError: it was written with another `layout`, to which DeepSpeed cannot convert it.
+    ValueError: it was written with another `layout`, to which DeepSpeed cannot convert it, or holds more than data.
     """
     path = folder / "layout.json"
     if not path.is_file():
@@ -65,8 +66,23 @@ def load_engine(engine: Any, config: Config, rank: int, folder: Path) -> None:
     written, now = json.loads(path.read_text()), layout(config)
     if changed := [f"{name}={written[name]} (now {now[name]})" for name in now if written[name] != now[name]]:
         raise ValueError(f"cannot resume from checkpoint {folder}: written with {', '.join(changed)}; valid: the same settings")
-    engine.load_checkpoint(str(folder), load_module_strict=not config.lora.rank)
-    torch.set_rng_state(torch.load(folder / f"rng-{rank}.pt"))
+    try:
+        with torch.serialization.safe_globals(deepspeed_records()):
+            engine.load_checkpoint(str(folder), load_module_strict=not config.lora.rank)
+        torch.set_rng_state(torch.load(folder / f"rng-{rank}.pt", weights_only=True))
+    except UnpicklingError as error:
+        raise ValueError(
+            f"checkpoint {folder} holds more than data, which is not read; valid: as the learner wrote it"
+        ) from error
+
+
+def deepspeed_records() -> list[Callable[..., Any] | tuple[Callable[..., Any], str]]:
+    """The classes, beside tensors and plain values, of which DeepSpeed's checkpoints hold objects."""
+    from deepspeed.runtime.fp16.loss_scaler import LossScaler
+    from deepspeed.runtime.zero.config import ZeroStageEnum
+    from deepspeed.utils.tensor_fragment import fragment_address
+
+    return [LossScaler, ZeroStageEnum, fragment_address]
 
 
 def write_hf(folder: Path, model_path: str, hf_config: Any, weights: Mapping[str, Tensor]) -> None:

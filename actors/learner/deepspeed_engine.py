@@ -50,7 +50,7 @@ def load_policy(config: Config, model_path: str) -> PolicyModel:
     logging.disable_progress_bar()
     register_packed_attention()
     model = AutoModelForCausalLM.from_pretrained(
-        model_path, dtype=getattr(torch, config.model.dtype), attn_implementation=ATTENTION
+        model_path, dtype=getattr(torch, config.model.dtype), attn_implementation=ATTENTION, trust_remote_code=False
     )
     if config.learner.gradient_checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})

@@ -13,7 +13,11 @@ def rank_environment(config: Config) -> dict[str, str]:
     # On CPU engines are idle while the learner works; with offload the optimizer's step runs on the host.
     on_cpu = config.resources.device == "cpu"
     threads = max(1, cores() // config.learner.ranks) if on_cpu or config.learner.offload != "none" else 1
-    environment = {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(threads))}
+    environment = {
+        "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(threads)),
+        # Checkpoints are read as data: DeepSpeed would unpickle whatever they hold.
+        "TORCH_FORCE_WEIGHTS_ONLY_LOAD": "1",
+    }
     # Spinning threads would take the cores from the engines afterwards.
     return environment | ({"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "0", "DS_ACCELERATOR": "cpu"} if on_cpu else {})
 

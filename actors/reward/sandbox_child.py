@@ -1,10 +1,12 @@
 """The process that runs math-verify on model output: started, used and killed by `actors/reward/sandbox_worker.py`.
 
-A child is restricted before it reads any input: address space and open files by rlimit, CPU time by a timer, no file writes, no
-core dumps, no inherited environment, an empty network namespace where the kernel allows one, and an audit hook that refuses
-sockets, processes and files outside Python's own folders. It dies with its parent.
-Not covered: system calls are not filtered (no seccomp), the audit hook does not constrain native code, and the file system stays
-mounted. A single allocation beyond the memory limit reads as "different" if math-verify's handlers swallow the error.
+An answer is text that is parsed; nothing in it is executed. What runs here is math-verify, SymPy and a generated parser, on text
+that may be made to break them. So a child is restricted before it reads any input: address space, processes and open files by
+rlimit, CPU time by a timer, no file writes, no core dumps, no inherited environment, an empty network namespace where the kernel
+allows one. `actors/reward/confinement.py` leaves it few system calls and Python's own folders, to be read; an audit hook refuses
+the same with a traceback, also where the kernel has neither seccomp nor Landlock. It dies with its parent.
+Not covered: it keeps the user of its parent. A single allocation beyond the memory limit reads as "different" if math-verify's
+handlers swallow the error.
 """
 
 import ctypes
@@ -21,11 +23,13 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, NoReturn
 
+from actors.reward.confinement import confine
+
 # A child's message is two bytes, which a pipe writes atomically: one of these and a number modulo 256, the request's for a
 # verdict, the child's generation for READY, LATE (killed at its CPU limit) and LOST (killed from outside).
 EQUAL, DIFFERENT, READY, LATE, LOST = 0, 1, 2, 3, 4
 
-_CLONE_NEWUSER, _CLONE_NEWNET, _PR_SET_PDEATHSIG, _PR_SET_NO_NEW_PRIVS = 0x10000000, 0x40000000, 1, 38
+_CLONE_NEWUSER, _CLONE_NEWNET, _PR_SET_PDEATHSIG = 0x10000000, 0x40000000, 1
 # Compared once at start, so that every child inherits the loaded imports and parser tables.
 _WARM_UP = (
     r"\frac{1}{2}+\sqrt{3}", r"\{1,2\}", r"[0,1)\cup(2,\infty)", r"x^2-2x+1=0", r"(x-1)^2", r"\text{yes}", r"x\le 3", r"(1,2,3)",
@@ -52,7 +56,6 @@ def fork_server(request_fd: str, reply_fd: str, memory_mb: str, generation: str)
         pid = os.fork()
         if pid == 0:
             libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-            libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
             if os.getppid() != own_pid:
                 os._exit(0)
             os.close(alive)
@@ -98,7 +101,7 @@ def _serve(same: Callable[[str, str], bool], request_fd: int, reply_fd: int, mem
     for stream in (0, 1, 2):
         os.dup2(null, stream)
     status = os.open("/proc/self/status", os.O_RDONLY)
-    for limit, value in (("AS", memory), ("FSIZE", 0), ("CORE", 0), ("NOFILE", 64)):
+    for limit, value in (("AS", memory), ("FSIZE", 0), ("CORE", 0), ("NPROC", 0), ("NOFILE", 64)):
         resource.setrlimit(getattr(resource, f"RLIMIT_{limit}"), (value, value))
     os.set_blocking(request_fd, False)
     try:
@@ -107,6 +110,7 @@ def _serve(same: Callable[[str, str], bool], request_fd: int, reply_fd: int, mem
     except BlockingIOError:
         os.set_blocking(request_fd, True)
     requests = os.fdopen(request_fd, "rb")
+    confine(_READABLE)
     sys.addaudithook(_refuse)
     os.write(reply_fd, bytes([READY, generation % 256]))
     for line in requests:
@@ -126,7 +130,11 @@ def _peak_memory(status: int) -> int:
     return int(re.search(rb"VmPeak:\s*(\d+)", os.pread(status, 4096, 0))[1]) << 10  # type: ignore[index]
 
 
-_READABLE = tuple({os.path.realpath(path) for path in (sys.prefix, sys.base_prefix, *sys.path) if path})
+# Python's own folders; of the repository, which holds the runs, nothing is read any more.
+_ROOT = os.path.realpath(os.path.join(os.path.dirname(__file__), "..", "..")) + os.sep
+_READABLE = tuple(
+    {os.path.realpath(path) + os.sep for path in (sys.prefix, sys.base_prefix, *sys.path) if os.path.isdir(path)} - {_ROOT}
+)
 
 
 def _refuse(event: str, args: tuple[Any, ...]) -> None:

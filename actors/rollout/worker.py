@@ -34,8 +34,6 @@ def engine_environment(config: Config) -> dict[str, str]:
         "VLLM_NO_USAGE_STATS": "1",
         "DO_NOT_TRACK": "1",
         "VLLM_LOGGING_LEVEL": "WARNING",
-        # Allows our functions and arrays to be sent to the processes of a tensor-parallel engine.
-        "VLLM_ALLOW_INSECURE_SERIALIZATION": "1",
     }
     if config.resources.device == "cpu":
         environment |= {
@@ -85,6 +83,7 @@ class RolloutWorker:
         dtype: Any = config.model.dtype
         self.llm = LLM(
             model=model_path,
+            trust_remote_code=False,
             dtype=dtype,
             max_model_len=config.model.max_length,
             max_num_seqs=config.rollout.max_num_seqs,
@@ -95,7 +94,7 @@ class RolloutWorker:
             seed=0,
             **engine,
         )
-        self.tokenizer: Any = AutoTokenizer.from_pretrained(model_path)
+        self.tokenizer: Any = AutoTokenizer.from_pretrained(model_path, trust_remote_code=False)
         self.stop_ids = end_of_sequence_ids(self.llm, self.tokenizer)
         self.version = "none"
         self._sleep = Sleep(self.llm)
@@ -250,7 +249,7 @@ def preregister(model_path: str) -> None:
     from transformers import AutoConfig
     from vllm import ModelRegistry
 
-    for name in AutoConfig.from_pretrained(model_path).architectures:
+    for name in AutoConfig.from_pretrained(model_path, trust_remote_code=False).architectures:
         ModelRegistry.register_model(name, ModelRegistry.models[name].load_model_cls())
 
 

@@ -49,7 +49,7 @@ def heldout_prompts(config: Config) -> list[EncodedPrompt]:
     from pipeline.store.benchmarks import read_problems
 
     (heldout,) = find_sets(config.evaluation.sets)
-    codec = PromptCodec(config, check_inputs(config).prompts, AutoTokenizer.from_pretrained(BASE))
+    codec = PromptCodec(config, check_inputs(config).prompts, AutoTokenizer.from_pretrained(BASE, trust_remote_code=False))
     return [codec.problem(heldout, problem) for problem in read_problems(heldout)]
 
 
@@ -59,7 +59,7 @@ def write_model(folder: str, dtype: str = "float32", **shape: Any) -> Any:
     from transformers import AutoTokenizer, Qwen3Config, Qwen3ForCausalLM, logging
 
     logging.disable_progress_bar()
-    tokenizer = AutoTokenizer.from_pretrained(BASE)
+    tokenizer = AutoTokenizer.from_pretrained(BASE, trust_remote_code=False)
     tokenizer.save_pretrained(folder)
     config = Qwen3Config(**{"vocab_size": len(tokenizer)} | shape, dtype=dtype)
     model = Qwen3ForCausalLM._from_config(config, dtype=getattr(torch, dtype))

@@ -88,7 +88,7 @@ class PlainLoop:
 
         def load() -> Any:
             model: Any = AutoModelForCausalLM.from_pretrained(
-                model_path, dtype=getattr(torch, config.model.dtype), attn_implementation="sdpa"
+                model_path, dtype=getattr(torch, config.model.dtype), attn_implementation="sdpa", trust_remote_code=False
             )
             if config.learner.gradient_checkpointing:
                 model.gradient_checkpointing_enable({"use_reentrant": False})
@@ -183,10 +183,12 @@ def trl_seconds(config: Config, model_path: str, batch: TrainingBatch, micro_bat
             disable_tqdm=True,
             log_level="error",
         )
-        model = AutoModelForCausalLM.from_pretrained(model_path, dtype=getattr(torch, config.model.dtype))
+        model = AutoModelForCausalLM.from_pretrained(
+            model_path, dtype=getattr(torch, config.model.dtype), trust_remote_code=False
+        )
         trainer = trl.GRPOTrainer(
             model=model,
-            processing_class=AutoTokenizer.from_pretrained(model_path),
+            processing_class=AutoTokenizer.from_pretrained(model_path, trust_remote_code=False),
             reward_funcs=reward,
             args=arguments,
             train_dataset=datasets.Dataset.from_dict({"prompt": ["a"] * (count // GROUP * steps)}),

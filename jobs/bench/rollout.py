@@ -82,8 +82,8 @@ def transformers_generate() -> float:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     torch.set_num_threads(1)
-    tokenizer = AutoTokenizer.from_pretrained(BASE, padding_side="left")
-    model: Any = AutoModelForCausalLM.from_pretrained(BASE, dtype=torch.float32)
+    tokenizer = AutoTokenizer.from_pretrained(BASE, padding_side="left", trust_remote_code=False)
+    model: Any = AutoModelForCausalLM.from_pretrained(BASE, dtype=torch.float32, trust_remote_code=False)
     prompts = [list(request.prompt_ids) for request in requests() for _ in request.seeds]
     batch = tokenizer.pad({"input_ids": prompts}, return_tensors="pt")
 

@@ -21,6 +21,7 @@ from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
+from conf.secrets import without_credentials
 from pipeline.types import WAYS
 
 STARTED = time.monotonic()
@@ -65,13 +66,14 @@ class RoundSummary:
 
 
 def printable(text: str, width: int) -> str:
-    """One line of at most `width` cells that is safe to print: no escape codes, no control, format or unassigned characters.
+    """One line of at most `width` cells that is safe to print: no escape codes, no control, format or unassigned characters,
+    no credentials.
 
     >>> printable("a\\x1b[2Jb\\n\\tc", 10)
     'ab c'
     """
     head = text[: 8 * width]  # more than can be shown, so that megabytes cost nothing
-    words = " ".join(ESCAPE_CODE.sub("", head).split())
+    words = without_credentials(" ".join(ESCAPE_CODE.sub("", head).split()))
     line = Text("".join(char for char in words if unicodedata.category(char)[0] != "C")[: 2 * width])
     line.truncate(width, overflow="ellipsis")
     return line.plain.encode(console.encoding, "replace").decode(console.encoding)

@@ -88,16 +88,8 @@ def open_store(uri: str) -> tuple[MlflowClient, str]:
     except (OSError, SQLAlchemyError, MlflowException) as error:
         message = (str(error).splitlines() or [type(error).__name__])[0]
         raise ConfigError(
-            f"tracking_uri={without_password(uri)}: cannot be used ({message:.300}); valid: another store, or this one repaired."
+            f"tracking_uri={uri}: cannot be used ({message:.300}); valid: another store, or this one repaired."
         ) from error
-
-
-def without_password(uri: str) -> str:
-    """
-    >>> without_password("https://me:secret@tracking:5000/a@b")
-    'https://...@tracking:5000/a@b'
-    """
-    return re.sub(r"//[^/]*@", "//...@", uri)
 
 
 def _experiment(client: MlflowClient, artifacts: Path | None) -> str:
@@ -274,7 +266,7 @@ def track_policy(uri: str, name: str, path: str, metrics: Mapping[str, float]) -
         with TrackedRun(client, client.create_run(experiment, tags=tags, run_name=name).info.run_id) as run:
             run.log_step(metrics)
     except (OSError, SQLAlchemyError, MlflowException) as error:
-        raise ConfigError(f"tracking_uri={without_password(uri)}: does not take records ({error}).") from error
+        raise ConfigError(f"tracking_uri={uri}: does not take records ({error}).") from error
 
 
 def _exists(client: MlflowClient, run_id: str) -> bool:

@@ -14,6 +14,7 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
+from conf.secrets import without_credentials
 from pipeline.errors import chain
 
 # Raised by the hub client for network, server and disk failures; ValueError for invalid replies and arguments.
@@ -21,7 +22,11 @@ HUB_ERRORS = (HTTPError, OSError, ValueError, RuntimeError)
 
 
 def explain(error: Exception, repository: str) -> str:
-    """One line: what failed with a repository of the Hub, and what to do."""
+    """One line without credentials: what failed with a repository of the Hub, and what to do."""
+    return without_credentials(_explained(error, repository))
+
+
+def _explained(error: Exception, repository: str) -> str:
     endpoint = constants.ENDPOINT
     causes = list(chain(error))
     error = next((cause for cause in causes if isinstance(cause, HfHubHTTPError)), error)

@@ -508,6 +508,27 @@ def test_wrong_checkpoint_is_named(groups: Groups, model_path: str, tmp_path: Pa
         groups(1).begin_phase(model_path, LR, resume_from=str(tmp_path))
 
 
+class Program:
+    """What a forged checkpoint may hold: unpickled, it makes a file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[object, tuple[str, str]]:
+        return open, (str(self.path), "w")
+
+
+def test_a_program_in_a_checkpoint_is_not_run(groups: Groups, model_path: str, tmp_path: Path) -> None:
+    group = groups(1)
+    group.begin_phase(model_path, LR)
+    group.save(str(tmp_path / "step-0"))
+    for name in ("engine/mp_rank_00_model_states.pt", "rng-0.pt"):
+        torch.save(Program(tmp_path / "ran"), tmp_path / "step-0" / name)
+        with pytest.raises(LearnerError, match="step-0 holds more than data, which is not read"):
+            group.begin_phase(model_path, LR, resume_from=str(tmp_path / "step-0"))
+    assert not (tmp_path / "ran").exists()
+
+
 def test_a_rank_that_dies_in_a_step_is_named_at_once(groups: Groups, model_path: str) -> None:
     """The other rank waits in a collective for it; nothing waits for the other rank."""
     group = groups(2, 3)

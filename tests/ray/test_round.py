@@ -17,6 +17,7 @@ from transformers import AutoModelForCausalLM
 
 from actors.cluster import FOLDER_PREFIX, ROOT
 from jobs.chaos import targets
+from tests.watch import SECRETS, Watch, files_with_secrets
 
 pytestmark = pytest.mark.timeout(3600)  # several runs a test; `ended` and the like bound each of them
 
@@ -45,7 +46,7 @@ def start(folder: Path, *more: str, session: bool = False) -> subprocess.Popen[s
         f"tracking_uri=sqlite:///{folder}/mlflow.db",
         f"evaluation.sets=[{small_set}]",
     ]
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")} | SECRETS
     command = [sys.executable, "-m", "jobs.round", "--name", "small", "--set", *SMALL, *places, *more]
     return subprocess.Popen(
         command, cwd=ROOT, env=environment, text=True, stdout=PIPE, stderr=subprocess.STDOUT, start_new_session=session
@@ -120,13 +121,35 @@ def wait_until_gone(pid: int) -> None:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+def watched(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str, Watch]:
+    """A run that nothing disturbs, watched all the time."""
     folder = tmp_path_factory.mktemp("undisturbed")
     process = start(folder)
-    output = finish(process)
+    with Watch(process.pid) as watch:
+        output = finish(process)
     wait_until_gone(process.pid)
     assert not list(Path(tempfile.gettempdir()).glob(f"{FOLDER_PREFIX}{process.pid}-*"))
-    return folder, output
+    return folder, output, watch
+
+
+@pytest.fixture(scope="module")
+def undisturbed(watched: tuple[Path, str, Watch]) -> tuple[Path, str]:
+    return watched[:2]
+
+
+def test_every_socket_of_a_run_is_on_loopback(watched: tuple[Path, str, Watch]) -> None:
+    watch = watched[2]
+    assert {"raylet", "gcs_server", "ray::RolloutWorker", "ray::Learner", "ray::RewardActor"} <= watch.listening.keys()
+    for name, addresses in watch.listening.items():
+        assert addresses <= {"127.0.0.1", "::1", "::ffff:127.0.0.1"}, name
+
+
+def test_no_secret_of_the_environment_is_kept(watched: tuple[Path, str, Watch]) -> None:
+    folder, output, watch = watched
+    assert watch.searched > 20  # files of the cluster, which are gone by now
+    assert not watch.secrets
+    assert not files_with_secrets(folder)
+    assert not any(secret in output for secret in SECRETS.values())
 
 
 def test_a_round_prints_what_changed(undisturbed: tuple[Path, str]) -> None:
@@ -282,6 +305,7 @@ def test_a_scorer_that_fails_stops_the_run_with_its_name_and_line(tmp_path: Path
     (kept,) = (tmp_path / "small" / "logs").iterdir()
     assert f"the logs of its actors are in {kept}" in output
     assert "AttributeError" in (kept / "traceback.txt").read_text()
+    assert not files_with_secrets(tmp_path)
 
 
 def test_a_challenger_that_writes_no_question_ends_the_run_with_what_it_wrote(tmp_path: Path) -> None:

@@ -15,11 +15,13 @@ from pathlib import Path
 
 import psutil
 import pytest
+import requests
 from transformers import AutoModelForCausalLM
 
 from actors.cluster import loopback_environment
 from conf.load import ROOT
 from jobs import submit
+from tests.watch import SECRETS, files_with_secrets
 
 SMALL = (
     *("challenger.steps=1", "challenger.batch=8", "challenger.group=4", "solver.steps=1", "solver.batch=10"),
@@ -68,7 +70,7 @@ def _cluster() -> Iterator[dict[str, str]]:
     """A head in a folder of its own, on ports of its own; gives the environment that reaches it."""
     folder = Path(tempfile.mkdtemp(prefix="rzero-"))
     (folder / "token").write_text("token-of-the-submit-test-" * 2)
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")} | SECRETS
     environment |= loopback_environment(folder / "token")
     environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
     dashboard, client, agent_http, agent_grpc, runtime_env, metrics = free_ports(6)
@@ -136,6 +138,14 @@ def test_a_round_runs_as_a_job(cluster: dict[str, str], tmp_path: Path) -> None:
     assert (run / "round-1" / "curriculum.parquet").is_file()
     assert (tmp_path / "mlruns" / "mlflow.db").is_file()
     AutoModelForCausalLM.from_pretrained(run / manifest["rounds"]["1"]["solver"]["policy"])
+    # Of the secrets in the environments of head and job none is kept, neither in files nor with the job.
+    token = Path(cluster["RAY_AUTH_TOKEN_PATH"])
+    jobs = requests.get(
+        f"{cluster['RAY_ADDRESS']}/api/jobs/", headers={"Authorization": f"Bearer {token.read_text()}"}, timeout=30
+    )
+    assert "--name job" in jobs.text or "name=job" in jobs.text, jobs.text
+    assert not any(secret in jobs.text + done.stdout + done.stderr for secret in SECRETS.values())
+    assert not files_with_secrets(tmp_path) + files_with_secrets(token.parent)
 
 
 def test_a_job_that_fails_gives_its_exit_status(cluster: dict[str, str], tmp_path: Path) -> None:

@@ -1,12 +1,20 @@
 """The dashboard's command: what it refuses before it starts a server, and the addresses it prints."""
 
+import signal
 import socket
+import subprocess
+import sys
+import time
+from importlib.util import find_spec
+from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
+from urllib.request import urlopen
 
 import pytest
 
-from conf.load import ConfigError
+from conf.load import ROOT, ConfigError
 from jobs.dashboard import HOST, check, page
+from tests.watch import Watch
 
 
 def test_the_address_leads_to_runs_of_one_level() -> None:
@@ -28,3 +36,26 @@ def test_a_port_in_use_and_a_server_of_its_own_are_told() -> None:
             check(0, "http://tracking:5000")
         with pytest.raises(ConfigError, match=r"needs the full mlflow package|cannot be used on 127\.0\.0\.1"):
             check(taken.getsockname()[1], "sqlite:///mlruns/mlflow.db")
+
+
+def answers(port: int) -> bool:
+    try:
+        return bool(urlopen(f"http://{HOST}:{port}/health", timeout=5).status == 200)
+    except OSError:
+        return False
+
+
+@pytest.mark.skipif(find_spec("flask") is None, reason="needs the full mlflow package: make dashboard")
+def test_the_server_listens_on_loopback_alone(tmp_path: Path) -> None:
+    with socket.create_server((HOST, 0)) as free:
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "jobs.dashboard", "--port", str(port), "--tracking-uri", f"sqlite:///{tmp_path}/mlflow.db"]
+    with subprocess.Popen(command, cwd=ROOT) as dashboard, Watch(dashboard.pid) as watch:
+        deadline = time.monotonic() + 120
+        while not (watch.listening and answers(port)):
+            assert dashboard.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.1)  # polls for its first reply
+        dashboard.send_signal(signal.SIGINT)
+        dashboard.wait(60)
+    assert set().union(*watch.listening.values()) == {HOST}

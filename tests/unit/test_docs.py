@@ -13,7 +13,7 @@ from jobs.docs import PATH, settings_page
 from pipeline.algorithm.rewards import SCORERS, Need
 from pipeline.domain.prompt_file import load_prompts
 
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md", *sorted((ROOT / "docs").rglob("*.md"))]
 NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
 
 
