@@ -1,7 +1,7 @@
 """A run: the settings, state and actors that every stage needs, opened and closed in one place."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 
@@ -20,7 +20,15 @@ from pipeline.observe.journal import Record
 from pipeline.observe.sender import recorder
 from pipeline.observe.terminal import STARTED, say
 from pipeline.store.state import RunState
+from pipeline.store.tables import CurriculumRow
 from pipeline.types import Policy, Role, policy_version
+
+Relabel = Callable[[list[CurriculumRow]], list[CurriculumRow]]
+
+
+def as_labelled(rows: list[CurriculumRow]) -> list[CurriculumRow]:
+    """The labels are the votes. Nothing else sets `Run.relabel` but the experiment `jobs/ceiling.py`."""
+    return rows
 
 
 @dataclass
@@ -32,6 +40,7 @@ class Run(Inference):
     learner: LearnerGroup
     scorers: Sequence[Scorer]
     base_path: str
+    relabel: Relabel = as_labelled
 
     @property
     def needs(self) -> frozenset[Need]:
