@@ -241,7 +241,7 @@ class Config:
     preset: str = setting(
         "modern",
         "settings of the algorithm, conf/presets/*.yaml, which profile and overrides take precedence over",
-        choices=("paper", "modern"),
+        choices=("paper", "modern", "rising"),
     )
     name: str = setting("tiny", "name of the run; its folder is <runs_dir>/<name>")
     runs_dir: str = setting("runs", "folder that holds the runs")

@@ -12,7 +12,7 @@ from functools import partial
 from jobs.ceiling_summary import summary
 from jobs.cli import command
 from jobs.lanes import options, run_plan
-from jobs.plans import Plan, Variant
+from jobs.plans import LARGER, Plan, Variant
 from pipeline.domain.graders.exact import ExactGrader
 from pipeline.domain.oracle import load_oracle
 from pipeline.run import Relabel, as_labelled
@@ -47,8 +47,6 @@ RELABEL: Mapping[str, Relabel] = {
     "votes": as_labelled,
     **{labels: partial(by_oracle, labels=labels) for labels in ("well-posed", "right", "corrected")},
 }
-# The larger phase: three times the table's steps, on twice the questions.
-LARGER = ("solver.steps=48", "solver.batch=160", "curriculum.questions=448", "curriculum.part=224")
 
 
 def one_change(name: str, label: str, *overrides: str, labels: str = "corrected") -> Variant:

@@ -1,41 +1,17 @@
 """What a plan of single changes says about the limit: each change less the reference, at the same seeds."""
 
 from collections.abc import Sequence
-from statistics import mean
 
+from jobs.outcomes import LAST, OUTCOMES, outcomes
 from jobs.plans import Plan, Results
 from pipeline.observe import markdown
 
-LAST, FIRST = 6, 2  # rounds
-SAMPLED, GREEDY = "heldout sampled", "heldout greedy"
 
-
-def slope(rounds: Sequence[int], values: Sequence[float]) -> float:
-    """Least-squares slope, per round.
-
-    >>> slope([2, 3, 4], [0.5, 0.6, 0.7])
-    0.1
-    """
-    centre = mean(rounds)
-    rise = sum((each - centre) * value for each, value in zip(rounds, values, strict=True))
-    return round(rise / sum((each - centre) ** 2 for each in rounds), 12)
-
-
-def outcomes(results: Results, variant: str, seed: int) -> tuple[float, float, float] | None:
-    """Of a run: sampled and greedy accuracy after the last round, and the slope of sampled accuracy; None if it is unfinished."""
-    rounds = range(FIRST, LAST + 1)
-    found = [results.get(variant, {}).get(each, {}).get(seed) for each in rounds]
-    values = [each for each in found if each is not None]
-    if len(values) < len(found):
-        return None
-    return values[-1][SAMPLED], values[-1][GREEDY], slope(rounds, [each[SAMPLED] for each in values])
-
-
-def gains(results: Results, plan: Plan, variant: str) -> list[tuple[float, float, float]]:
-    """The outcomes of a variant less those of the reference, by seed."""
+def gains(results: Results, plan: Plan, variant: str) -> list[list[float]]:
+    """By seed the `OUTCOMES` of a variant less those of the reference."""
     seeds = sorted(results.get(variant, {}).get(LAST, {}))
     pairs = [(outcomes(results, variant, seed), outcomes(results, plan.reference.name, seed)) for seed in seeds]
-    return [tuple(a - b for a, b in zip(own, other, strict=True)) for own, other in pairs if own and other]  # type: ignore[misc]
+    return [[own[name] - other[name] for name in OUTCOMES] for own, other in pairs if own and other]
 
 
 def summary(results: Results, plan: Plan) -> str:
@@ -53,7 +29,7 @@ def summary(results: Results, plan: Plan) -> str:
         if abs(centre) > half:  # never with one seed, whose interval is unknown
             beyond.append((centre, variant.label))
     missing = sum(outcomes(results, variant.name, seed) is None for variant, seed in plan.jobs())
-    head = ["change", "seeds", "sampled, round 6", "greedy, round 6", "sampled, slope per round"]
+    head = ["change", "seeds", *OUTCOMES]
     parts = ["## The limit", said(beyond, len(rows)), f"Points of accuracy above {plan.reference.label}, paired by seed."]
     if missing:
         parts.append(f"{missing} of {len(plan.jobs())} runs are missing.")

@@ -9,6 +9,8 @@ from conf.schema import Config
 from pipeline.run import Relabel
 from pipeline.store.manifest import FILE, read_manifest
 
+# The larger phase: three times the table's steps, on twice the questions.
+LARGER = ("solver.steps=48", "solver.batch=160", "curriculum.questions=448", "curriculum.part=224")
 Job = tuple["Variant", int]  # a variant and a seed
 Measures = dict[str, float]
 Results = Mapping[str, Mapping[int, Mapping[int, Measures]]]  # by variant, round and seed; round 0 is the base

@@ -19,6 +19,7 @@ from scipy.stats import t as student
 from conf.load import ROOT
 from jobs.plans import Job, Measures, Plan, Results, finished
 from pipeline.algorithm.rewards import question_clusters
+from pipeline.algorithm.stop_rule import trust
 from pipeline.domain.oracle import load_oracle
 from pipeline.observe import markdown
 from pipeline.store.manifest import read_manifest, write_atomically
@@ -61,16 +62,18 @@ def of_curriculum(path: Path, oracle_name: str) -> Measures:
     oracle = load_oracle(oracle_name)
     if oracle is None:
         raise ValueError("the table needs an oracle: evaluation.oracle")
-    rows = [(row.answered.question, row.kept) for row in read_table(path, CurriculumRow) if row.answered.question is not None]
+    written = read_table(path, CurriculumRow)
+    rows = [(row.answered.question, row.kept) for row in written if row.answered.question is not None]
     difficulties = [oracle.difficulty(question) for question, kept in rows if kept]
     efforts = [effort for effort in difficulties if effort is not None]
+    believed = trust([(row.answered, row.agreement) for row in written])
     clusters = question_clusters([question for question, _ in rows[:CLUSTERED]])
     return {
         "well-posed": len(efforts) / len(difficulties),
         "difficulty": mean(efforts) if efforts else float("nan"),
         "clusters": len(set(clusters)) / len(clusters),
         "length": mean(len(question.split()) for question, _ in rows),
-    }
+    } | ({} if believed is None else {"trust": believed})
 
 
 def collect(plan: Plan, todo: Iterable[Job]) -> Results:

@@ -210,6 +210,11 @@ def kept_questions(folder: Path) -> list[AnsweredQuestion]:
     return [row.answered for row in read_table(folder / "curriculum.parquet", CurriculumRow) if row.kept]
 
 
+def agreements(folder: Path) -> list[tuple[AnsweredQuestion, float | None]]:
+    """The questions of a round's folder with the previous Solver's agreement with their labels."""
+    return [(row.answered, row.agreement) for row in read_table(folder / "curriculum.parquet", CurriculumRow)]
+
+
 def read_column(path: Path, record: type, column: str) -> list[Any]:
     """One column of a table of `record`s, without reading the others; raises what `read_table` raises."""
     return sound_table(path, record, [column])[column].to_pylist()

@@ -10,7 +10,8 @@ import jobs.table_results
 from conf.load import ConfigError
 from conf.settings import flatten, help_text
 from jobs.ceiling import PLAN, REFERENCE, RELABEL, by_oracle
-from jobs.ceiling_summary import outcomes, summary
+from jobs.ceiling_summary import summary
+from jobs.outcomes import OUTCOMES, outcomes
 from jobs.plans import Measures, Plan, Results, Variant
 from jobs.table_results import collect, recorded
 from pipeline.inputs import check_inputs
@@ -70,7 +71,8 @@ def test_no_setting_reaches_the_oracles_labels_and_no_other_command_resumes_such
 
 def run_of(last: float, greedy: float = 0.9) -> dict[int, Measures]:
     """Six rounds that rise by a point each to `last`."""
-    return {each: {"heldout sampled": last - 0.01 * (6 - each), "heldout greedy": greedy} for each in range(7)}
+    others = {"heldout greedy": greedy, "heldout majority": 0.9, "labels right": 1.0}
+    return {each: {"heldout sampled": last - 0.01 * (6 - each)} | others for each in range(7)}
 
 
 def results_of(**runs: list[dict[int, Measures]]) -> Results:
@@ -83,10 +85,11 @@ def results_of(**runs: list[dict[int, Measures]]) -> Results:
 def test_the_summary_names_the_limit() -> None:
     same, better = [run_of(0.85), run_of(0.86)], [run_of(0.88, 0.93), run_of(0.8901, 0.93)]
     found = results_of(corrected=same, batch_320=better, linear=[run_of(0.8), run_of(0.9)], steps_16=[run_of(0.80), run_of(0.81)])
-    assert outcomes(found, "corrected", 1) == (0.86, 0.9, pytest.approx(0.01))
+    made = dict(zip(OUTCOMES, (0.86, pytest.approx(0.01), 0.0, 0.0, 1.0), strict=True))
+    assert outcomes(found, "corrected", 1) == made
     text = summary(found, PLAN)
     assert "raises sampled accuracy after round 6 most: batch of 320 (+3.0 points). What lowers it most: 16 steps (-5.0" in text
-    assert "| batch of 320 | 2 | +3.0 ± 0.1 | +3.0 ± 0.0 | +0.0 ± 0.0 |" in text
+    assert "| batch of 320 | 2 | +3.0 ± 0.1 | +0.0 ± 0.0 | +0.0 ± 0.0 |" in text
     assert "learning rate falling to 0" in text  # no effect beyond its interval, and in the table all the same
     assert f"{4 * len(PLAN.variants) - 8} of {4 * len(PLAN.variants)} runs are missing" in text
 
