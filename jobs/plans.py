@@ -26,6 +26,7 @@ class Variant:
     overrides: tuple[str, ...] = ()
     seeds: range = range(5)
     labels: str = "votes"  # what the Solver's labels are; see `Plan.relabel`
+    stage: int = 1  # of the plan: a stage begins when the runs of the previous one are done
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +57,11 @@ class Plan:
         return ROOT / "runs" / self.folder / f"{variant.name}-{seed}"
 
     def jobs(self, seeds: int | None = None) -> list[Job]:
-        """All runs, seed by seed, so that partial results cover all variants; `seeds` overrides the number of each variant."""
+        """All runs, by stage and then seed by seed, so that partial results cover all variants; `seeds` overrides their numbers."""
         wanted = [(variant, range(seeds) if seeds else variant.seeds) for variant in self.variants]
         last = max(each.stop for _, each in wanted)
-        return [(variant, seed) for seed in range(last) for variant, each in wanted if seed in each]
+        jobs = [(variant, seed) for seed in range(last) for variant, each in wanted if seed in each]
+        return sorted(jobs, key=lambda job: job[0].stage)
 
     def finished_rounds(self, todo: list[Job]) -> int:
         rounds = [(self.run_folder(variant, seed), each) for variant, seed in todo for each in range(1, variant.rounds + 1)]

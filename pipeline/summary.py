@@ -50,10 +50,9 @@ def stop_advice(run: Run, round_: int) -> str | None:
     best = best_round(trusts)
     if best == round_:
         return None
-    support = f"the previous Solver and the verdicts support {100 * (trusts[best] or 0):.0f}% of round {best + 1}'s labels"
-    return (
-        f"another round will not help: {support}, less than {100 * TRUSTED:.0f}%. The best round is {best}, by the labels alone."
-    )
+    support, needed = (f"{100 * value:.0f}%" for value in (trusts[best] or 0, TRUSTED))
+    labels = f"the previous Solver and the verdicts support {support} of round {best + 1}'s labels, less than {needed}"
+    return f"another round will not help: {labels}. The best round is {best}, by the labels alone."
 
 
 def description(run: Run, last: int) -> str:

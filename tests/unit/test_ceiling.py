@@ -42,7 +42,12 @@ def test_a_change_is_one_thing(variant: Variant) -> None:
 def test_the_names_are_distinct_and_begin_with_the_reference() -> None:
     names = [variant.name for variant in PLAN.variants]
     assert len(set(names)) == len(names)
-    assert PLAN.jobs()[0] == (REFERENCE, 0)
+    jobs = PLAN.jobs()
+    assert jobs[0] == (REFERENCE, 0)
+    stages = [variant.stage for variant, _ in jobs]
+    assert stages == sorted(stages)
+    first = [seed for variant, seed in jobs if variant.stage == 1]
+    assert first == sorted(first)  # seed by seed
 
 
 def test_what_the_oracle_does_to_the_rows() -> None:
