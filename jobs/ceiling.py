@@ -56,7 +56,7 @@ def one_change(name: str, label: str, *overrides: str, labels: str = "corrected"
 
 later = partial(one_change, stage=2)
 REFERENCE = one_change("corrected", "larger phase, labels corrected")
-# One thing varied at a time; in the first stage what is expected to say most per hour. Labels are corrected unless said otherwise.
+# One thing varied at a time; in the first stage what is expected to say most per hour. Labels are corrected unless named.
 PLAN = Plan(
     "ceiling",
     "jobs.ceiling",

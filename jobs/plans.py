@@ -57,7 +57,7 @@ class Plan:
         return ROOT / "runs" / self.folder / f"{variant.name}-{seed}"
 
     def jobs(self, seeds: int | None = None) -> list[Job]:
-        """All runs, by stage and then seed by seed, so that partial results cover all variants; `seeds` overrides their numbers."""
+        """All runs, by stage and then seed by seed, so that partial results cover all variants; `seeds` overrides how many."""
         wanted = [(variant, range(seeds) if seeds else variant.seeds) for variant in self.variants]
         last = max(each.stop for _, each in wanted)
         jobs = [(variant, seed) for seed in range(last) for variant, each in wanted if seed in each]
