@@ -41,7 +41,7 @@ def round_responses(
     posed, written = config.challenger.steps * config.challenger.batch, curriculum.questions
     labelled = (
         1 + (asks_validity or curriculum.confident < 1) + (curriculum.agreement > 0)
-    )  # agreement: at most for all questions
+    )
     stages = {
         "Challenger": Responses(posed, posed * votes * (1 + asks_validity), longest),
         "curriculum": Responses(written, written * votes * labelled, longest),
