@@ -92,7 +92,12 @@ def take_base_evaluation(state: RunState, other: Path) -> None:
 
 
 def run_all(plan: Plan, arguments: Sequence[str], todo: Sequence[Job]) -> int:
-    """Starts the lanes and reports their progress until they end; returns the number of failed lanes."""
+    """Starts the lanes and reports their progress until they end; returns the number of failed lanes.
+
+    With `Plan.appends` each finished round is recorded in docs/results at once, so that nothing is lost with the runs' folders.
+    """
+    from jobs.table_results import collect, write_records
+
     before, total = plan.finished_rounds(todo), sum(variant.rounds for variant, _ in todo)
     folder = ROOT / "runs" / plan.folder
     say(f"{len(todo)} runs, {total - before} of {total} rounds to go; make watch RUNS=runs/{plan.folder} shows the latest")
@@ -105,9 +110,13 @@ def run_all(plan: Plan, arguments: Sequence[str], todo: Sequence[Job]) -> int:
             lanes.append(subprocess.Popen(command, cwd=ROOT, stdout=stack.enter_context(log.open("a")), stderr=subprocess.STDOUT))
             stack.callback(end, lanes[-1])
         progress = stack.enter_context(PhaseProgress(f"{plan.name}, rounds", total=total, done=before, every_s=REPORT_S))
+        done = before
         while any(lane.poll() is None for lane in lanes):
             time.sleep(POLL_S)
-            progress.update(plan.finished_rounds(todo))
+            progress.update(now := plan.finished_rounds(todo))
+            if plan.appends and now > done:
+                write_records(plan, collect(plan, todo))
+            done = now
     failed = [number for number, process in enumerate(lanes) if process.returncode]
     for number in failed:
         say(f"lane {number} ended with status {lanes[number].returncode}; see runs/{plan.folder}/lane-{number}.log")

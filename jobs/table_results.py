@@ -77,15 +77,15 @@ def of_curriculum(path: Path, oracle_name: str) -> Measures:
 
 
 def collect(plan: Plan, todo: Iterable[Job]) -> Results:
-    """Measures of every finished round by variant, round and seed, those that are recorded included if the plan appends."""
+    """Measures of every finished round by variant, round and seed; if the plan appends, beside those that are recorded."""
     results: dict[str, dict[int, dict[int, Measures]]] = defaultdict(lambda: defaultdict(dict))
+    for name, rounds in records(plan).items() if plan.appends else ():
+        results[name].update({round_: dict(seeds) for round_, seeds in rounds.items()})
     for variant, seed in todo:
         for round_ in range(variant.rounds + 1):
-            if finished(folder := plan.run_folder(variant, seed), round_):
+            known = results.get(variant.name, {}).get(round_, {})
+            if seed not in known and finished(folder := plan.run_folder(variant, seed), round_):
                 results[variant.name][round_][seed] = measures(folder, round_)
-    for name, rounds in records(plan).items() if plan.appends else ():
-        for round_, seeds in rounds.items():
-            results[name][round_] = {**seeds, **results[name][round_]}
     return results
 
 
@@ -97,6 +97,11 @@ def records(plan: Plan) -> Results:
         name: {int(round_): {int(seed): values for seed, values in seeds.items()} for round_, seeds in rounds.items()}
         for name, rounds in read.items()
     }
+
+
+def write_records(plan: Plan, results: Results) -> None:
+    """Replaces the results in docs/results."""
+    write_atomically(RESULTS / f"{plan.name}.json", json.dumps(results, indent=1, sort_keys=True) + "\n")
 
 
 def recorded(plan: Plan, job: Job) -> bool:
@@ -201,7 +206,7 @@ def write_results(plan: Plan, todo: Sequence[Job]) -> None:
         ]
     )
     write_atomically(RESULTS / f"{name}.md", page + "\n")
-    write_atomically(RESULTS / f"{name}.json", json.dumps(results, indent=1, sort_keys=True) + "\n")
+    write_records(plan, results)
     draw(results, labels, RESULTS / f"{name}.png")
     print(page)
 

@@ -39,9 +39,7 @@ def round_responses(
     """
     longest, votes, curriculum = config.sampling.max_tokens, config.reward.samples, config.curriculum
     posed, written = config.challenger.steps * config.challenger.batch, curriculum.questions
-    labelled = (
-        1 + (asks_validity or curriculum.confident < 1) + (curriculum.agreement > 0)
-    )
+    labelled = 1 + (asks_validity or curriculum.confident < 1) + (curriculum.agreement > 0)
     stages = {
         "Challenger": Responses(posed, posed * votes * (1 + asks_validity), longest),
         "curriculum": Responses(written, written * votes * labelled, longest),

@@ -13,7 +13,7 @@ from jobs.ceiling import PLAN, REFERENCE, RELABEL, by_oracle
 from jobs.ceiling_summary import summary
 from jobs.outcomes import OUTCOMES, outcomes
 from jobs.plans import Measures, Plan, Results, Variant
-from jobs.table_results import collect, recorded
+from jobs.table_results import collect, recorded, write_records
 from pipeline.inputs import check_inputs
 from pipeline.store.state import RunState
 from pipeline.store.tables import CurriculumRow
@@ -115,3 +115,5 @@ def test_results_are_appended_and_recorded_runs_are_not_run_again(tmp_path: Path
     (tmp_path / "made.json").write_text(json.dumps(found))
     assert collect(plan, plan.jobs()) == {name: dict(rounds) for name, rounds in found.items()}
     assert [seed for seed in range(3) if recorded(plan, (variant, seed))] == [0]
+    write_records(plan, collect(plan, plan.jobs()))
+    assert json.loads((tmp_path / "made.json").read_text()) == json.loads(json.dumps(found))

@@ -137,6 +137,7 @@ def test_the_preset_has_the_larger_phases_sizes_and_is_marked_as_provisional() -
     }
     config = RISING.config(PRESET, 0)
     assert (config.preset, config.solver.steps, config.solver.batch, config.curriculum.questions) == ("rising", 48, 160, 448)
+    assert config.curriculum.agreement == 1  # the stop rule has its signal
     assert (PRESET.rounds, list(PRESET.seeds)) == (6, [0, 1, 2, 3, 4]) == (LARGER_PHASE.rounds, list(LARGER_PHASE.seeds))
     assert RISING.name == "rising"
     assert PRESET.name == "rising"  # {"rising": {round: {seed: ...}}} in docs/results/rising.json
