@@ -80,20 +80,25 @@ def write_part(run: "Run", round_: int, part: int, size: int, challenger: Policy
     requests = [prompt.request([seed]) for prompt, seed in zip(prompts, seeds, strict=True)]
     drawn = dict(run.stream("challenger", requests, challenger, run.config.sampling))
     written = [sample for index in range(size) for sample in drawn[index]]
-    settings = run.config.curriculum
-    gated = settings.confident < 1
+    gated = run.config.curriculum.confident < 1
     items = answer_questions(
         run, written, solver, round_, "curriculum", part, verdicts=gated or "verdicts" in run.needs, confidences=gated
     )
+    return run.relabel(selected(run, round_, part, items))
+
+
+def selected(run: "Run", round_: int, part: int, items: Sequence[AnsweredQuestion]) -> list[CurriculumRow]:
+    """The items, and which are kept: by the filter, then the gate, then the agreement of the previous round's Solver."""
+    settings = run.config.curriculum
     kept = [place for place, item in enumerate(items) if keeps(item, settings)]
-    if gated:
+    if settings.confident < 1:
         kept = list(compress(kept, surest([items[place] for place in kept], settings.confident)))
     agreed: dict[int, float] = {}
     if settings.agreement and round_ > 1:
         agreed = dict(zip(kept, previous_agreement(run, round_, part, [items[place] for place in kept]), strict=True))
         kept = [place for place in kept if round(agreed[place] * run.config.reward.samples) >= settings.agreement]
     chosen = set(kept)
-    return run.relabel([CurriculumRow(item, place in chosen, agreed.get(place)) for place, item in enumerate(items)])
+    return [CurriculumRow(item, place in chosen, agreed.get(place)) for place, item in enumerate(items)]
 
 
 def previous_agreement(run: "Run", round_: int, part: int, items: Sequence[AnsweredQuestion]) -> list[float]:
