@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from itertools import product
 
+from conf.load import ConfigError
 from jobs.cli import command
 from jobs.lanes import options, run_plan
 from jobs.plans import LARGER, Plan, Variant
@@ -36,7 +37,7 @@ def factorial() -> tuple[Variant, ...]:
         seed = sum(five[:3]) % 2 + 2 * (sum(five[2:]) % 2)
         overrides = tuple(override for name in chosen for override in FACTORS[name])
         name = "".join(str(int(used)) for used in on)
-        variants.append(Variant(name, ", ".join(chosen) or "none", 6, overrides, range(seed, seed + 1)))
+        variants.append(Variant(name, ", ".join(chosen) or "none", 6, overrides, range(seed, seed + 1), stage=2))
     return tuple(variants)
 
 
@@ -75,6 +76,8 @@ def main(arguments: Sequence[str]) -> int:
     parser = options(RISING, "Rounds without labels that keep rising: the preset `rising` over five seeds.")
     parser.add_argument("--factorial", action="store_true", help="the 32 runs of six switches")
     chosen = parser.parse_args(arguments)
+    if chosen.factorial and chosen.seeds is not None:
+        raise ConfigError(f"--seeds {chosen.seeds}: each of the 32 runs has its own seed; valid with --factorial: no --seeds.")
     return run_plan(FACTORIAL if chosen.factorial else RISING, arguments, chosen)
 
 

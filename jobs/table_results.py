@@ -22,6 +22,7 @@ from pipeline.algorithm.rewards import question_clusters
 from pipeline.algorithm.stop_rule import trust
 from pipeline.domain.oracle import load_oracle
 from pipeline.observe import markdown
+from pipeline.observe.terminal import say
 from pipeline.store.manifest import read_manifest, write_atomically
 from pipeline.store.tables import CurriculumRow, read_table
 
@@ -40,6 +41,7 @@ CURRICULUM = {
     "distinct clusters": "clusters",
     "question words": "length",
 }
+MOST_CURVES = 10  # in a figure, which shows the first stage of a plan
 PLAIN = ("difficulty", "length")  # measures that are not shares
 
 Labels = Mapping[str, str]  # in the table, by name of the variant
@@ -146,7 +148,7 @@ def table(results: Results, columns: Mapping[str, str], labels: Labels, title: s
 
 def differences(results: Results, reference: str, labels: Labels) -> str:
     """A Markdown table of the reference's accuracy less every other variant's, at the same round and seed."""
-    plain = results[reference]
+    plain = results.get(reference, {})
     gains = {
         variant: {
             round_: {
@@ -189,13 +191,19 @@ def write_results(plan: Plan, todo: Sequence[Job]) -> None:
     """docs/results/<name>.md, .json and .png; docs/results/README.md discusses them."""
     plain = [(plan.reference, seed) for seed in sorted({seed for _, seed in todo})]
     results = collect(plan, [*plain, *(job for job in todo if job not in plain)])
+    if not results:
+        say(f"no round of {plan.name} is finished: nothing is written")
+        return
     name, labels = plan.name, {variant.name: variant.label for variant in (*plan.variants, plan.reference)}
     head = f"`{plan.command}`, {hardware()}, {time.strftime('%Y-%m-%d')}. Mean over seeds ± half its 95 % interval, in %."
+    stage = [variant.name for variant in (plan.reference, *plan.variants) if variant.stage == 1]
+    curves = {variant: rounds for variant, rounds in results.items() if variant in stage}
+    drawn = 0 < len(curves) <= MOST_CURVES
     page = "\n\n".join(
         [
             f"<!-- Written by jobs/table_results.py. -->\n# {plan.title}",
             head,
-            f"![Accuracy and labels by round]({name}.png)",
+            *([f"![Accuracy and labels by round]({name}.png)"] if drawn else []),
             *([plan.summary(results)] if plan.summary else []),
             "## Held-out accuracy",
             table(results, ACCURACIES, labels),
@@ -207,7 +215,8 @@ def write_results(plan: Plan, todo: Sequence[Job]) -> None:
     )
     write_atomically(RESULTS / f"{name}.md", page + "\n")
     write_records(plan, results)
-    draw(results, labels, RESULTS / f"{name}.png")
+    if drawn:
+        draw(curves, labels, RESULTS / f"{name}.png")
     print(page)
 
 

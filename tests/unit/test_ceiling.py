@@ -9,11 +9,11 @@ import pytest
 import jobs.table_results
 from conf.load import ConfigError
 from conf.settings import flatten, help_text
-from jobs.ceiling import PLAN, REFERENCE, RELABEL, by_oracle
+from jobs.ceiling import PLAN, REFERENCE, RELABEL, WARNING, by_oracle
 from jobs.ceiling_summary import summary
 from jobs.outcomes import OUTCOMES, outcomes
 from jobs.plans import Measures, Plan, Results, Variant
-from jobs.table_results import collect, recorded, write_records
+from jobs.table_results import ACCURACIES, CURRICULUM, collect, recorded, write_records, write_results
 from pipeline.inputs import check_inputs
 from pipeline.store.state import RunState
 from pipeline.store.tables import CurriculumRow
@@ -117,3 +117,20 @@ def test_results_are_appended_and_recorded_runs_are_not_run_again(tmp_path: Path
     assert [seed for seed in range(3) if recorded(plan, (variant, seed))] == [0]
     write_records(plan, collect(plan, plan.jobs()))
     assert json.loads((tmp_path / "made.json").read_text()) == json.loads(json.dumps(found))
+
+
+def test_the_page_is_written_from_the_records(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jobs.table_results, "RESULTS", tmp_path)
+    write_results(PLAN, PLAN.jobs())
+    assert not list(tmp_path.iterdir())  # nothing is finished
+    curve = {name: 0.5 for name in (*ACCURACIES.values(), *CURRICULUM.values())}
+    runs = [{each: curve | values for each, values in run_of(last).items()} for last in (0.85, 0.86)]
+    found = results_of(corrected=runs, linear=runs)
+    (tmp_path / "ceiling.json").write_text(json.dumps(found))
+    write_results(PLAN, PLAN.jobs())
+    assert {path.name for path in tmp_path.iterdir()} == {"ceiling.json", "ceiling.md", "ceiling.png"}
+    page = (tmp_path / "ceiling.md").read_text()
+    assert WARNING in page
+    assert "None of 1 changes has an effect" in page
+    assert "| larger phase, labels corrected, round 6 | 2 |" in page
+    assert json.loads((tmp_path / "ceiling.json").read_text()) == json.loads(json.dumps(found))

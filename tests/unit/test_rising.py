@@ -10,7 +10,7 @@ import pytest
 from conf.load import ROOT, load_config, read_yaml
 from jobs.outcomes import OUTCOMES, best_rounds, main_effects, outcomes
 from jobs.plans import LARGER, Measures, Results
-from jobs.rising import FACTORIAL, FACTORS, LARGER_PHASE, PRESET, RISING, RUNS
+from jobs.rising import FACTORIAL, FACTORS, LARGER_PHASE, PRESET, RISING, RUNS, main
 from jobs.rising_summary import effects_section, stop_section
 from pipeline.algorithm.stop_rule import best_round, trust
 from pipeline.inputs import check_inputs
@@ -68,6 +68,11 @@ def test_the_effects_of_the_switches_are_recovered() -> None:
     assert effects is not None
     assert all(abs(centre - true) <= half for (centre, half), true in zip(effects, (0.03, 0, 0, 0, -0.02, 0), strict=True))
     assert "| zone | +3.0 ± 0.0 |" in effects_section(results, RUNS, tuple(FACTORS))
+
+
+def test_the_runs_have_their_own_seeds(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--factorial", "--seeds", "3"]) == 2
+    assert "each of the 32 runs has its own seed" in capsys.readouterr().err
 
 
 def test_too_few_runs_have_no_effects() -> None:
