@@ -57,12 +57,12 @@ def one_change(name: str, label: str, *overrides: str, labels: str = "corrected"
 later = partial(one_change, stage=2)
 REFERENCE = one_change("corrected", "larger phase, labels corrected")
 # One thing varied at a time; in the first stage what is expected to say most per hour. Labels are corrected unless named.
-PLAN = Plan(
-    "ceiling",
-    "jobs.ceiling",
-    "python -m jobs.ceiling",
-    "What limits the loop, with labels from the oracle",
-    (
+PLAN: Plan = Plan(
+    name="ceiling",
+    module="jobs.ceiling",
+    command="python -m jobs.ceiling",
+    title="What limits the loop, with labels from the oracle",
+    variants=(
         REFERENCE,
         one_change("votes", "labels by vote", labels="votes"),
         one_change("steps-16", "16 steps", "solver.steps=16"),
@@ -91,9 +91,9 @@ PLAN = Plan(
         later("questions-2000", "2000 questions written", "curriculum.questions=2000", "curriculum.part=250"),
         later("questions-4000", "4000 questions written", "curriculum.questions=4000", "curriculum.part=250"),
     ),
-    REFERENCE,
-    "ceiling",
-    LARGER,
+    reference=REFERENCE,
+    folder="ceiling",
+    settings=LARGER,
     appends=True,
     relabel=lambda variant: RELABEL[variant.labels],
     summary=lambda results: f"**{WARNING}**\n\n{summary(results, PLAN)}",

@@ -1,6 +1,6 @@
 """What a run of six rounds came to, and the main effects of a factorial design on it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from statistics import mean
 
 import numpy as np
@@ -67,7 +67,7 @@ def main_effects(
     return [(float(effects[place]), float(half[place])) for place in range(codes.shape[1])]
 
 
-def best_rounds(results: Results, trusted: float) -> list[Mapping[str, float]]:
+def best_rounds(results: Results, trusted: float) -> list[dict[str, float]]:
     """For each run of six rounds what the stop rule loses at this threshold; see `algorithm.stop_rule`.
 
     "rule", "last" and "round 2" are the sampled accuracy of the best round less that of the one picked.

@@ -1,6 +1,6 @@
 """Plans of comparisons: which runs on the tiny base, written down before any of them is started."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -63,7 +63,7 @@ class Plan:
         jobs = [(variant, seed) for seed in range(last) for variant, each in wanted if seed in each]
         return sorted(jobs, key=lambda job: job[0].stage)
 
-    def finished_rounds(self, todo: list[Job]) -> int:
+    def finished_rounds(self, todo: Sequence[Job]) -> int:
         rounds = [(self.run_folder(variant, seed), each) for variant, seed in todo for each in range(1, variant.rounds + 1)]
         return sum(finished(folder, each) for folder, each in rounds)
 
