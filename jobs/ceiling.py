@@ -13,9 +13,9 @@ from jobs.ceiling_summary import summary
 from jobs.cli import command
 from jobs.lanes import options, run_plan
 from jobs.plans import LARGER, Plan, Variant
+from pipeline.curriculum import Relabel, as_labelled
 from pipeline.domain.graders.exact import ExactGrader
 from pipeline.domain.oracle import load_oracle
-from pipeline.run import Relabel, as_labelled
 from pipeline.store.tables import CurriculumRow
 
 ORACLE = "pipeline.domain.tiny.read"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from conf.load import ROOT, load_config
 from conf.schema import Config
-from pipeline.run import Relabel
+from pipeline.curriculum import Relabel
 from pipeline.store.manifest import FILE, read_manifest
 
 # The larger phase: three times the table's steps, on twice the questions.

@@ -1,7 +1,7 @@
 """A run: the settings, state and actors that every stage needs, opened and closed in one place."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 
@@ -13,6 +13,7 @@ from actors.rollout.fleet import RolloutFleet
 from actors.weights.host import stored_weights
 from conf.schema import Config
 from pipeline.algorithm.rewards import Need, Scorer, needs_of
+from pipeline.curriculum import Relabel, as_labelled
 from pipeline.inference import Inference, start_inference
 from pipeline.inputs import Inputs
 from pipeline.observe.clock import Clock
@@ -20,15 +21,7 @@ from pipeline.observe.journal import Record
 from pipeline.observe.sender import recorder
 from pipeline.observe.terminal import STARTED, say
 from pipeline.store.state import RunState
-from pipeline.store.tables import CurriculumRow
 from pipeline.types import Policy, Role, policy_version
-
-Relabel = Callable[[list[CurriculumRow]], list[CurriculumRow]]
-
-
-def as_labelled(rows: list[CurriculumRow]) -> list[CurriculumRow]:
-    """The labels are the votes. Nothing else sets `Run.relabel` but the experiment `jobs/ceiling.py`."""
-    return rows
 
 
 @dataclass

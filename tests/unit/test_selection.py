@@ -14,9 +14,8 @@ from conf.schema import CurriculumConfig, RewardConfig
 from pipeline.algorithm.rewards import QuestionBatch, zone
 from pipeline.algorithm.selection import keeps, surest
 from pipeline.algorithm.verdicts import constructed_verdicts, ill_posed, sentences
-from pipeline.curriculum import write_part
+from pipeline.curriculum import as_labelled, write_part
 from pipeline.domain.tiny.read import true_answer
-from pipeline.run import as_labelled
 from pipeline.store.tables import CurriculumRow, columns, read_table, write_table
 from pipeline.types import AnsweredQuestion, Vote
 

@@ -1,11 +1,13 @@
 """The comparison of variants: every one can be run, and what is written of them is what they came to."""
 
 import math
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from conf.load import ConfigError
+from conf.load import ROOT, ConfigError
 from conf.schema import Config
 from jobs.lanes import claim, take_base_evaluation
 from jobs.plans import Variant
@@ -27,6 +29,11 @@ def test_every_variant_differs_from_r_zero_in_its_own_settings_alone(variant: Va
 
 
 LABELS = {"r-zero": "R-Zero", "no-filter": "no filter"}
+
+
+def test_ray_is_not_imported_before_a_lane_prepares_its_environment() -> None:
+    code = "import sys, jobs.ceiling, jobs.rising, jobs.table, jobs.table_results; print('ray' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True).stdout == "False\n"
 
 
 def test_the_intervals_are_students() -> None:
