@@ -149,6 +149,7 @@ def check(config: Config) -> None:
                 f"{role}.batch={phase.batch}: must be a multiple of {role}.group={phase.group}, the responses to one prompt; "
                 f"for example {max(1, phase.batch // phase.group) * phase.group}."
             )
+    check_curriculum(config)
     if config.sampling.max_tokens >= config.model.max_length:
         raise ConfigError(
             f"sampling.max_tokens={config.sampling.max_tokens}: leaves no room for a prompt in model.max_length="
@@ -174,6 +175,15 @@ def check(config: Config) -> None:
         raise ConfigError(
             "lora.targets=[]: nothing would be trained; valid: names of linear layers, for example [q_proj,v_proj]."
         )
+    if config.lora.rank and config.grpo.reference == "base":
+        raise ConfigError(
+            "grpo.reference=base: with LoRA the reference is the policy without its adapter; valid with lora.rank: start."
+        )
+    if config.solver.resample and config.grpo.baseline == "batch":
+        raise ConfigError(
+            f"solver.resample={config.solver.resample}: under grpo.baseline=batch groups with equal rewards have a gradient; "
+            "valid: 0, or grpo.baseline=group."
+        )
     if config.resources.device == "cuda" and not config.resources.learner_gpus:
         raise ConfigError("resources.learner_gpus=0: a learner on cuda needs a GPU; valid: 1, or a fraction to share one.")
     if config.resources.device == "cuda" and not config.resources.rollout_gpus:
@@ -181,6 +191,18 @@ def check(config: Config) -> None:
     check_colocated(config)
     if not resolve(config.prompts).is_file():
         raise ConfigError(f"prompts={config.prompts}: no such file (looked at {resolve(config.prompts)}).")
+
+
+def check_curriculum(config: Config) -> None:
+    """Raises ConfigError if a number of votes is not one of `reward.samples`."""
+    keep, votes = config.curriculum.keep, config.reward.samples
+    if keep and not (len(keep) == 2 and 1 <= keep[0] <= keep[1] <= votes):
+        raise ConfigError(
+            f"curriculum.keep={keep}: valid: [], or the fewest and the most votes of reward.samples={votes}, for example "
+            f"[{-(-votes // 2)},{votes - 1}]."
+        )
+    if config.curriculum.agreement > votes:
+        raise ConfigError(f"curriculum.agreement={config.curriculum.agreement}: valid: at most reward.samples={votes}.")
 
 
 def check_gpus(config: Config) -> None:

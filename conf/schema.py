@@ -40,6 +40,33 @@ class RoleConfig:
     batch: int = setting(160, "responses sampled per step (a multiple of `group`)", low=1)
     group: int = setting(5, "responses per prompt, the group of GRPO's baseline", low=2)
     lr: float = setting(1e-4, "AdamW learning rate", low=0)
+    schedule: str = setting(
+        "constant", "learning rate over the phase: constant, or falling linearly to lr / steps", choices=("constant", "linear")
+    )
+
+    def lr_at(self, step: int) -> float:
+        """The learning rate of a step of the phase, from 1.
+
+        >>> RoleConfig(steps=4, lr=1.0, schedule="linear").lr_at(2)
+        0.75
+        """
+        return self.lr if self.schedule == "constant" else self.lr * (self.steps - step + 1) / self.steps
+
+
+@dataclass
+class SolverConfig(RoleConfig):
+    """The Solver's phase."""
+
+    resample: int = setting(
+        0, "times that groups with equal rewards are replaced by groups of other questions in a step (DAPO); 0 for never", low=0
+    )
+    verdicts: float = setting(
+        0.0,
+        "share of the prompts that ask whether a question is well-posed: questions with a high p-hat, and the same made "
+        "ill-posed by rule; 0 for none",
+        low=0,
+        high=0.5,
+    )
 
 
 @dataclass
@@ -48,9 +75,10 @@ class RewardConfig:
     threshold: float = setting(0.5, "BLEU distance below which questions cluster (tau)", low=0, high=1)
     scorers: list[str] = setting(
         ["triangular", "repetition"],
-        "scorers of the Challenger's reward, in order: triangular | band | variance | repetition | memory | validity | official, "
-        "or your own as path/to/file.py:function",
+        "scorers of the Challenger's reward, in order: triangular | zone | band | variance | repetition | memory | validity | "
+        "official, or your own as path/to/file.py:function",
     )
+    peak: float = setting(0.75, "p_hat that the scorer zone rewards most", low=0, high=1)
     grader: str = setting(
         "math", "grader that decides which answers are equal: math | choice | exact, or your own as path/to/file.py:Class"
     )
@@ -65,6 +93,23 @@ class CurriculumConfig:
     questions: int = setting(512, "questions the trained Challenger writes (N)", low=1)
     part: int = setting(128, "questions written, answered and saved at a time; an interruption loses at most this many", low=1)
     delta: float = setting(0.25, "a question is kept when |p_hat - 1/2| <= delta", low=0, high=0.5)
+    keep: list[int] = setting(
+        [],
+        "fewest and most votes for the majority, of reward.samples, with which a question is kept, for example [4,7] in place of "
+        "delta; [] for delta",
+    )
+    confident: float = setting(
+        1.0,
+        "share of the questions within delta or keep that is kept, those of the surest majorities: by the least likely token of "
+        "its best response, and verdicts; 1 for all",
+        low=0.05,
+        high=1,
+    )
+    agreement: int = setting(
+        0,
+        "answers, of reward.samples, in which the Solver that labelled the previous round has to give the label; 0 for no check",
+        low=0,
+    )
     replay: int = setting(0, "earlier rounds whose kept questions the Solver trains on again, with their original labels", low=0)
 
 
@@ -72,7 +117,10 @@ class CurriculumConfig:
 class GrpoConfig:
     """The policy-gradient loss; both roles share it."""
 
-    kl: float = setting(0.01, "coefficient of the KL penalty to the policy at the start of the phase", low=0)
+    kl: float = setting(0.01, "coefficient of the KL penalty to the reference", low=0)
+    reference: str = setting(
+        "start", "reference of the KL penalty: the policy at the start of the phase, or the base model", choices=("start", "base")
+    )
     kl_estimator: str = setting("k3", "per-token estimate of the KL divergence in the loss", choices=("k1", "k2", "k3"))
     updates_per_batch: int = setting(
         1, "optimizer updates on one sampled batch (mu in GRPO), all clipped around the policy at the batch's start", low=1
@@ -199,7 +247,7 @@ class Config:
     preset: str = setting(
         "modern",
         "settings of the algorithm, conf/presets/*.yaml, which profile and overrides take precedence over",
-        choices=("paper", "modern"),
+        choices=("paper", "modern", "rising"),
     )
     name: str = setting("tiny", "name of the run; its folder is <runs_dir>/<name>")
     runs_dir: str = setting("runs", "folder that holds the runs")
@@ -219,7 +267,7 @@ class Config:
     model: ModelConfig = field(default_factory=ModelConfig)
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
     challenger: RoleConfig = field(default_factory=lambda: RoleConfig(steps=5, batch=128, group=4, lr=5e-4))
-    solver: RoleConfig = field(default_factory=RoleConfig)
+    solver: SolverConfig = field(default_factory=SolverConfig)
     reward: RewardConfig = field(default_factory=RewardConfig)
     curriculum: CurriculumConfig = field(default_factory=CurriculumConfig)
     grpo: GrpoConfig = field(default_factory=GrpoConfig)

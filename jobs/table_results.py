@@ -1,4 +1,4 @@
-"""The results of `jobs/table.py`: a page, a figure and the values by seed, in docs/results/."""
+"""The results of a plan (`jobs/plans.py`): a page, a figure and the values by seed, in docs/results/."""
 
 import json
 import os
@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from statistics import mean, stdev
+from typing import Any
 
 import numpy as np
 from matplotlib import color_sequences
@@ -16,16 +17,17 @@ from matplotlib.figure import Figure
 from scipy.stats import t as student
 
 from conf.load import ROOT
-from jobs.table import OPTIONS, VARIANTS, Variant, finished, folder_of
+from jobs.plans import Job, Measures, Plan, Results, finished
 from pipeline.algorithm.rewards import question_clusters
+from pipeline.algorithm.stop_rule import trust
 from pipeline.domain.oracle import load_oracle
 from pipeline.observe import markdown
+from pipeline.observe.terminal import say
 from pipeline.store.manifest import read_manifest, write_atomically
 from pipeline.store.tables import CurriculumRow, read_table
 
 RESULTS = ROOT / "docs" / "results"
 CLUSTERED = 200  # questions per curriculum in which clusters are counted, so that curricula of any size are comparable
-LABELS = {variant.name: variant.label for variant in (*VARIANTS, *OPTIONS)}
 ACCURACIES = {
     "sampled": "heldout sampled",
     **{band: f"heldout_{band} sampled" for band in ("easy", "medium", "hard", "transfer")},
@@ -39,10 +41,10 @@ CURRICULUM = {
     "distinct clusters": "clusters",
     "question words": "length",
 }
+MOST_CURVES = 10  # in a figure, which shows the first stage of a plan
 PLAIN = ("difficulty", "length")  # measures that are not shares
 
-Measures = dict[str, float]
-Results = Mapping[str, Mapping[int, Mapping[int, Measures]]]  # by variant, round and seed; round 0 is the base
+Labels = Mapping[str, str]  # in the table, by name of the variant
 
 
 def measures(folder: Path, round_: int) -> Measures:
@@ -62,26 +64,53 @@ def of_curriculum(path: Path, oracle_name: str) -> Measures:
     oracle = load_oracle(oracle_name)
     if oracle is None:
         raise ValueError("the table needs an oracle: evaluation.oracle")
-    rows = [(row.answered.question, row.kept) for row in read_table(path, CurriculumRow) if row.answered.question is not None]
+    written = read_table(path, CurriculumRow)
+    rows = [(row.answered.question, row.kept) for row in written if row.answered.question is not None]
     difficulties = [oracle.difficulty(question) for question, kept in rows if kept]
     efforts = [effort for effort in difficulties if effort is not None]
+    believed = trust([(row.answered, row.agreement) for row in written])
     clusters = question_clusters([question for question, _ in rows[:CLUSTERED]])
     return {
         "well-posed": len(efforts) / len(difficulties),
         "difficulty": mean(efforts) if efforts else float("nan"),
         "clusters": len(set(clusters)) / len(clusters),
         "length": mean(len(question.split()) for question, _ in rows),
+    } | ({} if believed is None else {"trust": believed})
+
+
+def collect(plan: Plan, todo: Iterable[Job]) -> Results:
+    """Measures of every finished round by variant, round and seed; if the plan appends, beside those that are recorded."""
+    results: dict[str, dict[int, dict[int, Measures]]] = defaultdict(lambda: defaultdict(dict))
+    for name, rounds in records(plan).items() if plan.appends else ():
+        results[name].update({round_: dict(seeds) for round_, seeds in rounds.items()})
+    for variant, seed in todo:
+        for round_ in range(variant.rounds + 1):
+            known = results.get(variant.name, {}).get(round_, {})
+            if seed not in known and finished(folder := plan.run_folder(variant, seed), round_):
+                results[variant.name][round_][seed] = measures(folder, round_)
+    return results
+
+
+def records(plan: Plan) -> Results:
+    """The results in docs/results; none before the first."""
+    path = RESULTS / f"{plan.name}.json"
+    read: Mapping[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+    return {
+        name: {int(round_): {int(seed): values for seed, values in seeds.items()} for round_, seeds in rounds.items()}
+        for name, rounds in read.items()
     }
 
 
-def collect(todo: Iterable[tuple[Variant, int]]) -> Results:
-    """Measures of every finished round by variant, round and seed; round 0 is the base."""
-    results: dict[str, dict[int, dict[int, Measures]]] = defaultdict(lambda: defaultdict(dict))
-    for variant, seed in todo:
-        for round_ in range(variant.rounds + 1):
-            if finished(folder := folder_of(variant, seed), round_):
-                results[variant.name][round_][seed] = measures(folder, round_)
-    return results
+def write_records(plan: Plan, results: Results) -> None:
+    """Replaces the results in docs/results."""
+    write_atomically(RESULTS / f"{plan.name}.json", json.dumps(results, indent=1, sort_keys=True) + "\n")
+
+
+def recorded(plan: Plan, job: Job) -> bool:
+    """Whether the results of all of a job's rounds are in docs/results."""
+    variant, seed = job
+    rounds = records(plan).get(variant.name, {})
+    return all(seed in rounds.get(round_, {}) for round_ in range(variant.rounds + 1))
 
 
 def interval(values: Sequence[float]) -> tuple[float, float]:
@@ -105,21 +134,21 @@ def cell(values: Sequence[float], name: str) -> str:
     return f"{scale * centre:.1f}" + (f" ± {scale * half:.1f}" if half == half else "")
 
 
-def table(results: Results, columns: Mapping[str, str], title: str = "{}") -> str:
+def table(results: Results, columns: Mapping[str, str], labels: Labels, title: str = "{}") -> str:
     """A Markdown table with a line per variant and round that has these measures; the base once."""
     rows = []
     for place, (variant, rounds) in enumerate(results.items()):
         for round_, seeds in rounds.items():
             values = {name: [one[name] for one in seeds.values() if name in one] for name in columns.values()}
             if (round_ or not place) and all(values.values()):
-                label = f"{title.format(LABELS[variant])}, round {round_}" if round_ else "base"
+                label = f"{title.format(labels[variant])}, round {round_}" if round_ else "base"
                 rows.append([label, len(seeds), *(cell(by_seed, name) for name, by_seed in values.items())])
     return markdown.table(["", "seeds", *columns], rows)
 
 
-def differences(results: Results) -> str:
-    """A Markdown table of R-Zero's accuracy less every other variant's, at the same round and seed."""
-    plain = results[VARIANTS[0].name]
+def differences(results: Results, reference: str, labels: Labels) -> str:
+    """A Markdown table of the reference's accuracy less every other variant's, at the same round and seed."""
+    plain = results.get(reference, {})
     gains = {
         variant: {
             round_: {
@@ -133,10 +162,10 @@ def differences(results: Results) -> str:
         for variant, rounds in results.items()
         if rounds is not plain
     }
-    return table(gains, ACCURACIES, "over {}")
+    return table(gains, ACCURACIES, labels, "over {}")
 
 
-def draw(results: Results, path: Path) -> None:
+def draw(results: Results, labels: Labels, path: Path) -> None:
     """Accuracy and labels by round, a line per variant, with intervals."""
     shown = {"held-out, sampled": "heldout sampled", "hard band, sampled": "heldout_hard sampled", "labels right": "labels right"}
     figure = Figure(figsize=(12, 4), dpi=120, layout="constrained")
@@ -150,7 +179,7 @@ def draw(results: Results, path: Path) -> None:
             if points:
                 at, centres, halves = np.array(points).T
                 style = {"marker": "o", "markersize": 3, "linewidth": 1.2, "capsize": 2}
-                axis.errorbar(at, 100 * centres, 100 * halves, label=LABELS[variant], **style)
+                axis.errorbar(at, 100 * centres, 100 * halves, label=labels[variant], **style)
         axis.set_title(f"{title}, %", fontsize=9, loc="left")
         axis.set_xlabel("round", fontsize=8)
     axes[0].legend(fontsize=7, frameon=False)
@@ -158,28 +187,36 @@ def draw(results: Results, path: Path) -> None:
     figure.savefig(path)
 
 
-def write_results(todo: Sequence[tuple[Variant, int]], name: str) -> None:
+def write_results(plan: Plan, todo: Sequence[Job]) -> None:
     """docs/results/<name>.md, .json and .png; docs/results/README.md discusses them."""
-    plain = [(VARIANTS[0], seed) for seed in sorted({seed for _, seed in todo})]
-    results = collect([*plain, *(job for job in todo if job not in plain)])
-    command = "make table" if name == "table" else f"make table {name.upper()}=1"
-    head = f"`{command}`, {hardware()}, {time.strftime('%Y-%m-%d')}. Mean over seeds ± half its 95 % interval, in %."
+    plain = [(plan.reference, seed) for seed in sorted({seed for _, seed in todo})]
+    results = collect(plan, [*plain, *(job for job in todo if job not in plain)])
+    if not results:
+        say(f"no round of {plan.name} is finished: nothing is written")
+        return
+    name, labels = plan.name, {variant.name: variant.label for variant in (*plan.variants, plan.reference)}
+    head = f"`{plan.command}`, {hardware()}, {time.strftime('%Y-%m-%d')}. Mean over seeds ± half its 95 % interval, in %."
+    stage = [variant.name for variant in (plan.reference, *plan.variants) if variant.stage == 1]
+    curves = {variant: rounds for variant, rounds in results.items() if variant in stage}
+    drawn = 0 < len(curves) <= MOST_CURVES
     page = "\n\n".join(
         [
-            f"<!-- Written by jobs/table_results.py. -->\n# {name.capitalize()}",
+            f"<!-- Written by jobs/table_results.py. -->\n# {plan.title}",
             head,
-            f"![Accuracy and labels by round]({name}.png)",
+            *([f"![Accuracy and labels by round]({name}.png)"] if drawn else []),
+            *([plan.summary(results)] if plan.summary else []),
             "## Held-out accuracy",
-            table(results, ACCURACIES),
-            "## R-Zero less the others, at the same round and seed",
-            differences(results),
+            table(results, ACCURACIES, labels),
+            f"## {plan.reference.label} less the others, at the same round and seed",
+            differences(results, plan.reference.name, labels),
             "## Curriculum",
-            table(results, CURRICULUM),
+            table(results, CURRICULUM, labels),
         ]
     )
     write_atomically(RESULTS / f"{name}.md", page + "\n")
-    write_atomically(RESULTS / f"{name}.json", json.dumps(results, indent=1, sort_keys=True) + "\n")
-    draw(results, RESULTS / f"{name}.png")
+    write_records(plan, results)
+    if drawn:
+        draw(curves, labels, RESULTS / f"{name}.png")
     print(page)
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from pipeline.algorithm.rewards import score_questions
 from pipeline.answers import answer_questions
 from pipeline.examples import ChallengerPrompts
-from pipeline.types import EncodedPrompt, Role, Sample, ScoredGroups, ScoredQuestion, in_groups
+from pipeline.types import EncodedPrompt, Policy, Role, Sample, ScoredGroups, ScoredQuestion, in_groups
 
 if TYPE_CHECKING:
     from pipeline.run import Run
@@ -27,11 +27,12 @@ class ChallengerTask:
         settings = self.run.config.challenger
         return self._prompts.draw(settings.batch // settings.group, self.role, step)
 
-    def score(self, step: int, arriving: Iterator[tuple[int, list[Sample]]]) -> ScoredGroups:
+    def score(self, step: int, arriving: Iterator[tuple[int, list[Sample]]], policy: Policy) -> ScoredGroups:
         run = self.run
         groups = [group for _, group in sorted(arriving)]
         written = [sample for group in groups for sample in group]
-        answered = answer_questions(run, written, self.labelling, self.round, self.role, step)
+        verdicts = "verdicts" in run.needs
+        answered = answer_questions(run, written, self.labelling, self.round, self.role, step, verdicts=verdicts)
         with run.clock.part("scoring"):
             earlier = run.state.earlier_questions(self.round, step) if "earlier" in run.needs else None
             scored = score_questions(answered, run.scorers, run.config.reward, self.labelling.version, earlier)

@@ -1,11 +1,13 @@
 """The curriculum: the trained Challenger's questions on which the Solver is uncertain, labelled by its majority vote."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from itertools import compress
 from typing import TYPE_CHECKING
 
-from pipeline.algorithm.rewards import rejected
+from conf.schema import CurriculumConfig
 from pipeline.algorithm.seeds import derive_seed
-from pipeline.answers import answer_questions
+from pipeline.algorithm.selection import keeps, surest
+from pipeline.answers import answer_questions, draw_agreement
 from pipeline.domain.oracle import load_oracle
 from pipeline.errors import EmptyCurriculumError
 from pipeline.examples import ChallengerPrompts
@@ -20,8 +22,16 @@ if TYPE_CHECKING:
 MAX_LOGGED = 50  # kept questions in MLflow's table
 
 
+Relabel = Callable[[list[CurriculumRow]], list[CurriculumRow]]
+
+
+def as_labelled(rows: list[CurriculumRow]) -> list[CurriculumRow]:
+    """The labels are the votes. Nothing sets `Run.relabel` to anything else but the experiment `jobs/ceiling.py`."""
+    return rows
+
+
 def write_curriculum(run: "Run", round_: int) -> None:
-    """Samples N questions from the Challenger and keeps those with |p_hat - 1/2| <= delta.
+    """Samples N questions from the Challenger and keeps those on which the Solver is uncertain, see `algorithm.selection`.
 
     Raises:
         EmptyCurriculumError: none was kept.
@@ -61,9 +71,9 @@ def write_curriculum(run: "Run", round_: int) -> None:
         tracked.log_file(path)
     if not kept:
         raise EmptyCurriculumError(
-            f"round {round_}: none of {len(rows)} questions has a p-hat within {run.config.curriculum.delta} of 1/2 "
+            f"round {round_}: none of {len(rows)} questions {filter_of(run.config.curriculum)} "
             f"({counts['well_formed']} were well-formed, {counts['answered']} got an answer); see {path}. "
-            "A run with a larger curriculum.questions or curriculum.delta (under another NAME) keeps more."
+            "A run with larger curriculum.questions or a wider filter (under another NAME) keeps more."
         )
     stage.written, stage.well_formed = counts["written"], counts["well_formed"]
     stage.answered, stage.kept = counts["answered"], counts["kept"]
@@ -78,22 +88,38 @@ def write_part(run: "Run", round_: int, part: int, size: int, challenger: Policy
     requests = [prompt.request([seed]) for prompt, seed in zip(prompts, seeds, strict=True)]
     drawn = dict(run.stream("challenger", requests, challenger, run.config.sampling))
     written = [sample for index in range(size) for sample in drawn[index]]
-    delta = run.config.curriculum.delta
-    return [
-        CurriculumRow(item, keeps(item, delta)) for item in answer_questions(run, written, solver, round_, "curriculum", part)
-    ]
+    gated = run.config.curriculum.confident < 1
+    items = answer_questions(
+        run, written, solver, round_, "curriculum", part, verdicts=gated or "verdicts" in run.needs, confidences=gated
+    )
+    return run.relabel(selected(run, round_, part, items))
 
 
-def keeps(item: AnsweredQuestion, delta: float) -> bool:
-    """The filter: |p_hat - 1/2| <= delta, with an answer, and not called ill-posed by most verdicts.
+def selected(run: "Run", round_: int, part: int, items: Sequence[AnsweredQuestion]) -> list[CurriculumRow]:
+    """The items, and which are kept: by the filter, then the gate, then the agreement of the previous round's Solver."""
+    settings = run.config.curriculum
+    kept = [place for place, item in enumerate(items) if keeps(item, settings)]
+    if settings.confident < 1:
+        kept = list(compress(kept, surest([items[place] for place in kept], settings.confident)))
+    agreed: dict[int, float] = {}
+    if settings.agreement and round_ > 1:
+        agreed = dict(zip(kept, previous_agreement(run, round_, part, [items[place] for place in kept]), strict=True))
+        kept = [place for place in kept if round(agreed[place] * run.config.reward.samples) >= settings.agreement]
+    chosen = set(kept)
+    return [CurriculumRow(item, place in chosen, agreed.get(place)) for place, item in enumerate(items)]
 
-    The tolerance is for shares such as 0.3 that have no exact binary fraction.
 
-    >>> from pipeline.types import Vote
-    >>> [keeps(AnsweredQuestion("x?", (), Vote("1", count, 10)), 0.2) for count in (2, 3, 7, 8)]
-    [False, True, True, False]
-    """
-    return item.vote.answer is not None and abs(item.vote.share - 0.5) <= delta + 1e-9 and not rejected(item.invalid)
+def previous_agreement(run: "Run", round_: int, part: int, items: Sequence[AnsweredQuestion]) -> list[float]:
+    """For each item the share of answers of the previous round's labelling policy that equal its label."""
+    questions, labels = [item.question or "" for item in items], [item.vote.answer or "" for item in items]
+    return draw_agreement(run, questions, labels, run.labelling_policy(round_ - 1), round_, "curriculum", part)
+
+
+def filter_of(settings: CurriculumConfig) -> str:
+    """What a question that is kept passes, in words."""
+    band = "has {} to {} votes".format(*settings.keep) if settings.keep else f"has a p-hat within {settings.delta} of 1/2"
+    agreement = f" and {settings.agreement} answers of the previous Solver for its label" if settings.agreement else ""
+    return band + agreement
 
 
 def answered(rows: Sequence[CurriculumRow]) -> list[AnsweredQuestion]:

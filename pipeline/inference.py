@@ -103,6 +103,7 @@ def prompt_codec(config: Config, inputs: Inputs) -> PromptCodec:
             f"model.path={config.model.path}: its tokenizer cannot be loaded: {str(error).splitlines()[0]}; valid: a folder with "
             "the model's tokenizer.json and tokenizer_config.json."
         ) from error
-    codec = PromptCodec(config, inputs.prompts, tokenizer, "verdicts" in needs_of(inputs.scorers))
+    verdicts = "verdicts" in needs_of(inputs.scorers) or config.curriculum.confident < 1 or config.solver.verdicts > 0
+    codec = PromptCodec(config, inputs.prompts, tokenizer, verdicts)
     codec.check()
     return codec

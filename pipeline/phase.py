@@ -30,8 +30,8 @@ class Task(Protocol):
     def prompts(self, step: int) -> list[EncodedPrompt]:
         """P prompts; G responses are sampled for each."""
 
-    def score(self, step: int, arriving: Iterator[tuple[int, list[Sample]]]) -> ScoredGroups:
-        """Scores (index of the prompt, its samples) as they arrive, so that scoring overlaps sampling."""
+    def score(self, step: int, arriving: Iterator[tuple[int, list[Sample]]], policy: Policy) -> ScoredGroups:
+        """Scores (index of the prompt, its samples) as they arrive, so that scoring overlaps sampling. `policy` can draw more."""
 
 
 # Largest mean |difference| of log-probabilities between vLLM and the learner on the same tokens, by dtype. Correct weights stay
@@ -70,7 +70,8 @@ def train(run: "Run", round_: int, task: Task, history: PhaseHistory) -> None:
     with run.clock.part("start-up"):
         start = run.policy_path(*run.phase_start(task.role, round_))
         refuse_damage(Path(start))
-        run.learner.begin_phase(start, config.role(task.role).lr, resume_from=history.checkpoint)
+        reference = run.base_path if config.grpo.reference == "base" else start
+        run.learner.begin_phase(start, config.role(task.role).lr, history.checkpoint, reference)
     with (
         run.tracker.phase(round_, task.role) as tracked,
         run.watched_by(PhaseProgress(f"round {round_} {task.role}", total=total, done=history.steps)) as progress,
@@ -80,11 +81,11 @@ def train(run: "Run", round_: int, task: Task, history: PhaseHistory) -> None:
             batches.restore(history.steps + 1, history.ahead)
         for step in range(history.steps + 1, total + 1):
             policy = Policy(policy_version(task.role, round_, step - 1), run.learner.weights())
-            scored = task.score(step, batches.arriving(step, policy))
+            scored = task.score(step, batches.arriving(step, policy), policy)
             if config.rollout.ahead and step < total:
                 batches.sample_ahead(step + 1, policy)
             run.free_gpus(task.role)
-            update = learn(run, scored, policy)
+            update = learn(run, scored, policy, config.role(task.role).lr_at(step))
             usage = run.take_usage()
             metrics = step_metrics(scored, update, usage.seconds, usage.rollout, usage.sandbox)
             history.record(scored, metrics)
@@ -113,15 +114,15 @@ def requests(run: "Run", round_: int, step: int, task: Task) -> list[Request]:
     return seeded_requests(run.config.seed, task.prompts(step), group, round_, task.role, step)
 
 
-def learn(run: "Run", scored: ScoredGroups, policy: Policy) -> dict[str, float]:
-    """One GRPO update of `policy`; returns the learner's metrics.
+def learn(run: "Run", scored: ScoredGroups, policy: Policy, lr: float) -> dict[str, float]:
+    """One GRPO update of `policy` with learning rate `lr`; returns the learner's metrics.
 
     Raises:
         MismatchError: the samples' log-probabilities differ between the rollout workers and the learner.
     """
     batch = training_batch(scored.groups, scored.rewards, run.config.grpo)
     with run.clock.part("learning"):
-        metrics = run.learner.update(batch)
+        metrics = run.learner.update(batch, lr)
     # Below top-p 1 the rollout distribution is renormalised over at least that mass; the learner's is not.
     limit = MISMATCH_LIMIT[run.config.model.dtype] - math.log(run.config.sampling.top_p)
     fresh = all(sample.version == policy.version for sample in batch.samples)  # samples drawn ahead are expected to differ

@@ -13,6 +13,7 @@ from actors.rollout.fleet import RolloutFleet
 from actors.weights.host import stored_weights
 from conf.schema import Config
 from pipeline.algorithm.rewards import Need, Scorer, needs_of
+from pipeline.curriculum import Relabel, as_labelled
 from pipeline.inference import Inference, start_inference
 from pipeline.inputs import Inputs
 from pipeline.observe.clock import Clock
@@ -32,6 +33,7 @@ class Run(Inference):
     learner: LearnerGroup
     scorers: Sequence[Scorer]
     base_path: str
+    relabel: Relabel = as_labelled
 
     @property
     def needs(self) -> frozenset[Need]:

@@ -1,16 +1,33 @@
 """The Solver's task: agree with the majority vote of its previous weights on the curriculum's questions."""
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pipeline.algorithm.seeds import derive_seed
+from pipeline.algorithm.seeds import derive_seed, seeded_requests
+from pipeline.algorithm.verdicts import constructed_verdicts
 from pipeline.answers import answer_of
-from pipeline.store.tables import kept_questions
-from pipeline.types import AnsweredQuestion, EncodedPrompt, Role, Sample, ScoredGroups, in_groups
+from pipeline.domain.graders.exact import ExactGrader
+from pipeline.domain.graders.protocol import Grader
+from pipeline.store.tables import CurriculumRow, kept_questions, read_table
+from pipeline.types import EncodedPrompt, Policy, Role, Sample, ScoredGroups, in_groups
 
 if TYPE_CHECKING:
     from pipeline.run import Run
+
+
+@dataclass(frozen=True, slots=True)
+class Exercise:
+    """A question and the answer that is rewarded; `p_hat` of its vote is None where the question asks for a verdict."""
+
+    question: str
+    label: str
+    p_hat: float | None = None
+
+    @property
+    def asks_verdict(self) -> bool:
+        return self.p_hat is None
 
 
 class SolverTask:
@@ -20,37 +37,86 @@ class SolverTask:
 
     def __init__(self, run: "Run", round_: int) -> None:
         self.run, self.round = run, round_
-        rounds = range(max(1, round_ - run.config.curriculum.replay), round_ + 1)
-        self.questions = [question for each in rounds for question in kept_questions(run.state.round_folder(each))]
+        folders = [run.state.round_folder(each) for each in range(max(1, round_ - run.config.curriculum.replay), round_ + 1)]
+        kept = [item for folder in folders for item in kept_questions(folder)]
+        self.exercises = [Exercise(item.question or "", item.vote.answer or "", item.vote.share) for item in kept]
+        self.verdicts: list[Exercise] = []
+        if run.config.solver.verdicts:
+            written = [row.answered for row in read_table(folders[-1] / "curriculum.parquet", CurriculumRow)]
+            seed = derive_seed(run.config.seed, round_, self.role, "verdicts")
+            self.verdicts = [Exercise(*pair) for pair in constructed_verdicts(written, seed)]
 
     def prompts(self, step: int) -> list[EncodedPrompt]:
-        return [self.run.codec.solver(item.question or "") for item in self._batch(step)]
+        return [self._prompt(exercise) for exercise in self._batch(step)]
 
-    def _batch(self, step: int) -> list[AnsweredQuestion]:
-        settings = self.run.config.solver
+    def _prompt(self, exercise: Exercise) -> EncodedPrompt:
+        codec = self.run.codec
+        return codec.validity(exercise.question) if exercise.asks_verdict else codec.solver(exercise.question)
+
+    def _batch(self, step: int) -> list[Exercise]:
+        """The exercises of a step, verdicts last."""
+        settings, path = self.run.config.solver, (self.run.config.seed, self.round, self.role)
         size = settings.batch // settings.group
-        places = batch_places(step, size, len(self.questions), self.run.config.seed, self.round, self.role)
-        return [self.questions[place] for place in places]
+        verdicts = round(settings.verdicts * size) if self.verdicts else 0
+        asked = [self.exercises[place] for place in batch_places(step, size - verdicts, len(self.exercises), *path)]
+        return asked + [self.verdicts[place] for place in batch_places(step, verdicts, len(self.verdicts), *path, "verdicts")]
 
-    def score(self, step: int, arriving: Iterator[tuple[int, list[Sample]]]) -> ScoredGroups:
-        batch, size = self._batch(step), self.run.config.solver.group
+    def score(self, step: int, arriving: Iterator[tuple[int, list[Sample]]], policy: Policy) -> ScoredGroups:
+        batch = self._batch(step)
+        groups, rewards, answered = self._graded(batch, arriving)
+        replaced = self._resample(step, policy, batch, groups, rewards) if self.run.config.solver.resample else {}
+        return ScoredGroups(
+            groups=groups,
+            rewards=rewards,
+            metrics={"well_formed": answered / sum(map(len, rewards))} | replaced,
+            p_hats=[exercise.p_hat for exercise in batch if exercise.p_hat is not None],
+        )
+
+    def _graded(
+        self, batch: Sequence[Exercise], arriving: Iterator[tuple[int, list[Sample]]]
+    ) -> tuple[list[list[Sample]], list[list[float]], int]:
+        """The groups in the batch's order, their rewards, and how many responses have an answer."""
+        reward, size = self.run.reward, self.run.config.solver.group
         groups: dict[int, list[Sample]] = {}
-        grades, grader = self.run.reward.grading(), self.run.reward.grader
+        graders: dict[bool, Grader] = {False: reward.grader, True: ExactGrader()}
+        grades = {verdict: reward.grading(grader) for verdict, grader in graders.items()}
         answered = 0
         for index, group in arriving:
-            groups[index] = group
+            groups[index], verdict = group, batch[index].asks_verdict
             for place, sample in enumerate(group):
-                answer = answer_of(sample, grader)
+                answer = answer_of(sample, graders[verdict])
                 answered += answer is not None
-                grades.add((index, place), answer, batch[index].vote.answer)
+                grades[verdict].add((index, place), answer, batch[index].label)
         with self.run.clock.part("scoring"):
-            rewards = grades.results()
-        return ScoredGroups(
-            groups=[groups[index] for index in range(len(batch))],
-            rewards=in_groups(rewards, size),
-            metrics={"well_formed": answered / len(rewards)},
-            p_hats=[item.vote.share for item in batch],
-        )
+            rewards = grades[False].results() + grades[True].results()  # verdicts are last
+        return [groups[index] for index in range(len(batch))], in_groups(rewards, size), answered
+
+    def _resample(
+        self,
+        step: int,
+        policy: Policy,
+        batch: list[Exercise],
+        groups: list[list[Sample]],
+        rewards: list[list[float]],
+    ) -> dict[str, float]:
+        """Replaces groups with equal rewards by groups of other questions, in place (DAPO, arXiv 2503.14476, section 3.2).
+
+        At most `solver.resample` times it draws as many groups as have equal rewards, from seeds of their own.
+        """
+        run, replaced = self.run, 0
+        for draw in range(1, run.config.solver.resample + 1):
+            if not (even := [place for place, group in enumerate(rewards) if len(set(group)) == 1]):
+                break
+            path = (self.round, self.role, step, "resample", draw)
+            order = shuffled(len(self.exercises), derive_seed(run.config.seed, *path, "order"))
+            fresh = [self.exercises[place] for place in order[: len(even)]]
+            requests = seeded_requests(run.config.seed, [self._prompt(each) for each in fresh], run.config.solver.group, *path)
+            drawn, graded, _ = self._graded(fresh, run.stream(self.role, requests, policy, run.config.sampling))
+            uneven = [place for place, group in enumerate(graded) if len(set(group)) > 1]
+            for place, source in zip(even, uneven, strict=False):
+                batch[place], groups[place], rewards[place] = fresh[source], drawn[source], graded[source]
+            replaced += len(uneven)
+        return {"resampled_groups": float(replaced)}
 
 
 def batch_places(step: int, size: int, count: int, run_seed: int, *path: int | str) -> list[int]:

@@ -2,16 +2,17 @@
 
 from pathlib import Path
 
+from pipeline.algorithm.stop_rule import TRUSTED, best_round, trust
 from pipeline.curriculum import true_answers
 from pipeline.evaluate import as_metrics
 from pipeline.observe.cards import read_policy_card
 from pipeline.observe.journal import Record
 from pipeline.observe.markdown import table
 from pipeline.observe.report.page import REPORT, write_report
-from pipeline.observe.terminal import Example, RoundSummary, round_summary
+from pipeline.observe.terminal import Example, RoundSummary, round_summary, say
 from pipeline.run import Run
 from pipeline.store.manifest import Accuracies, write_atomically
-from pipeline.store.tables import kept_questions
+from pipeline.store.tables import agreements, kept_questions
 from pipeline.types import ROLES
 
 EXAMPLES = 5
@@ -36,7 +37,22 @@ def close_round(run: Run, round_: int, tracked: Record) -> None:
     run.state.round(round_).closed = True
     run.state.save()
     round_summary(summary)
+    if (stop := stop_advice(run, round_)) is not None:
+        say(stop)
     run.tracker.log_file(write_report(run.state.folder))  # last: a failing report must not undo the round
+
+
+def stop_advice(run: Run, round_: int) -> str | None:
+    """Why another round will not help, if the stop rule says so: from votes, verdicts and the agreement between rounds alone."""
+    if not run.config.curriculum.agreement:
+        return None  # nothing to tell it by
+    trusts = [trust(agreements(run.state.round_folder(number))) for number in range(1, round_ + 1)]
+    best = best_round(trusts)
+    if best == round_:
+        return None
+    support, needed = (f"{100 * value:.0f}%" for value in (trusts[best] or 0, TRUSTED))
+    labels = f"the previous Solver and the verdicts support {support} of round {best + 1}'s labels, less than {needed}"
+    return f"another round will not help: {labels}. The best round is {best}, by the labels alone."
 
 
 def description(run: Run, last: int) -> str:

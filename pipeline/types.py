@@ -124,13 +124,15 @@ class AnsweredQuestion:
     """A Challenger's response, and the labelling policy's answers to it.
 
     `question` is None for a malformed response, which is not answered. `answers` are the boxed answers, None where a response
-    has none. `invalid` is the share of verdicts that call the question ill-posed, 0 where none were drawn.
+    has none. `invalid` is the share of verdicts that call the question ill-posed, 0 where none were drawn. `confidence` is the
+    log-probability of the least likely token of the best response that has the majority's answer, spelled as the label.
     """
 
     question: str | None
     answers: tuple[str | None, ...] = ()
     vote: Vote = Vote(None, 0, 0)
     invalid: float = 0.0
+    confidence: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """Runs on disk without the hours that they take: the files of `pipeline/store` with invented votes."""
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from conf.schema import Config
@@ -93,7 +93,12 @@ def challenger(folder: Path, number: int, extra: tuple[str, ...]) -> PhaseStage:
 
 def curriculum(folder: Path, number: int, extra: tuple[str, ...]) -> CurriculumStage:
     items = [answered(index, text) for index, text in enumerate(texts(extra, number))]
-    rows = [CurriculumRow(item, item.vote.count == 2) for item in items]
+    rows = [
+        CurriculumRow(replace(item, confidence=-0.5), True, 0.25 if number > 1 else None)
+        if item.vote.count == 2
+        else CurriculumRow(item, False)
+        for item in items
+    ]
     write_table(folder / f"round-{number}" / "curriculum.parquet", CurriculumRow, rows)
     return CurriculumStage(True, **funnel(rows), label_accuracy=0.5, seconds={"sampling": 3.0})
 

@@ -82,7 +82,7 @@ def training_engine(config: Config, model_path: str, lr: float, device: torch.de
 
 
 class Reference:
-    """The policy at the start of the phase, of which only log-probabilities are needed.
+    """The policy of the KL penalty, by default that at the start of the phase, of which only log-probabilities are needed.
 
     With LoRA it is the policy with its adapter disabled and takes no memory. Otherwise it is a frozen copy without an optimizer:
     sharded under ZeRO-3, where a full copy per rank may not fit, and with `learner.offload: all` in host memory between batches.

@@ -69,11 +69,11 @@ class LearnerGroup:
         self._skipped_in_a_row = 0
         self._updates = 0
 
-    def begin_phase(self, model_path: str, lr: float, resume_from: str | None = None) -> None:
-        """Loads the policy from the HF folder (or hub id) `model_path`; it is also the phase's KL reference.
+    def begin_phase(self, model_path: str, lr: float, resume_from: str | None = None, reference: str | None = None) -> None:
+        """Loads the policy from the HF folder (or hub id) `model_path`; it is also the KL reference, unless that has its own.
 
         Args:
-            lr: AdamW's learning rate, constant over the phase.
+            lr: AdamW's learning rate, unless an update has its own.
             resume_from: a folder written by `save` in this phase, from which weights, optimizer and random state are loaded.
         """
         self.launch()
@@ -81,10 +81,13 @@ class LearnerGroup:
             self._join()
         self._skipped_in_a_row = 0
         self._updates += 1
-        self._call("begin_phase", self.config, model_path, lr, resume_from)
+        self._call("begin_phase", self.config, model_path, lr, resume_from, reference)
 
-    def update(self, batch: TrainingBatch) -> dict[str, float]:
+    def update(self, batch: TrainingBatch, lr: float | None = None) -> dict[str, float]:
         """`grpo.updates_per_batch` GRPO updates. A batch without samples changes nothing; its means are NaN, "not measured".
+
+        Args:
+            lr: the learning rate from here on; None for that of the previous update.
 
         Returns:
             loss, grad_norm (before clipping), mismatch_max, each the mean over the updates;
@@ -103,7 +106,7 @@ class LearnerGroup:
             zeros = dict.fromkeys(("tokens", "learner_tokens_per_s", "skipped_updates", "seconds"), 0.0)
             return dict.fromkeys(names, math.nan) | zeros
         self._updates += 1
-        parts = self._call("update", ray.put(batch))
+        parts = self._call("update", ray.put(batch), lr)
         tokens = sum(part["tokens"] for part in parts)
         metrics = {name: sum(part[name] for part in parts) / tokens for name in TOKEN_MEANS}
         metrics["loss"] = sum(part["loss"] for part in parts)

@@ -96,14 +96,16 @@ class Learner:
         torch.distributed.init_process_group(backend, store=store, rank=self.rank, world_size=self.world_size)
         deepspeed.init_distributed(backend, dist_init_required=False)
 
-    def begin_phase(self, config: Config, model_path: str, lr: float, resume_from: str | None) -> None:
-        """Builds policy, optimizer and KL reference from `model_path`; frees the previous phase's first."""
+    def begin_phase(
+        self, config: Config, model_path: str, lr: float, resume_from: str | None, reference: str | None = None
+    ) -> None:
+        """Builds policy and optimizer from `model_path`, and the KL reference, by default as well; frees the previous phase's."""
         self._release()
         self.config, self.model_path = config, model_path
         torch.manual_seed(config.seed)
         self.engine = training_engine(config, model_path, lr, self.device)
         if config.grpo.kl > 0:
-            self.reference = Reference(config, model_path, self.device, self.engine.module)
+            self.reference = Reference(config, reference or model_path, self.device, self.engine.module)
         if resume_from is not None:
             load_engine(self.engine, config, self.rank, Path(resume_from))
         self._empty_cache()
@@ -133,13 +135,15 @@ class Learner:
         for members in plan[self.rank]:
             yield pack_row(samples, members, self.device)
 
-    def update(self, batch: TrainingBatch) -> dict[str, float]:
+    def update(self, batch: TrainingBatch, lr: float | None = None) -> dict[str, float]:
         """`grpo.updates_per_batch` optimizer steps on the whole batch; a step with a non-finite loss or gradient is skipped.
 
         Returns:
             This rank's metric sums (see `grpo.policy_loss`) and the global "grad_norm", each the mean over the steps.
             "skipped" is 1 if a step was skipped, which ends the batch, else 0.
         """
+        for group in self.engine.optimizer.param_groups if lr is not None else ():
+            group["lr"] = lr
         parts = self._micro_batches(batch)
         steps: list[dict[str, float]] = []
         while len(steps) < self.config.grpo.updates_per_batch and not (steps and steps[-1]["skipped"]):

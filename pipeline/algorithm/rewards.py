@@ -108,6 +108,14 @@ def triangular(batch: QuestionBatch, rewards: list[float]) -> list[float]:
     return [uncertainty(vote.share) for vote in batch.votes]
 
 
+ZONE_WIDTH = 0.4  # distance from the peak at which a question is worth nothing (Prism, arXiv 2603.13309)
+
+
+def zone(batch: QuestionBatch, rewards: list[float]) -> list[float]:
+    """max(0, 1 - |p_hat - peak| / 0.4), replacing the reward so far: a peak at 3/4 asks for easier questions than r_unc."""
+    return [max(0.0, 1.0 - abs(vote.share - batch.config.peak) / ZONE_WIDTH) for vote in batch.votes]
+
+
 def band(batch: QuestionBatch, rewards: list[float]) -> list[float]:
     """1 where some of the m answers agree with the majority but not all do, else 0: any uncertainty is worth the same."""
     return [1.0 if 0 < vote.count < vote.total else 0.0 for vote in batch.votes]
@@ -165,7 +173,7 @@ def rejected(invalid: float) -> bool:
 
 
 SCORERS: dict[str, Scorer] = {
-    scorer.__name__: scorer for scorer in (triangular, band, variance, repetition, memory, validity, official)
+    scorer.__name__: scorer for scorer in (triangular, zone, band, variance, repetition, memory, validity, official)
 }
 
 

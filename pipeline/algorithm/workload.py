@@ -37,12 +37,13 @@ def round_responses(
         held_out: of each held-out set, its problems, sampled answers to each (one greedy answer comes to these), and the
             longest answer in tokens.
     """
-    longest, per_question = config.sampling.max_tokens, config.reward.samples * (2 if asks_validity else 1)
-    posed, written = config.challenger.steps * config.challenger.batch, config.curriculum.questions
+    longest, votes, curriculum = config.sampling.max_tokens, config.reward.samples, config.curriculum
+    posed, written = config.challenger.steps * config.challenger.batch, curriculum.questions
+    labelled = 1 + (asks_validity or curriculum.confident < 1) + (curriculum.agreement > 0)
     stages = {
-        "Challenger": Responses(posed, posed * per_question, longest),
-        "curriculum": Responses(written, written * per_question, longest),
-        "Solver": Responses(0, config.solver.steps * config.solver.batch, longest),
+        "Challenger": Responses(posed, posed * votes * (1 + asks_validity), longest),
+        "curriculum": Responses(written, written * votes * labelled, longest),
+        "Solver": Responses(0, config.solver.steps * config.solver.batch * (1 + config.solver.resample), longest),
     }
     measured = [Responses(0, problems * (1 + samples), most) for problems, samples, most in held_out]
     if measured:

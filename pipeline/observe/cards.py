@@ -81,7 +81,14 @@ def curriculum_card(manifest: Manifest, round_: int) -> str:
         tags=["r-zero", "synthetic"],
         configs=[{"config_name": "default", "data_files": "curriculum.parquet"}],
     )
-    values = {"answers": config["reward"]["samples"], "delta": config["curriculum"]["delta"], "base": text(base_name(config))}
+    rules = config["curriculum"]  # of a run that may be from before all but `delta`
+    values = {
+        "answers": config["reward"]["samples"],
+        "delta": rules["delta"],
+        "keep": rules.get("keep"),
+        "narrowed": rules.get("confident", 1) < 1 or rules.get("agreement", 0) > 0,
+        "base": text(base_name(config)),
+    }
     return card("curriculum_card.md", data, manifest, round_, **values)
 
 

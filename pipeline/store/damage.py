@@ -55,7 +55,8 @@ def needed_damage(folder: Path, manifest: Manifest, check: Check) -> Iterator[st
     """Damage to the files that a run resumes from: the latest policies, checkpoints and curricula."""
     last = max(manifest.rounds, default=0)
     replayed = int(manifest.config["curriculum"]["replay"])
-    for number in range(max(1, last - 1), last + 1):
+    oldest = last - 2 if manifest.config["curriculum"].get("agreement") else last - 1
+    for number in range(max(1, oldest), last + 1):
         yield from policy_damage(folder, manifest, number, check)
     for number in range(max(1, last - replayed), last + 1):
         yield from curriculum_damage(folder, manifest, number)

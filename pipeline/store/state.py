@@ -147,8 +147,8 @@ class RunState:
         if not self.manifest.fingerprints:
             self.manifest.fingerprints = fingerprints
             self.save()
-        for setting, value in fingerprints.items():
-            if self.manifest.fingerprints.get(setting) != value:
+        for setting in sorted(fingerprints.keys() | self.manifest.fingerprints.keys()):
+            if self.manifest.fingerprints.get(setting) != fingerprints.get(setting):
                 raise ConfigError(
                     f"{setting}: its content has changed since run '{self.manifest.name}' was started. Restore it, or start "
                     "a run under another name: NAME=..."

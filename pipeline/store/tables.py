@@ -34,10 +34,14 @@ class SampleRow:
 
 @dataclass(frozen=True, slots=True)
 class CurriculumRow:
-    """`curriculum.parquet`: the trained Challenger's questions, and whether the Solver trains on them."""
+    """`curriculum.parquet`: the trained Challenger's questions, and whether the Solver trains on them.
+
+    `agreement` is the share of the previous round's Solver's answers that equal the label, None where it was not asked.
+    """
 
     answered: AnsweredQuestion
     kept: bool
+    agreement: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +87,7 @@ REMEDIES: dict[type, str] = {
     EvaluationRow: "delete it, and `make evaluate` measures the set again",
 }
 CHECKSUMS = b"rzero.checksums"
+ADDED = ("confidence", "agreement")  # columns that files of earlier versions do not have: null
 SCALARS = {int: pa.int64(), float: pa.float64(), str: pa.string(), bool: pa.bool_()}
 ITEMS = {**SCALARS, int: pa.int32(), float: pa.float32()}  # of lists: token ids and their log-probabilities
 Row = TypeVar("Row")
@@ -205,6 +210,11 @@ def kept_questions(folder: Path) -> list[AnsweredQuestion]:
     return [row.answered for row in read_table(folder / "curriculum.parquet", CurriculumRow) if row.kept]
 
 
+def agreements(folder: Path) -> list[tuple[AnsweredQuestion, float | None]]:
+    """The questions of a round's folder with the previous Solver's agreement with their labels."""
+    return [(row.answered, row.agreement) for row in read_table(folder / "curriculum.parquet", CurriculumRow)]
+
+
 def read_column(path: Path, record: type, column: str) -> list[Any]:
     """One column of a table of `record`s, without reading the others; raises what `read_table` raises."""
     return sound_table(path, record, [column])[column].to_pylist()
@@ -216,8 +226,8 @@ def sound_table(path: Path, record: type, wanted: Sequence[str] | None = None) -
     try:
         with pq.ParquetFile(path) as file:
             checksums = json.loads((file.metadata.metadata or {}).get(CHECKSUMS, b"{}"))  # none in files of an earlier version
-            table = file.read(columns=wanted)
-        found = {name: column_checksum(table[name]) for name in wanted or checksums}
+            table = completed(file.read(columns=wanted), record, wanted)
+        found = {name: column_checksum(table[name]) for name in wanted or checksums if name in checksums or name not in ADDED}
         differing = [name for name, checksum in found.items() if checksums and checksum != checksums[name]]
     except FileNotFoundError as error:
         raise DamagedError(f"{path} is missing", remedy) from error
@@ -225,6 +235,15 @@ def sound_table(path: Path, record: type, wanted: Sequence[str] | None = None) -
         raise DamagedError(f"{path} is damaged ({str(error).splitlines()[0]:.200})", remedy) from error
     if differing:
         raise DamagedError(f"{path} is damaged (the checksum of column {differing[0]!r} differs)", remedy)
+    return table
+
+
+def completed(table: pa.Table, record: type, wanted: Sequence[str] | None) -> pa.Table:
+    """The table with the columns of its `record` that were added since it was written, in their places."""
+    names = table.column_names
+    for place, (name, kind) in enumerate(each for each in columns(record) if wanted is None or each[0] in wanted):
+        if name in ADDED and name not in names:
+            table = table.add_column(min(place, table.num_columns), name, pa.nulls(len(table), kind))
     return table
 
 

@@ -288,6 +288,22 @@ def test_updates_follow_the_advantages(groups: Groups, model_path: str) -> None:
     assert float(np.corrcoef(rise, batch.advantages)[0, 1]) > 0.7
 
 
+@pytest.mark.parametrize(("ranks", "stage"), [(1, 0), (2, 3)])
+def test_an_update_has_its_learning_rate_and_a_phase_its_reference(
+    groups: Groups, model_path: str, tmp_path: Path, ranks: int, stage: int
+) -> None:
+    group, batch = groups(ranks, stage), make_batch(6)
+    group.begin_phase(model_path, LR)
+    before = weights_of(group)
+    assert group.update(batch, 0.0)["kl"] == 0
+    assert same_bits(before, weights_of(group))
+    group.update(batch, LR)
+    assert not same_bits(before, weights_of(group))
+    group.export(str(tmp_path / "policy"))
+    group.begin_phase(str(tmp_path / "policy"), LR, reference=model_path)
+    assert group.update(batch)["kl"] > 0
+
+
 def test_empty_batch_changes_nothing(groups: Groups, model_path: str) -> None:
     group = groups(1)
     group.begin_phase(model_path, LR)

@@ -56,7 +56,10 @@ def test_every_metric_of_a_step_is_there() -> None:
     sample = Sample((1,), (2,), (-0.5,), "x", "stop", "challenger-r1-s0", 0)
     question = ScoredQuestion(AnsweredQuestion("x?"), 0, 0.5, {"<scorer>": 0.5}, "solver-r0-s0")
     scored = ScoredGroups([[sample]], [[0.5]], challenger_metrics([question]), [0.5])
-    update = dict.fromkeys(LearnerGroup(Config()).update(TrainingBatch((), ())), 0.0) | {"zero_variance_groups": 0.0}
+    update = dict.fromkeys(LearnerGroup(Config()).update(TrainingBatch((), ())), 0.0) | {
+        "zero_variance_groups": 0.0,
+        "resampled_groups": 0.0,
+    }
     with AnswerSandbox(workers=0) as sandbox:
         verdicts = sandbox.take_counts()
     made = step_metrics(scored, update, {"<part>": 1.0}, dict.fromkeys(FLEET, 1.0), verdicts)

@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 
 from actors.cluster import ROOT
-from conf.schema import Config
+from conf.schema import Config, CurriculumConfig
 from pipeline.algorithm.metrics import step_metrics
+from pipeline.algorithm.selection import keeps
 from pipeline.challenger import challenger_metrics
-from pipeline.curriculum import funnel, keeps
+from pipeline.curriculum import funnel
 from pipeline.history import PhaseHistory
 from pipeline.measure import ScoreRow, accuracy_by_band
 from pipeline.observe.clock import Clock
@@ -68,12 +69,12 @@ def item(count: int, total: int = 10, *, question: str | None = "q", invalid: fl
     ],
 )
 def test_the_filter_keeps_what_the_solver_is_unsure_of(answered: AnsweredQuestion, delta: float, kept: bool) -> None:
-    assert keeps(answered, delta) == kept
+    assert keeps(answered, CurriculumConfig(delta=delta)) == kept
 
 
 def test_the_funnel_narrows_and_kept_questions_come_in_order(tmp_path: Path) -> None:
     items = [AnsweredQuestion(None), item(0), item(5, question="a"), item(9), item(4, question="b")]
-    rows = [CurriculumRow(each, keeps(each, 0.25)) for each in items]
+    rows = [CurriculumRow(each, keeps(each, CurriculumConfig(delta=0.25))) for each in items]
     assert funnel(rows) == {"written": 5, "well_formed": 4, "answered": 3, "kept": 2}
     assert funnel([]) == {"written": 0, "well_formed": 0, "answered": 0, "kept": 0}
     write_table(tmp_path / "curriculum.parquet", CurriculumRow, rows)

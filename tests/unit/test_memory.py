@@ -139,6 +139,11 @@ def test_what_a_round_samples() -> None:
     assert stages["evaluation"].answers == 500 + 40 * 33
     assert stages["evaluation"].most_tokens == pytest.approx(500 * 4096 + 40 * 33 * 6144, abs=2000)
     assert round_responses(load_config("qwen3-4b"), asks_validity=True)["curriculum"].answers == 160_000
+    asked = load_config("qwen3-4b", ["curriculum.confident=0.5", "curriculum.agreement=2", "solver.resample=1"])
+    more = round_responses(asked, asks_validity=False)
+    assert more["Challenger"] == stages["Challenger"]
+    assert more["curriculum"].answers == 240_000
+    assert more["Solver"].answers == 2 * stages["Solver"].answers
     assert Responses(10, 20, 100).tokens(5.0, 2.0) == 90
 
 

@@ -12,7 +12,7 @@ from jobs.report import main
 from pipeline.observe.report.data import read_run
 from pipeline.observe.report.figures import apart, histogram
 from pipeline.observe.report.intervals import bootstrap, wilson
-from pipeline.observe.report.page import render
+from pipeline.observe.report.page import kept_shares, render
 from pipeline.observe.report.svg import ticks
 from pipeline.store.manifest import EvaluationStage, read_manifest, write_manifest
 from tests.made_runs import HOSTILE, made_config, write_run
@@ -116,6 +116,21 @@ def test_figures_are_those_of_the_files(tmp_path: Path) -> None:
     assert first.steps[0].parts == pytest.approx({"mine": 0.6, "repetition": -0.2, "reward": 0.4})  # as they were recorded
     assert [len(cluster) for cluster in first.steps[0].clusters] == [2, 2, 2, 2]
     assert first.seconds == {"sampling": 2 * 2 * 2 + 3 + 1 + 1, "learning": 4}
+
+
+def test_what_tells_right_labels_from_wrong_ones_is_beside_each_question(tmp_path: Path) -> None:
+    text = page_of(write_run(made_config(tmp_path), 1)).text
+    assert "log-probability of its least likely token -0.50" in text
+    assert "Support of the labels" not in text  # in the first round there is no previous Solver
+    text = " ".join(page_of(write_run(made_config(tmp_path), 2)).text.split())
+    assert "25% of the previous Solver's answers agree" in text
+    assert "Support of the labels" in text
+    assert "below 40% another round will not help; best: round 1" in text
+
+
+def test_the_votes_that_are_kept_are_marked() -> None:
+    assert kept_shares({"curriculum": {"delta": 0.25}, "reward": {"samples": 10}}) == (0.25, 0.75)
+    assert kept_shares({"curriculum": {"delta": 0.25, "keep": [4, 7]}, "reward": {"samples": 8}}) == (0.5, 0.875)
 
 
 def test_intervals() -> None:

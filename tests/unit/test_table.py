@@ -1,14 +1,18 @@
 """The comparison of variants: every one can be run, and what is written of them is what they came to."""
 
 import math
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from conf.load import ConfigError
+from conf.load import ROOT, ConfigError
 from conf.schema import Config
-from jobs.table import OPTIONS, VARIANTS, Variant, claim, config_of, jobs, take_base_evaluation
-from jobs.table_results import ACCURACIES, CURRICULUM, LABELS, differences, interval, table
+from jobs.lanes import claim, take_base_evaluation
+from jobs.plans import Variant
+from jobs.table import OPTIONS, TABLE, VARIANTS
+from jobs.table_results import ACCURACIES, CURRICULUM, differences, interval, table
 from pipeline.inputs import check_inputs
 from pipeline.store.manifest import EvaluationStage, Manifest, Round, write_manifest
 from pipeline.store.state import RunState
@@ -16,13 +20,20 @@ from pipeline.store.state import RunState
 
 @pytest.mark.parametrize("variant", [*VARIANTS, *OPTIONS], ids=lambda variant: variant.name)
 def test_every_variant_differs_from_r_zero_in_its_own_settings_alone(variant: Variant) -> None:
-    plain, config = config_of(VARIANTS[0], 3), config_of(variant, 3)
+    plain, config = TABLE.config(VARIANTS[0], 3), TABLE.config(variant, 3)
     check_inputs(config)
-    assert variant.name in LABELS
     assert config.seed == 3
     assert config.name == f"{variant.name}-3"
     assert (config.solver, config.evaluation, config.model) == (plain.solver, plain.evaluation, plain.model)
     assert (config == plain) == (variant.name == VARIANTS[0].name)
+
+
+LABELS = {"r-zero": "R-Zero", "no-filter": "no filter"}
+
+
+def test_ray_is_not_imported_before_a_lane_prepares_its_environment() -> None:
+    code = "import sys, jobs.ceiling, jobs.rising, jobs.table, jobs.table_results; print('ray' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True).stdout == "False\n"
 
 
 def test_the_intervals_are_students() -> None:
@@ -39,13 +50,13 @@ def test_the_table_has_a_line_for_each_round_and_one_for_the_base() -> None:
         "r-zero": {0: {0: accuracies, 1: accuracies}, 1: {0: of_round, 1: of_round}},
         "no-filter": {0: {0: accuracies}, 1: {0: of_round}},
     }
-    lines = table(found, ACCURACIES).splitlines()[2:]
+    lines = table(found, ACCURACIES, LABELS).splitlines()[2:]
     assert [line.split(" | ")[:3] for line in lines] == [
         ["| base", "2", "50.0 ± 0.0"],
         ["| R-Zero, round 1", "2", "50.0 ± 0.0"],
         ["| no filter, round 1", "1", "50.0"],
     ]
-    assert len(table(found, CURRICULUM).splitlines()) == 2 + 2  # the base has no curriculum
+    assert len(table(found, CURRICULUM, LABELS).splitlines()) == 2 + 2  # the base has no curriculum
 
 
 def test_gains_are_between_the_same_rounds_and_seeds() -> None:
@@ -53,17 +64,17 @@ def test_gains_are_between_the_same_rounds_and_seeds() -> None:
         return {seed: dict.fromkeys(ACCURACIES.values(), value) for seed, value in enumerate(values)}
 
     found = {"r-zero": {0: of(0.1), 1: of(0.6, 0.8, 0.9), 2: of(0.9)}, "no-filter": {0: of(0.1), 1: of(0.5, 0.7)}}
-    (line,) = differences(found).splitlines()[2:]
+    (line,) = differences(found, "r-zero", LABELS).splitlines()[2:]
     assert line.split(" | ")[:3] == ["| over no filter, round 1", "2", "10.0 ± 0.0"]
 
 
 def test_seeds_come_one_after_another() -> None:
-    assert [seed for _, seed in jobs(VARIANTS, 2)] == [0] * len(VARIANTS) + [1] * len(VARIANTS)
+    assert [seed for _, seed in TABLE.jobs(2)] == [0] * len(VARIANTS) + [1] * len(VARIANTS)
 
 
 def test_the_main_comparison_has_seven_seeds_and_the_others_five() -> None:
     seeds: dict[str, list[int]] = {}
-    for variant, seed in jobs(VARIANTS):
+    for variant, seed in TABLE.jobs():
         seeds.setdefault(variant.name, []).append(seed)
     assert seeds.pop("r-zero") == seeds.pop("untrained-challenger") == list(range(7))
     assert all(each == list(range(5)) for each in seeds.values())
@@ -71,7 +82,7 @@ def test_the_main_comparison_has_seven_seeds_and_the_others_five() -> None:
 
 @pytest.fixture
 def config(tmp_path: Path) -> Config:
-    config = config_of(VARIANTS[1], 0)
+    config = TABLE.config(VARIANTS[1], 0)
     config.runs_dir = str(tmp_path)
     return config
 

@@ -43,8 +43,8 @@ def test_columns_are_named_as_a_reader_of_the_files_knows_them(tmp_path: Path) -
     assert table.to_pylist() == [
         {
             "question": "What is 2 + 3?", "answers": ["5", None, "5", "6"], "majority": "5", "count": 2, "total": 4,
-            "undecided": 1, "p_hat": 0.5, "invalid": 0.25, "cluster": 3, "reward": 0.5, "parts.triangular": 0.75,
-            "parts.a scorer of mine": -0.25, "labelled_by": "solver-r1-s0",
+            "undecided": 1, "p_hat": 0.5, "invalid": 0.25, "confidence": None, "cluster": 3, "reward": 0.5,
+            "parts.triangular": 0.75, "parts.a scorer of mine": -0.25, "labelled_by": "solver-r1-s0",
         }
     ]  # fmt: skip
     metadata = table.schema.metadata

@@ -4,6 +4,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from statistics import fmean, quantiles
 
+from pipeline.algorithm.stop_rule import TRUSTED, best_round, trust
 from pipeline.observe.report.data import Round
 from pipeline.observe.report.figures import Curve, Figure, Piece, Points, bars, histograms, name_ends, over_steps, percent, spread
 from pipeline.observe.report.intervals import wilson
@@ -39,8 +40,8 @@ def accuracy(name: str, rounds: Sequence[Round]) -> Figure:
     return Figure(name, panel.svg())
 
 
-def p_hats(round_: Round, samples: int, delta: float) -> Figure:
-    """Distribution of the Solver's agreement over the questions of each Challenger step and of the curriculum."""
+def p_hats(round_: Round, samples: int, kept: tuple[float, float]) -> Figure:
+    """Distribution of the Solver's agreement over the questions of each Challenger step and of the curriculum, `kept` marked."""
     rows = [(f"step {step.number}", step.p_hats) for step in spread(round_.steps)]
     if round_.curriculum:
         rows.append(("curriculum", [row.answered.vote.share for row in round_.curriculum if row.answered.question is not None]))
@@ -51,7 +52,7 @@ def p_hats(round_: Round, samples: int, delta: float) -> Figure:
         f"Round {round_.number}",
         histograms(
             rows, bins, describe=f"Histograms of p-hat in round {round_.number}; means: {means}.", at=QUARTERS,
-            label="p̂, share of the Solver's answers that agree", colour="2", marked=(0.5 - delta, 0.5 + delta),
+            label="p̂, share of the Solver's answers that agree", colour="2", marked=kept,
         ),
     )  # fmt: skip
 
@@ -127,6 +128,21 @@ def funnel(round_: Round) -> Figure:
     ]
     panel = bars(rows, total, f"Curriculum of round {round_.number}: {numbers}.", left=82, right=78)
     return Figure(f"Round {round_.number}", panel.svg())
+
+
+def trusts(rounds: Sequence[Round]) -> Figure | None:
+    """By round what the stop rule sees: how far the previous Solver and the verdicts support the labels; no label is used."""
+    known = [(each.number, trust([(row.answered, row.agreement) for row in each.curriculum])) for each in rounds]
+    measured = [(number, value) for number, value in known if value is not None]
+    if not measured:
+        return None
+    best = best_round([value for _, value in known])
+    rows = [(f"round {number}", [Piece(value, "2", percent(value), percent(value))], "") for number, value in measured]
+    described = ", ".join(f"round {number} {percent(value)}" for number, value in measured)
+    panel = bars(rows, 1.0, f"Support of the labels: {described}.", left=82, right=78)
+    return Figure(
+        "Support of the labels", panel.svg(), f"below {percent(TRUSTED)} another round will not help; best: round {best}"
+    )
 
 
 def labels(rounds: Sequence[Round]) -> Figure | None:

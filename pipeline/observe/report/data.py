@@ -49,6 +49,7 @@ class JudgedQuestion:
     truth: str | None
     right: bool | None
     difficulty: int | None
+    agreement: float | None  # share of the previous Solver's answers that equal the label
 
 
 @dataclass(frozen=True)
@@ -135,10 +136,10 @@ def judge(row: CurriculumRow, oracle: Oracle) -> JudgedQuestion:
     """A question of the curriculum, judged by the oracle."""
     question, majority = row.answered.question, row.answered.vote.answer
     if question is None:
-        return JudgedQuestion(row.answered, row.kept, None, None, None)
+        return JudgedQuestion(row.answered, row.kept, None, None, None, None)
     truth = oracle.true_answer(question)
     right = same(majority, truth) if truth is not None and majority is not None else None
-    return JudgedQuestion(row.answered, row.kept, truth, right, oracle.difficulty(question))
+    return JudgedQuestion(row.answered, row.kept, truth, right, oracle.difficulty(question), row.agreement)
 
 
 def same(answer: str | None, truth: str | None) -> bool | None:

@@ -5,7 +5,7 @@ reorder or hide text, and the page's Content-Security-Policy forbids scripts and
 """
 
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
 from itertools import cycle
@@ -75,18 +75,18 @@ def content(run: RunData) -> dict[str, Any]:
     begun = [round_ for round_ in rounds if round_.number]
     measured = [round_.number for round_ in rounds if round_.accuracy]
     names = list(dict.fromkeys(name for round_ in rounds for name in round_.accuracy))
-    delta, m = config["curriculum"]["delta"], config["reward"]["samples"]
+    m, kept = config["reward"]["samples"], kept_shares(config)
     colours = part_colours(begun)
     repetition = {name: colour for name, colour in colours.items() if name == "repetition"}
     return {
         "accuracy": [charts.accuracy(name, rounds) for name in names],
-        "p_hats": [charts.p_hats(round_, m, delta) for round_ in begun if round_.steps],
+        "p_hats": [charts.p_hats(round_, m, kept) for round_ in begun if round_.steps],
         "difficulty": present(charts.difficulties(begun), charts.difficulty_by_step(begun)),
         "reward_parts": present(
             charts.challenger_parts("Reward and its parts", begun, colours),
             charts.challenger_parts("Repetition alone", begun, repetition, "on a scale of its own"),
         ),
-        "funnels": [charts.funnel(round_) for round_ in begun if round_.funnel.finished],
+        "funnels": [charts.funnel(round_) for round_ in begun if round_.funnel.finished] + present(charts.trusts(begun)),
         "labels": present(charts.labels(begun), charts.label_accuracy_by_vote(begun, m)) if run.has_oracle else [],
         "gallery": [(round_.number, examples(round_)) for round_ in begun if round_.curriculum],
         "clusters": list(clusters(begun)),
@@ -105,6 +105,12 @@ def content(run: RunData) -> dict[str, Any]:
         "part_colours": colours,
         "settings": list(settings(config)),
     }
+
+
+def kept_shares(config: Mapping[str, Any]) -> tuple[float, float]:
+    """Least and greatest p-hat of a question that is kept, by the settings of a run, maybe from before `curriculum.keep`."""
+    delta, keep, votes = config["curriculum"]["delta"], config["curriculum"].get("keep"), config["reward"]["samples"]
+    return (keep[0] / votes, keep[1] / votes) if keep else (0.5 - delta, 0.5 + delta)
 
 
 def part_colours(begun: list[Round]) -> dict[str, str]:

@@ -1,0 +1,113 @@
+"""The ceiling: what limits self-play where every label is right. USES THE ORACLE: its labels train the Solver, in this job alone.
+
+No setting can do that. A run of this job is marked in its manifest, so that no other command resumes it. What it shows is a bound
+for the loop without labels, never a result of it.
+"""
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+
+from jobs.ceiling_summary import summary
+from jobs.cli import command
+from jobs.lanes import options, run_plan
+from jobs.plans import LARGER, Plan, Variant
+from pipeline.curriculum import Relabel, as_labelled
+from pipeline.domain.graders.exact import ExactGrader
+from pipeline.domain.oracle import load_oracle
+from pipeline.store.tables import CurriculumRow
+
+ORACLE = "pipeline.domain.tiny.read"
+WARNING = "The Solver's labels come from the oracle of the tiny domain: this is an experiment about a bound, not self-play."
+
+
+def by_oracle(rows: list[CurriculumRow], labels: str) -> list[CurriculumRow]:
+    """The rows with `labels`: "well-posed" drops kept questions without an answer, "right" also those whose label is wrong, and
+    "corrected" gives each question that has an answer the right label.
+    """
+    oracle = load_oracle(ORACLE)
+    assert oracle is not None
+    return [
+        relabelled(row, oracle.true_answer(row.answered.question), labels) if row.kept and row.answered.question else row
+        for row in rows
+    ]
+
+
+def relabelled(row: CurriculumRow, truth: str | None, labels: str) -> CurriculumRow:
+    """A kept row; see `by_oracle`."""
+    vote, canonical = row.answered.vote, ExactGrader().canonical
+    if truth is None or (labels == "right" and canonical(vote.answer or "") != canonical(truth)):
+        return replace(row, kept=False)
+    corrected = replace(vote, answer=truth) if labels == "corrected" else vote
+    return replace(row, answered=replace(row.answered, vote=corrected))
+
+
+RELABEL: Mapping[str, Relabel] = {
+    "votes": as_labelled,
+    **{labels: partial(by_oracle, labels=labels) for labels in ("well-posed", "right", "corrected")},
+}
+
+
+def one_change(name: str, label: str, *overrides: str, labels: str = "corrected", stage: int = 1) -> Variant:
+    """Six rounds, four seeds."""
+    return Variant(name, label, 6, overrides, range(4), labels, stage)
+
+
+later = partial(one_change, stage=2)
+REFERENCE = one_change("corrected", "larger phase, labels corrected")
+# One thing varied at a time; in the first stage what is expected to say most per hour. Labels are corrected unless named.
+PLAN: Plan = Plan(
+    name="ceiling",
+    module="jobs.ceiling",
+    command="python -m jobs.ceiling",
+    title="What limits the loop, with labels from the oracle",
+    variants=(
+        REFERENCE,
+        one_change("votes", "labels by vote", labels="votes"),
+        one_change("steps-16", "16 steps", "solver.steps=16"),
+        one_change("linear", "learning rate falling to 0", "solver.schedule=linear"),
+        one_change("lr-half", "half the learning rate", "solver.lr=5.5e-5"),
+        one_change("kl-to-base", "KL to the base", "grpo.reference=base"),
+        one_change("resample", "groups without a gradient drawn again", "solver.resample=2"),
+        one_change("groups-10", "groups of 10", "solver.group=10"),
+        one_change("questions-1000", "1000 questions written", "curriculum.questions=1000", "curriculum.part=250"),
+        one_change("warm", "rollouts at temperature 1.2", "sampling.temperature=1.2"),
+        later("batch-80", "batch of 80", "solver.batch=80"),
+        later("batch-320", "batch of 320", "solver.batch=320"),
+        later("no-kl", "no KL", "grpo.kl=0"),
+        later("lr-double", "twice the learning rate", "solver.lr=2.2e-4"),
+        later("easy-too", "easy questions mixed in", "curriculum.keep=[3,8]"),
+        later("all", "all questions", "curriculum.delta=0.5"),
+        later("scale-none", "advantages not scaled", "grpo.advantage_scale=none"),
+        later("scale-batch", "advantages scaled by the batch", "grpo.advantage_scale=batch"),
+        later("baseline-batch", "baseline of the batch", "grpo.baseline=batch"),
+        later("two-updates", "two updates a batch, clipped at 0.2 and 0.28", "grpo.updates_per_batch=2"),
+        later("wide-clip", "two updates a batch, clipped at 0.2 and 0.5", "grpo.updates_per_batch=2", "grpo.clip_high=0.5"),
+        later("groups-16", "groups of 16", "solver.group=16"),
+        later("right", "wrong labels dropped", labels="right"),
+        later("well-posed", "ill-posed questions dropped", labels="well-posed"),
+        later("steps-96", "96 steps", "solver.steps=96"),
+        later("questions-2000", "2000 questions written", "curriculum.questions=2000", "curriculum.part=250"),
+        later("questions-4000", "4000 questions written", "curriculum.questions=4000", "curriculum.part=250"),
+    ),
+    reference=REFERENCE,
+    folder="ceiling",
+    settings=LARGER,
+    appends=True,
+    relabel=lambda variant: RELABEL[variant.labels],
+    summary=lambda results: f"**{WARNING}**\n\n{summary(results, PLAN)}",
+)
+
+
+@command
+def main(arguments: Sequence[str]) -> int:
+    """Exit status: 0 done, 1 a lane failed, 130 or 143 interrupted."""
+    chosen = options(PLAN, f"What limits self-play where labels are right. USES THE ORACLE. {WARNING}").parse_args(arguments)
+    if chosen.lane is None:
+        print(WARNING)
+    return run_plan(PLAN, arguments, chosen)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

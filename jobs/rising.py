@@ -1,0 +1,85 @@
+"""Rounds without labels that keep rising: the preset `rising` over five seeds, and the factorial that its switches come from.
+
+Both plans are written down before their runs. `python -m jobs.rising` runs the preset beside the larger phase alone,
+`--factorial` the 32 runs in which each of six switches is on in 16 and off in 16. No label but the votes is used.
+"""
+
+import sys
+from collections.abc import Sequence
+from itertools import product
+
+from conf.load import ConfigError
+from jobs.cli import command
+from jobs.lanes import options, run_plan
+from jobs.plans import LARGER, Plan, Variant
+from jobs.rising_summary import effects_section, stop_section
+
+FACTORS = {
+    "zone": ("reward.scorers=[zone,repetition]", "curriculum.keep=[4,7]"),
+    "gate": ("curriculum.confident=0.5",),
+    "agreement": ("curriculum.agreement=2",),
+    "verdicts": ("solver.verdicts=0.1",),
+    "replay": ("curriculum.replay=5",),
+    "anchor": ("grpo.reference=base",),
+}
+
+
+def factorial() -> tuple[Variant, ...]:
+    """2^(6-1) in four blocks of eight, one a seed: a fraction of resolution VI (anchor = zone gate agreement verdicts replay).
+
+    Each factor is on in 16 runs, four of each block; no main effect is confounded with an interaction of fewer than five factors
+    or with a block. The blocks (zone gate agreement, agreement verdicts replay) are confounded with agreement x anchor.
+    """
+    variants = []
+    for five in product((False, True), repeat=5):
+        on = (*five, sum(five) % 2 == 1)
+        chosen = [name for name, used in zip(FACTORS, on, strict=True) if used]
+        seed = sum(five[:3]) % 2 + 2 * (sum(five[2:]) % 2)
+        overrides = tuple(override for name in chosen for override in FACTORS[name])
+        name = "".join(str(int(used)) for used in on)
+        variants.append(Variant(name, ", ".join(chosen) or "none", 6, overrides, range(seed, seed + 1), stage=2))
+    return tuple(variants)
+
+
+LARGER_PHASE = Variant("larger", "larger phase", 6)
+PRESET = Variant("rising", "preset rising", 6, ("preset=rising",))
+RUNS = factorial()
+FACTORIAL = Plan(
+    name="factorial",
+    module="jobs.rising",
+    command="python -m jobs.rising --factorial",
+    title="Six switches for better labels",
+    variants=RUNS,
+    reference=RUNS[0],
+    folder="factorial",
+    settings=LARGER,
+    appends=True,
+    summary=lambda results: f"{effects_section(results, RUNS, tuple(FACTORS))}\n\n{stop_section(results)}",
+)
+RISING = Plan(
+    name="rising",
+    module="jobs.rising",
+    command="python -m jobs.rising",
+    title="Rounds that keep rising",
+    variants=(PRESET, LARGER_PHASE),
+    reference=LARGER_PHASE,
+    folder="rising",
+    settings=LARGER,
+    appends=True,
+    summary=stop_section,
+)
+
+
+@command
+def main(arguments: Sequence[str]) -> int:
+    """Exit status: 0 done, 1 a lane failed, 130 or 143 interrupted."""
+    parser = options(RISING, "Rounds without labels that keep rising: the preset `rising` over five seeds.")
+    parser.add_argument("--factorial", action="store_true", help="the 32 runs of six switches")
+    chosen = parser.parse_args(arguments)
+    if chosen.factorial and chosen.seeds is not None:
+        raise ConfigError(f"--seeds {chosen.seeds}: each of the 32 runs has its own seed; valid with --factorial: no --seeds.")
+    return run_plan(FACTORIAL if chosen.factorial else RISING, arguments, chosen)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,35 @@
+"""Whether another round will help, without any label: from votes, verdicts and the agreement between rounds; pure.
+
+A curriculum's trust is an estimate of how many of its labels are right: the share of the previous Solver's answers that agree
+with the label, times the share of verdicts that do not call the question ill-posed. The rule is provisional: `TRUSTED` has not
+been fitted to runs yet, and `python -m jobs.rising --factorial --collect` says what each threshold would have cost.
+"""
+
+from collections.abc import Sequence
+from statistics import fmean
+
+from pipeline.types import AnsweredQuestion
+
+TRUSTED = 0.4  # provisional
+
+
+def trust(items: Sequence[tuple[AnsweredQuestion, float | None]]) -> float | None:
+    """Mean over the (question, agreement) whose agreement was drawn; None in a round without, such as the first.
+
+    >>> trust([(AnsweredQuestion("x?", invalid=0.5), 0.5), (AnsweredQuestion("y?"), 0.75), (AnsweredQuestion("z?"), None)])
+    0.5
+    """
+    drawn = [agreement * (1 - item.invalid) for item, agreement in items if agreement is not None]
+    return fmean(drawn) if drawn else None
+
+
+def best_round(trusts: Sequence[float | None], trusted: float = TRUSTED) -> int:
+    """The last round before the first whose labels are not trusted; `trusts` are of rounds 1, 2, ...; unknown is trusted.
+
+    Another round will not help where this is not the last round.
+
+    >>> best_round([None, 0.6, 0.3, 0.6], 0.4), best_round([None, 0.6], 0.4)
+    (2, 2)
+    """
+    failing = [number for number, each in enumerate(trusts, start=1) if each is not None and each < trusted]
+    return max(1, failing[0] - 1) if failing else len(trusts)
