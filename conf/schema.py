@@ -176,7 +176,7 @@ class LoraConfig:
 @dataclass
 class RolloutConfig:
     engines: int | None = setting(
-        None, "vLLM engines per fleet (data parallel); null for as many as have work: on CPU one a core, at most 4", low=1
+        None, "vLLM engines per fleet (data parallel); null for one; on CPU for one a core, at most 4", low=1
     )
     tensor_parallel: int = setting(1, "GPUs that one engine is split over, all on one node", low=1)
     fleets: str = setting(
@@ -186,9 +186,7 @@ class RolloutConfig:
         0, "batches sampled while the learner trains on the previous one; with 1 they are one update stale", low=0, high=1
     )
     max_num_seqs: int = setting(256, "sequences an engine decodes at once", low=1)
-    chunk: int = setting(
-        512, "most samples requested from an engine at a time; small chunks balance load over many engines", low=1
-    )
+    chunk: int = setting(16, "most samples requested from an engine at a time; small chunks balance load over engines", low=1)
     transfer: str = setting(
         "host",
         "how the learner's weights reach the engines: Ray's object store in host memory, shared memory (CPU, one machine), NCCL "

@@ -4,16 +4,16 @@ from collections.abc import Mapping
 from typing import Any
 
 from actors.machine import cores, free_memory
-from actors.rollout.chunks import PARTS
 from conf.schema import Config
 from pipeline.algorithm.memory import host_memory, store_bytes
 from pipeline.algorithm.model_shape import model_shape
 
+MOST = 4  # on a CPU: each takes seconds of every start
 USED = 0.75  # of free memory, since what processes take is an estimate
 
 
 def engine_count(config: Config, model: Mapping[str, Any]) -> int:
-    """`rollout.engines`; by default as many as have work on this machine's cores and room in its memory, and one on a GPU.
+    """`rollout.engines`; by default one a core, as memory allows, at most `MOST`, and one on a GPU.
 
     A run on CPU has the same results with any number.
 
@@ -30,4 +30,4 @@ def engine_count(config: Config, model: Mapping[str, Any]) -> int:
         return 1
     parts = host_memory(shape, config)  # with one engine a fleet
     room = USED * free_memory() - store_bytes(shape, config) - sum(size for name, size in parts.items() if name != "engines")
-    return max(1, min(cores(), PARTS, int(room // parts["engines"])))
+    return max(1, min(cores(), MOST, int(room // parts["engines"])))

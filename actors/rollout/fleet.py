@@ -1,7 +1,7 @@
 """The rollout fleet: several engines behind one `sample`, fed from one queue, with dead engines replaced."""
 
 import time
-from collections import defaultdict, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +13,7 @@ from ray.exceptions import RayActorError, RayTaskError
 from actors.failures import reason
 from actors.placement import ANYWHERE, Placement
 from actors.restarts import Restarts
-from actors.rollout.chunks import parts_on_cpu, split
+from actors.rollout.chunks import split
 from actors.rollout.count import engine_count
 from actors.rollout.pings import PING_S, Pings
 from actors.rollout.sleep import put_to_sleep
@@ -25,7 +25,6 @@ from pipeline.store.model_folder import read_json
 from pipeline.types import Policy, Request, Role, Sample
 
 LOST = (RayActorError, RayTaskError)  # a dead engine, and one in which a call failed and whose state is therefore unknown
-LARGE_CHUNK = 4  # times rollout.chunk is the limit on CPU where nothing is learned from the samples
 START_TIMEOUT_S = {"cuda": 1800, "cpu": 300}  # reading a large model and capturing its graphs takes minutes
 
 
@@ -194,25 +193,27 @@ class RolloutFleet:
         self, requests: Sequence[Request], policy: Policy, sampling: SamplingConfig, for_learning: bool = True
     ) -> Iterator[tuple[int, list[Sample]]]:
         """The same as they finish: (index of the request, its samples), in any order. Samples that are not `for_learning` have no
-        log-probabilities, which cost time, and are drawn in larger chunks.
+        log-probabilities, which cost time.
 
         Chunks of requests wait in one queue, from which each engine with room takes the next; engines that have started
-        meanwhile join. An engine that dies or fails is replaced, gets the policy's weights, and its chunks are drawn again with
-        the same seeds. So is one that does not reply to a ping within `rollout.transfer_timeout_s`.
+        meanwhile join. An engine that dies or fails is replaced, gets the policy's weights, and what it had not finished is drawn
+        again with the same seeds. So is one that does not reply to a ping within `rollout.transfer_timeout_s`.
 
         Raises:
             RolloutError: see `_replace`.
         """
         self.load(policy)
         clock = time.monotonic()
-        waiting = deque(self._chunks(requests, for_learning))
+        waiting = deque(split([len(request.seeds) for request in requests], self._config.rollout.chunk))
         running: dict[Any, tuple[Any, list[int]]] = {}
+        unfinished: Counter[Any] = Counter()  # samples of each engine
         left = set(range(len(requests)))
         while waiting or running:
             if waiting and len(self._workers) < self._size:
                 self.load(policy)  # into those that join
-            while waiting and (worker := self._free([busy for busy, _ in running.values()])):
+            while waiting and (worker := self._free(unfinished)):
                 chunk = waiting.popleft()
+                unfinished[worker] += sum(len(requests[place].seeds) for place in chunk)
                 call = worker.sample.options(num_returns="streaming")
                 started = call.remote([requests[place] for place in chunk], sampling, policy.version, for_learning)
                 running[started] = worker, chunk
@@ -230,38 +231,28 @@ class RolloutFleet:
                 else:
                     for drawn in finished:
                         place = chunk[drawn.place]
-                        if place in left:  # else drawn already, before its engine died
-                            left.remove(place)
-                            self._finished += 1
-                            self._counts["tokens"] += sum(len(sample.token_ids) for sample in drawn.samples)
-                            self._counts["prompt_tokens"] += sum(len(sample.prompt_ids) for sample in drawn.samples)
-                            self._counts["cached_tokens"] += drawn.cached_tokens
-                            self._counts["sampling_seconds"] += time.monotonic() - clock
-                            yield place, drawn.samples
-                            clock = time.monotonic()
+                        left.remove(place)
+                        unfinished[worker] -= len(drawn.samples)
+                        self._finished += 1
+                        self._counts["tokens"] += sum(len(sample.token_ids) for sample in drawn.samples)
+                        self._counts["prompt_tokens"] += sum(len(sample.prompt_ids) for sample in drawn.samples)
+                        self._counts["cached_tokens"] += drawn.cached_tokens
+                        self._counts["sampling_seconds"] += time.monotonic() - clock
+                        yield place, drawn.samples
+                        clock = time.monotonic()
             if failed:
                 lost = [call for call, (worker, _) in running.items() if worker in failed]
-                waiting.extendleft(running.pop(call)[1] for call in lost)
+                again = [[place for place in running.pop(call)[1] if place in left] for call in lost]
+                waiting.extendleft(chunk for chunk in again if chunk)
+                for worker in failed:
+                    del unfinished[worker]
                 self._replace(failed)
                 self.load(policy)
 
-    def _chunks(self, requests: Sequence[Request], for_learning: bool) -> list[list[int]]:
-        """Indices of the requests of each chunk; see `chunks`. On a GPU chunks share an engine, so small ones cost nothing."""
-        sizes, limit = [len(request.seeds) for request in requests], self._config.rollout.chunk
-        if not self._on_cpu:
-            return split(sizes, limit)
-        return split(sizes, limit if for_learning else LARGE_CHUNK * limit, parts_on_cpu(sum(sizes)))
-
-    def _free(self, busy: Sequence[Any]) -> Any:
-        """The engine with the fewest running chunks, None if all are full; `busy` lists the engine of each running chunk.
-
-        An engine runs as many chunks as `rollout.max_num_seqs` allows, so that a long response delays no other chunk. On CPU it
-        runs one, which makes a chunk's log-probabilities independent of other chunks, to the last bit.
-        """
-        rollout = self._config.rollout
-        most = 1 if self._on_cpu else max(1, rollout.max_num_seqs // rollout.chunk)
-        worker = min(self._workers, key=busy.count)
-        return worker if busy.count(worker) < most else None
+    def _free(self, unfinished: Counter[Any]) -> Any:
+        """The engine with the fewest `unfinished` samples, None if each has as many as it decodes at once, or more."""
+        worker = min(self._workers, key=lambda each: unfinished[each])
+        return worker if unfinished[worker] < self._config.rollout.max_num_seqs else None
 
     def _replace(self, failed: dict[Any, Exception]) -> None:
         """Kills dead, failed or hung engines and starts new ones in their places.

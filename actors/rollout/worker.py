@@ -12,7 +12,9 @@ import numpy as np
 import ray
 
 from actors.bundles import engine_gpus
+from actors.rollout import invariance
 from actors.rollout.sleep import Sleep
+from actors.rollout.text import before_stop, decode, end_of_sequence_ids
 from conf.schema import Config, SamplingConfig
 from pipeline.types import Checksums, Request, Sample
 
@@ -36,7 +38,7 @@ def engine_environment(config: Config) -> dict[str, str]:
         "VLLM_LOGGING_LEVEL": "WARNING",
     }
     if config.resources.device == "cpu":
-        environment |= {
+        environment |= invariance.ENVIRONMENT | {
             "VLLM_CPU_OMP_THREADS_BIND": "nobind",
             "VLLM_CPU_KVCACHE_SPACE": "1",
             "OMP_NUM_THREADS": "1",
@@ -66,8 +68,13 @@ class RolloutWorker:
         if config.resources.device == "cpu":
             preregister(model_path)
             keep_cpu_weights_loadable()
-            # Chunked prefill of a seeded request rewinds its generator, which CPU generators do not support.
-            engine: dict[str, Any] = {"kv_cache_memory_bytes": config.rollout.kv_cache_mb << 20, "enable_chunked_prefill": False}
+            invariance.pad_small_batches()
+            engine: dict[str, Any] = {
+                "kv_cache_memory_bytes": config.rollout.kv_cache_mb << 20,
+                "block_size": 32,  # the smallest: only whole blocks of a prompt that several samples share are computed once
+                # Chunked prefill of a seeded request rewinds its generator, which CPU generators do not support.
+                "enable_chunked_prefill": False,
+            }
         else:
             engine = {
                 "gpu_memory_utilization": config.rollout.gpu_memory_utilization,
@@ -99,6 +106,7 @@ class RolloutWorker:
         self.version = "none"
         self._sleep = Sleep(self.llm)
         self._finished: dict[int, Any] = {}  # outputs by vLLM's request number, until their call picks them up
+        self._step: asyncio.Future[None] | None = None
         self._failure: Exception | None = None
 
     @contextmanager
@@ -161,9 +169,8 @@ class RolloutWorker:
     ) -> AsyncIterator[list[Drawn]]:
         """Draws a chunk under policy `version` and yields its requests as they finish.
 
-        Temperature 0 is greedy. Concurrent calls share the engine's batches. A call that runs alone depends on its requests and
-        the weights only: the prefix cache is dropped first, as its hits change the shape of the computation and so the last bit
-        of a probability.
+        Temperature 0 is greedy. Concurrent calls share the engine's batches; on a CPU a sample does not depend on them
+        (`invariance`).
 
         Raises:
             RuntimeError: the engine holds another policy's weights.
@@ -172,14 +179,10 @@ class RolloutWorker:
             if version != self.version:
                 raise RuntimeError(f"samples of {version} were requested, but this engine holds {self.version}")
             self._sleep.end()
-            engine = self.llm.llm_engine
-            if not engine.has_unfinished_requests():
-                self.llm.reset_prefix_cache()
             pending = self._enqueue(requests, sampling, for_learning)
             outputs: list[list[Any]] = [[None] * len(request.seeds) for request in requests]
             while pending:
-                # A step serves all running calls; each picks its own finished outputs.
-                self._finished |= {int(output.request_id): output for output in engine.step() if output.finished}
+                await self._next_step()
                 complete = []
                 for number in sorted(pending.keys() & self._finished.keys()):
                     place, index = pending.pop(number)
@@ -188,7 +191,16 @@ class RolloutWorker:
                         complete.append(self._drawn(place, requests[place], outputs[place]))
                 if complete:
                     yield complete
-                await asyncio.sleep(0)  # lets other calls run
+
+    async def _next_step(self) -> None:
+        """Waits for the engine's next step, one for all calls that wait; each then picks its own finished outputs."""
+        if self._step is None or self._step.done():
+            self._step = asyncio.ensure_future(self._take_step())
+        await self._step
+
+    async def _take_step(self) -> None:
+        await asyncio.sleep(0)  # lets other calls begin, and return what is finished
+        self._finished |= {int(output.request_id): output for output in self.llm.llm_engine.step() if output.finished}
 
     def _enqueue(self, requests: Sequence[Request], sampling: SamplingConfig, for_learning: bool) -> dict[int, tuple[int, int]]:
         """Submits every seed of every request to vLLM; returns (request index, seed index) by vLLM's request number."""
@@ -251,40 +263,6 @@ def preregister(model_path: str) -> None:
 
     for name in AutoConfig.from_pretrained(model_path, trust_remote_code=False).architectures:
         ModelRegistry.register_model(name, ModelRegistry.models[name].load_model_cls())
-
-
-def end_of_sequence_ids(llm: Any, tokenizer: Any) -> list[int]:
-    """Tokens that end a response: the model's, the tokenizer's and the chat template's, which differ on some base models."""
-    ids = llm.model_config.try_get_generation_config().get("eos_token_id") or []
-    ids = {ids} if isinstance(ids, int) else set(ids)
-    return sorted(ids | ({tokenizer.eos_token_id, turn_end(tokenizer)} - {None}))
-
-
-def turn_end(tokenizer: Any) -> int | None:
-    """The special token by which the chat template ends a response, if there is one: `<|im_end|>` for Qwen3."""
-    if not tokenizer.chat_template:
-        return None
-    turns = [{"role": "user", "content": "question"}, {"role": "assistant", "content": "response"}]
-    after = tokenizer.apply_chat_template(turns, tokenize=False).rpartition("response")[2]
-    ids = tokenizer.encode(after.lstrip(), add_special_tokens=False)
-    known = tokenizer.added_tokens_decoder
-    return ids[0] if ids and ids[0] in known and known[ids[0]].special else None
-
-
-def decode(tokenizer: Any, request: Request, token_ids: Sequence[int]) -> str:
-    """The text of a response's tokens. After a prefill it keeps its leading space, which some tokenizers drop from a text."""
-    before = list(request.prompt_ids[-1:]) if request.prefill else []
-    text: str = tokenizer.decode([*before, *token_ids], skip_special_tokens=False)
-    return text.removeprefix(tokenizer.decode(before, skip_special_tokens=False)) if before else text
-
-
-def before_stop(text: str, stop: Sequence[str]) -> str:
-    """The text before the first stop string.
-
-    >>> before_stop("A. B! C.", ("!", "C"))
-    'A. B'
-    """
-    return text[: min((at for each in stop if (at := text.find(each)) >= 0), default=len(text))]
 
 
 def rollout_actor(config: Config) -> Any:

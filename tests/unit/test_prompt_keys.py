@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from actors.rollout.worker import before_stop, decode
+from actors.rollout.text import before_stop, decode
 from conf.load import ConfigError, load_config
 from pipeline.domain.codec import PromptCodec
 from pipeline.domain.problems import Problem
