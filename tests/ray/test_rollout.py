@@ -2,6 +2,7 @@
 
 import os
 import signal
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +18,7 @@ from actors.rollout.fleet import RolloutFleet
 from actors.rollout.worker import Drawn, RolloutWorker
 from actors.weights.buckets import publish
 from actors.weights.host import HostWeights
-from conf.schema import Config, ResourcesConfig, RolloutConfig, SamplingConfig
+from conf.schema import Config, RolloutConfig, SamplingConfig
 from pipeline.errors import MismatchError, RolloutError
 from pipeline.types import EncodedPrompt, Policy, Request, Sample
 
@@ -90,55 +91,53 @@ def test_groups_arrive_as_they_are_finished(fleet: RolloutFleet) -> None:
     asked = requests(8, prompt_length=4)
     arrived = list(fleet.stream(asked, base, SamplingConfig(max_tokens=96)))
     assert sorted(place for place, _ in arrived) == list(range(8))
-    # A group is there as soon as its longest response is: in a chunk shorter ones come first, whatever their place.
-    for chunk in fleet._chunks(asked, for_learning=True):
-        longest = [max(len(sample.token_ids) for sample in group) for place, group in arrived if place in chunk]
-        assert longest == sorted(longest)
-        assert longest[0] < longest[-1]
+    # A group is there as soon as its longest response is: shorter ones come first, whatever their place.
+    longest = [max(len(sample.token_ids) for sample in group) for _, group in arrived]
+    assert longest == sorted(longest)
+    assert longest[0] < longest[-1]
     assert [group for _, group in sorted(arrived)] == fleet.sample(asked, base, SamplingConfig(max_tokens=96))
 
 
-def test_chunks_under_way_in_one_engine_do_not_mix(fleet: RolloutFleet) -> None:
-    base = policy(shaken(0), "base-overlapping")
-    asked = requests(20)
-    alone = fleet.sample(asked, base, SAMPLING)
-    sample = fleet._workers[0].sample.options(num_returns="streaming")
-    calls = [sample.remote(part, SAMPLING, base.version) for part in (asked[:15], asked[15:])]
-    for call, expected in zip(calls, (alone[:15], alone[15:]), strict=True):
-        drawn = {each.place: each.samples for arrived in call for each in ray.get(arrived)}
-        tokens = [[sample.token_ids for sample in drawn[place]] for place in range(len(expected))]
-        assert tokens == [[sample.token_ids for sample in group] for group in expected]
+def test_a_sample_does_not_depend_on_what_is_drawn_beside_it_to_the_last_bit(fleet: RolloutFleet) -> None:
+    """In a batch with others, in batches of one to three, beside prefills, with a prefix in the cache or not."""
+    base = policy(shaken(0), "base-company")
+    sampling = SamplingConfig(max_tokens=64)
+    asked = [request for length in (3, 40, 100) for request in requests(12, prompt_length=length)]
+    together = fleet.sample(asked, base, sampling)
+    assert fleet.sample(asked[::-1], base, sampling)[::-1] == together
+    for place in range(0, len(asked), 5):
+        alone = [Request(asked[place].prompt_ids, (seed,)) for seed in asked[place].seeds]
+        assert [fleet.sample([each], base, sampling)[0][0] for each in alone] == together[place]
+    later = [sample for group in together for sample in group if len(sample.token_ids) > 8]
+    assert len({sample.logprobs[-1] for sample in later}) > len(later) // 2  # log-probabilities of which a last bit would show
 
 
-def test_an_engine_with_many_chunks_under_way_dies_and_all_are_drawn_again(
+def test_an_engine_has_as_many_samples_as_it_decodes_at_once_and_dies_with_all(
     fleet: RolloutFleet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """On a GPU an engine takes several chunks at a time: 4 here, as set for the scheduling alone."""
     base = policy(shaken(0), "base-many")
     asked = requests(20)
-    alone = [[sample.token_ids for sample in group] for group in fleet.sample(asked, base, SAMPLING)]
-    as_on_gpu = replace(
-        CONFIG, resources=ResourcesConfig(device="cuda"), rollout=replace(CONFIG.rollout, chunk=4, max_num_seqs=16)
-    )
-    monkeypatch.setattr(fleet, "_config", as_on_gpu)
+    expected = fleet.sample(asked, base, SAMPLING)
+    monkeypatch.setattr(fleet, "_config", replace(CONFIG, rollout=replace(CONFIG.rollout, chunk=4, max_num_seqs=16)))
     most: list[int] = []
     free = RolloutFleet._free
 
-    def counting(self: RolloutFleet, busy: Sequence) -> object:
-        most.append(len(busy))
-        return free(self, busy)
+    def counting(self: RolloutFleet, unfinished: Counter) -> object:
+        worker = free(self, unfinished)
+        if worker is None:
+            most.append(max(unfinished.values()))
+        return worker
 
     monkeypatch.setattr(RolloutFleet, "_free", counting)
-    drawn = fleet.sample(asked, base, SAMPLING)
-    assert max(most) == 4
-    assert [[sample.token_ids for sample in group] for group in drawn] == alone
+    assert fleet.sample(asked, base, SAMPLING) == expected
+    assert most
+    assert all(16 <= samples < 16 + 4 for samples in most)  # of which less than a chunk waits
     arriving = fleet.stream(asked, base, SAMPLING)
     first = next(arriving)
     (process,) = [process for process in psutil.process_iter(["cmdline"]) if is_rollout_worker(process)]
     process.kill()
-    monkeypatch.setattr(fleet, "_config", CONFIG)  # the new engine starts on CPU
     again = dict([first, *arriving])
-    assert [[sample.token_ids for sample in again[place]] for place in range(20)] == alone
+    assert [again[place] for place in range(20)] == expected
 
 
 def test_a_response_begins_with_its_prefill_and_ends_before_a_stop_string(fleet: RolloutFleet) -> None:
@@ -187,7 +186,7 @@ def test_a_shared_prompt_is_computed_once(fleet: RolloutFleet) -> None:
     fleet.sample([Request(requests(1, prompt_length=200)[0].prompt_ids, tuple(range(8)))], base, SAMPLING)
     counts = fleet.take_counts()
     assert counts["prompt_tokens"] == 8 * 200
-    assert counts["cached_tokens"] == 7 * 128  # whole blocks, of which one fits, for all but the first
+    assert counts["cached_tokens"] == 7 * 192  # whole blocks of 32, for all but the first
 
 
 def test_greedy_takes_the_likeliest_token(fleet: RolloutFleet) -> None:
@@ -292,7 +291,7 @@ def test_engines_that_start_late_join_and_draw_the_same_to_the_last_bit(
     sick.touch()
     monkeypatch.setattr("actors.rollout.worker.RolloutWorker", DyingLate)
     monkeypatch.setattr("actors.restarts.MOST_IN_A_ROW", 2)
-    two = RolloutFleet(Config(rollout=replace(CONFIG.rollout, engines=2)), BASE)
+    two = RolloutFleet(Config(rollout=replace(CONFIG.rollout, engines=2, max_num_seqs=16)), BASE)
     two.wait_usable()
     with pytest.raises(RolloutError, match="a rollout worker could not start"):
         two.wait_ready()

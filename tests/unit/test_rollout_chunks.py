@@ -13,8 +13,8 @@ from ray.exceptions import RayActorError
 
 from actors import machine
 from actors.rollout import count
-from actors.rollout.chunks import PARTS, parts_on_cpu, split
-from actors.rollout.count import engine_count
+from actors.rollout.chunks import split
+from actors.rollout.count import MOST, engine_count
 from actors.rollout.fleet import RolloutFleet
 from conf.load import ROOT, load_config
 from pipeline.errors import RolloutError
@@ -23,30 +23,13 @@ from tests.unit.test_memory import SHAPES
 TINY = json.loads((ROOT / "assets" / "tiny-base" / "config.json").read_text())
 
 
-@given(st.lists(st.integers(1, 20), max_size=60), st.integers(1, 50), st.integers(1, 5))
-def test_a_split_keeps_every_request_once_in_order_within_its_limit(sizes: list[int], limit: int, least: int) -> None:
-    chunks = split(sizes, limit, least)
+@given(st.lists(st.integers(1, 20), max_size=60), st.integers(1, 50))
+def test_a_split_keeps_every_request_once_in_order_within_its_limit(sizes: list[int], limit: int) -> None:
+    chunks = split(sizes, limit)
     assert list(chain.from_iterable(chunks)) == list(range(len(sizes)))
     assert all(chunks)
     for chunk in chunks:
         assert sum(sizes[place] for place in chunk) < limit + max(sizes)
-
-
-@pytest.mark.parametrize(
-    ("requests", "samples", "expected"),
-    [
-        (32, 4, [64, 64]),
-        (32, 5, [80, 80]),
-        (128, 10, [320] * 4),
-        (300, 10, [750] * 4),
-        (125, 10, [320, 310, 310, 310]),
-        (300, 1, [150, 150]),
-    ],
-    ids=["Challenger", "Solver", "answers", "evaluation", "some malformed", "greedy"],
-)
-def test_the_calls_of_a_default_round_keep_several_engines_at_work(requests: int, samples: int, expected: list[int]) -> None:
-    chunks = split([samples] * requests, 2048, parts_on_cpu(requests * samples))
-    assert [samples * len(chunk) for chunk in chunks] == expected
 
 
 def machine_of(monkeypatch: pytest.MonkeyPatch, cores: int, gigabytes: float) -> None:
@@ -59,7 +42,7 @@ def machine_of(monkeypatch: pytest.MonkeyPatch, cores: int, gigabytes: float) ->
     [
         (1, 64, [], 1),
         (2, 64, [], 2),
-        (64, 64, [], PARTS),
+        (64, 64, [], MOST),
         (64, 64, ["rollout.engines=7"], 7),
         (8, 7.5, [], 2),  # as memory allows
         (8, 0.5, [], 1),
