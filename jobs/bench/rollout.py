@@ -51,20 +51,19 @@ def best(action: Callable[[], int]) -> float:
 
 
 def bare_vllm() -> float:
-    """Tokens/s of `vllm.LLM.generate`, with the engine settings and sampling parameters of a rollout worker."""
-    from vllm import SamplingParams, TokensPrompt
+    """Tokens/s of `vllm.LLM.generate`, an engine as vLLM sets it up, but eager and with prompts in one piece, as ours."""
+    from vllm import LLM, SamplingParams, TokensPrompt
 
-    from actors.rollout.worker import RolloutWorker
-
-    worker = RolloutWorker(load_config(), BASE)
+    llm = LLM(BASE, dtype="float32", enforce_eager=True, enable_chunked_prefill=False, logprobs_mode="processed_logprobs", seed=0)
+    end: Any = llm.get_tokenizer().eos_token_id
     asked = [(request, seed) for request in requests() for seed in request.seeds]
 
     def generate() -> int:
-        outputs = worker.llm.generate(
+        outputs = llm.generate(
             [TokensPrompt(prompt_token_ids=list(request.prompt_ids)) for request, _ in asked],
             [
                 SamplingParams(
-                    temperature=1.0, top_k=0, max_tokens=MAX_TOKENS, seed=seed, stop_token_ids=worker.stop_ids, logprobs=0,
+                    temperature=1.0, top_k=0, max_tokens=MAX_TOKENS, seed=seed, stop_token_ids=[end], logprobs=0,
                     flat_logprobs=True, detokenize=False,
                 )
                 for _, seed in asked
