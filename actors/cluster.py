@@ -20,7 +20,6 @@ from actors.bundles import gpus
 from actors.processes import write_stacks_on_signal
 from conf.load import ROOT, ConfigError
 from conf.schema import Config
-from pipeline.errors import RunError
 
 if TYPE_CHECKING:
     from actors.placement import Placement
@@ -225,7 +224,6 @@ def init_ray(**options: Any) -> None:
 
     Raises:
         ConfigError: the cluster of RAY_ADDRESS does not respond, or has another version of Ray or Python.
-        RunError: a private cluster does not start in time.
     """
     import ray
 
@@ -236,10 +234,6 @@ def init_ray(**options: Any) -> None:
         if (address := os.environ.get("RAY_ADDRESS")) is None:
             raise
         raise ConfigError(f"RAY_ADDRESS={address}: {refusal(error)}") from error
-    except Exception as error:  # of no type of its own
-        if "timed out during startup" not in str(error):
-            raise
-        raise RunError("Ray did not start in its 30 s: this machine has too little time or memory left for it.") from error
     if callable(on_sigterm):
         signal.signal(signal.SIGTERM, on_sigterm)
 
