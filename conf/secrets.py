@@ -3,7 +3,7 @@
 import re
 
 # The part of an address before its host, up to the last @ in it, and tokens of the Hub.
-CREDENTIALS = re.compile(r"(?<=://)(?!/)\S{0,500}@|\bhf_[A-Za-z0-9]{16,}")
+CREDENTIALS = re.compile(r"(?<=://)(?!/)\S{0,500}@|\bhf_[A-Za-z0-9]{30,}")
 
 
 def holds_credentials(text: str) -> bool:

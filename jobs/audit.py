@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import requests
 import yaml
@@ -105,21 +106,23 @@ def advisories(index: str, packages: Sequence[Pin]) -> dict[Pin, list[Advisory] 
     """
     base = index.rstrip("/").removesuffix("/simple") + "/pypi"
 
-    def fetch(path: str) -> requests.Response:
+    def fetch(path: str) -> tuple[int, dict[str, Any]]:
         try:
-            return requests.get(f"{base}/{path}/json", timeout=TIMEOUT_S)
+            reply = requests.get(f"{base}/{path}/json", timeout=TIMEOUT_S)
+            return reply.status_code, reply.json() if reply.ok else {}
         except requests.RequestException as error:
             raise ConfigError(f"no advisories: {base} cannot be reached ({type(error).__name__}); valid: a network.") from error
 
     def of(pin: Pin) -> list[Advisory] | None:
-        reply = fetch(f"{pin.name}/{pin.version}")
-        if reply.status_code == 404:
+        status, release = fetch(f"{pin.name}/{pin.version}")
+        if status == 404:
             return None
-        if reply.status_code != 200:
-            raise ConfigError(f"no advisories: {base} replies {reply.status_code} for {pin.name}; valid: to try again later.")
-        return list(read_advisories(reply.json()["vulnerabilities"]))
+        if "vulnerabilities" not in release:
+            raise ConfigError(f"no advisories: {base} replies {status} for {pin.name}; valid: to try again later.")
+        return list(read_advisories(release["vulnerabilities"]))
 
-    if (status := fetch(PROBE).status_code) != 200:
+    status, release = fetch(PROBE)
+    if "vulnerabilities" not in release:
         raise ConfigError(
             f"no advisories: {base} replies {status} for {PROBE}/json, so this index has none; valid: a PIP_INDEX_URL with "
             "PyPI's JSON interface."
@@ -128,14 +131,12 @@ def advisories(index: str, packages: Sequence[Pin]) -> dict[Pin, list[Advisory] 
         return dict(zip(packages, pool.map(of, packages), strict=True))
 
 
-def read_advisories(listed: Sequence[dict[str, object]]) -> Iterator[Advisory]:
+def read_advisories(listed: Sequence[dict[str, Any]]) -> Iterator[Advisory]:
     """Those that were not withdrawn."""
     for each in listed:
         if not each.get("withdrawn"):
-            aliases, fixed = each.get("aliases") or [], each.get("fixed_in") or []
-            assert isinstance(aliases, list)
-            assert isinstance(fixed, list)
-            yield Advisory((str(each["id"]), *aliases), str(each.get("summary") or each.get("details") or ""), tuple(fixed))
+            ids, summary = (each["id"], *(each.get("aliases") or ())), each.get("summary") or each.get("details") or ""
+            yield Advisory(ids, summary, tuple(each.get("fixed_in") or ()))
 
 
 if __name__ == "__main__":

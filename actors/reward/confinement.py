@@ -34,7 +34,7 @@ _RIGHTS = {1: 13, 2: 14, 3: 15, 4: 15, 5: 16}  # how many rights to files a vers
 
 
 def confine(readable: Sequence[str]) -> None:
-    """Leaves this process the files below `readable`, to be read, and the system calls above. Open files stay open."""
+    """Leaves this process the files in the folders `readable`, to be read, and the system calls above. Open files stay open."""
     libc = ctypes.CDLL(None, use_errno=True)
     libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
     _restrict_files(libc, readable)
@@ -50,8 +50,7 @@ def _restrict_files(libc: ctypes.CDLL, readable: Sequence[str]) -> None:
     rules = libc.syscall(_CREATE_RULESET, handled, len(handled), 0)
     for path in readable:
         folder = os.open(path, os.O_PATH | os.O_CLOEXEC)
-        rights = _READ_FILE | (_READ_DIR if os.path.isdir(path) else 0)
-        libc.syscall(_ADD_RULE, rules, 1, struct.pack("=Qi", rights, folder), 0)
+        libc.syscall(_ADD_RULE, rules, 1, struct.pack("=Qi", _READ_FILE | _READ_DIR, folder), 0)
         os.close(folder)
     libc.syscall(_RESTRICT_SELF, rules, 0)
     os.close(rules)

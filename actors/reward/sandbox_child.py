@@ -1,10 +1,11 @@
 """The process that runs math-verify on model output: started, used and killed by `actors/reward/sandbox_worker.py`.
 
-An answer is text that is parsed; nothing in it is executed. What runs here is math-verify, SymPy and a generated parser, on text
-that may be made to break them. So a child is restricted before it reads any input: address space, processes and open files by
-rlimit, CPU time by a timer, no file writes, no core dumps, no inherited environment, an empty network namespace where the kernel
-allows one. `actors/reward/confinement.py` leaves it few system calls and Python's own folders, to be read; an audit hook refuses
-the same with a traceback, also where the kernel has neither seccomp nor Landlock. It dies with its parent.
+An answer is text that is parsed, not executed; of it SymPy evaluates numbers and operators. What runs here is math-verify, SymPy
+and a generated parser, on text that may be made to break them. So a child is restricted before it reads any input: address space,
+processes and open files by rlimit, CPU time by a timer, no file writes, no core dumps, no inherited environment, an empty network
+namespace where the kernel allows one. `actors/reward/confinement.py` leaves it few system calls and Python's own folders, to be
+read; an audit hook refuses the same with a traceback, also where the kernel has neither seccomp nor Landlock. It dies with its
+parent.
 Not covered: it keeps the user of its parent. A single allocation beyond the memory limit reads as "different" if math-verify's
 handlers swallow the error.
 """

@@ -22,7 +22,7 @@ from conf.load import ROOT
 from jobs.bench.common import in_new_process
 
 pytestmark = [
-    pytest.mark.skipif(os.environ.get("NODES") != "1", reason="ten minutes on four raylets: NODES=1 (docs/cluster.md)"),
+    pytest.mark.skipif(os.environ.get("NODES") != "1", reason="six minutes on four raylets: NODES=1 (docs/cluster.md)"),
     pytest.mark.timeout(1800),
 ]
 
