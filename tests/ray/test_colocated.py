@@ -23,18 +23,17 @@ from pipeline.inputs import check_inputs
 from pipeline.round import run_rounds
 from pipeline.run import open_run
 from pipeline.store.state import RunState
+from pipeline.types import Role
 
 SMALL = (
-    *("challenger.steps=2", "challenger.batch=8", "solver.steps=1", "solver.batch=20", "evaluation.sets=[]"),
+    *("challenger.steps=3", "challenger.batch=8", "solver.steps=1", "solver.batch=20", "evaluation.sets=[]"),
     *("curriculum.questions=8", "curriculum.delta=0.5", "reward.samples=4", "sampling.max_tokens=64"),
     *("rollout.engines=1", "rollout.kv_cache_mb=64", "rollout.transfer_timeout_s=10"),
 )
+COLOCATED = ("resources.placement=colocated", "rollout.fleets=per_role", "rollout.transfer=shared")
 NO_CACHE, ASLEEP = " asleep: kv_cache", " asleep: kv_cache weights"
-# What a step with one shared engine does: the Challenger writes, the Solver answers, the Challenger learns.
-LOADED = [f"wake_up ['weights']{NO_CACHE}", f"_load{NO_CACHE}", "wake_up ['kv_cache']", "_checksums"]
-SWAPPED = ["_load", "_checksums"]
-DRAWN = ["enqueue"]
-STEP = ["learner publish", *LOADED, *DRAWN, *SWAPPED, *DRAWN, f"sleep 2{ASLEEP}", "learner update"]
+SENT = [f"{call}{NO_CACHE}" for call in ("start_weight_update", "update_weights", "finish_weight_update")]
+WOKEN = [f"wake_up ['weights']{NO_CACHE}", "wake_up ['kv_cache']"]
 
 
 def engines_that_log(log: Path, stuck: Path) -> type[RolloutWorker]:
@@ -45,13 +44,13 @@ def engines_that_log(log: Path, stuck: Path) -> type[RolloutWorker]:
 
         def __init__(self, config: Config, model_path: str) -> None:
             super().__init__(config, model_path)
-            self._log(f"engine {os.getpid()}")
+            self._log("starts")
             for name in ("sleep", "wake_up", "collective_rpc", "enqueue"):
                 setattr(self.llm, name, self._logged(name, getattr(self.llm, name)))
 
         def _log(self, line: str) -> None:
             with log.open("a") as file:
-                file.write(f"{line}\n")
+                file.write(f"{os.getpid()} {line}\n")
 
         def _logged(self, name: str, call: Callable[..., Any]) -> Callable[..., Any]:
             def logged(*arguments: Any, **options: Any) -> Any:
@@ -60,8 +59,9 @@ def engines_that_log(log: Path, stuck: Path) -> type[RolloutWorker]:
                     time.sleep(600)
                 result = call(*arguments, **options)
                 asleep = " ".join(sorted(self.llm.llm_engine.model_executor.sleeping_tags))
-                shown = arguments[0].__name__ if name == "collective_rpc" else " ".join([name, *map(str, options.values())])
-                self._log(f"{shown}{' asleep: ' * bool(asleep)}{asleep}" if name != "enqueue" else "enqueue")
+                called = getattr(arguments[0], "__name__", arguments[0]) if name == "collective_rpc" else name
+                shown = f"{name} {next(iter(options.values()))}" if name in ("sleep", "wake_up") else called
+                self._log(f"{shown}{' asleep: ' * bool(asleep)}{asleep}")
                 return result
 
             return logged
@@ -69,11 +69,10 @@ def engines_that_log(log: Path, stuck: Path) -> type[RolloutWorker]:
     return Logged
 
 
-def a_round(config: Config, fleet: RolloutFleet) -> dict[str, bytes]:
+def a_round(config: Config, fleets: dict[Role, RolloutFleet]) -> dict[str, bytes]:
     """The curriculum and the weights of both roles."""
-    fleet.forget_policy()
     inputs = check_inputs(config)
-    with RunState(config) as state, open_run(config, inputs, state, {"challenger": fleet, "solver": fleet}, ANYWHERE) as run:
+    with RunState(config) as state, open_run(config, inputs, state, fleets, ANYWHERE) as run:
         run_rounds(run, 1)
     files = ["curriculum.parquet", "challenger/policy/model.safetensors", "solver/policy/model.safetensors"]
     return {name: (state.folder / "round-1" / name).read_bytes() for name in files}
@@ -82,49 +81,57 @@ def a_round(config: Config, fleet: RolloutFleet) -> dict[str, bytes]:
 def test_a_round_is_the_same_colocated_also_where_engines_die_asleep_or_do_not_wake(
     ray_cluster: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
+    """Split with one fleet, against a fleet per role, of which the Solver's keeps its policy in the Challenger's phase."""
     log, stuck = tmp_path / "calls", tmp_path / "stuck"
     monkeypatch.setattr("actors.rollout.worker.RolloutWorker", engines_that_log(log, stuck))
     places = [f"runs_dir={tmp_path}", f"tracking_uri=sqlite:///{tmp_path}/mlflow.db"]
-    split, colocated = (
-        load_config("tiny", [*SMALL, *places, f"name={placement}", f"resources.placement={placement}"])
-        for placement in ("split", "colocated")
-    )
-    fleet = RolloutFleet(colocated, split.model.path)
-    expected = a_round(split, fleet)
-    before = len(log.read_text())
+    split = load_config("tiny", [*SMALL, *places, "name=split"])
+    colocated = load_config("tiny", [*SMALL, *places, "name=colocated", *COLOCATED])
+    challenger = RolloutFleet(colocated, split.model.path)
+    expected = a_round(split, {"challenger": challenger, "solver": challenger})
+    assert "asleep" not in log.read_text()
     call, made = LearnerGroup._call, []
 
     def logged(learner: LearnerGroup, method: str, *arguments: Any, **options: Any) -> list[Any]:
+        made.append(method)
         with log.open("a") as file:
             file.write(f"learner {method}\n")
-        made.append(method)
-        if made.count("update") == 1 and method == "update":
-            os.kill(engines(log)[-1], signal.SIGKILL)
-        if made.count("export") == 1 and method == "export":
-            stuck.touch()
+        if method == "update" and made.count("update") == 1:
+            os.kill(started(log)[1], signal.SIGKILL)  # the Solver's engine
+        if method == "export" and made.count("export") == 1:
+            stuck.touch()  # for the Challenger's engine, which writes the curriculum next
         return call(learner, method, *arguments, **options)
 
     monkeypatch.setattr(LearnerGroup, "_call", logged)
-    assert a_round(colocated, fleet) == expected
-    fleet.shutdown()
-    assert made.count("update") == 3
-    assert len(engines(log)) == 3
+    challenger.forget_policy()
+    solver = RolloutFleet(colocated, split.model.path, number=1)
+    solver.wait_ready()
+    assert a_round(colocated, {"challenger": challenger, "solver": solver}) == expected
+    for fleet in (challenger, solver):
+        fleet.shutdown()
+    assert made.count("update") == 4
     assert not stuck.exists()
-    assert "asleep" not in log.read_text()[:before]
-    called = [line for line, _ in groupby(log.read_text()[before:].splitlines())]
-    first = called.index("learner begin_phase")
-    assert called[first + 1 : first + 1 + len(STEP)] == STEP
-    of_engines = ""
-    for line in called:
-        if line.startswith("learner"):
-            assert of_engines.endswith(ASLEEP)
-        elif not line.startswith("engine"):
-            of_engines = line
+    calls = [line.split(maxsplit=1) for line, _ in groupby(log.read_text().splitlines())]
+    last: dict[str, str] = {}
+    for who, what in calls:  # whatever the learner does, all engines have gone to sleep
+        if who == "learner":
+            assert all(each.endswith(ASLEEP) for each in last.values())
+        else:
+            last[who] = what
+    begun = calls.index(["learner", "begin_phase"])
+    first, _, second, _ = (
+        [what for who, what in calls[begun:] if who == str(engine)] for engine in started(log)
+    )  # the Challenger's, the killed one, which `second` replaces, and the one that replaces `first`
+    drawn = [WOKEN[1], "_checksums", "enqueue", f"sleep 2{ASLEEP}"]
+    connected = [WOKEN[0], f"init_weight_transfer_engine{NO_CACHE}", *SENT, *drawn]
+    assert first == [*connected, *([WOKEN[0], *SENT, *drawn] * 2)]
+    # Its policy is sent to it once; it sleeps through an update and wakes with it.
+    assert second[:8] == ["starts", "_load", "_checksums", "enqueue", f"sleep 1{ASLEEP}", *WOKEN, "enqueue"]
 
 
-def engines(log: Path) -> list[int]:
-    """Process ids, in the order of starting."""
-    return [int(line.removeprefix("engine ")) for line in log.read_text().splitlines() if line.startswith("engine ")]
+def started(log: Path) -> list[int]:
+    """Process ids of the engines, in the order of starting."""
+    return [int(line.split()[0]) for line in log.read_text().splitlines() if line.endswith(" starts")]
 
 
 def test_engines_that_do_not_sleep_are_killed(ray_cluster: None, capsys: pytest.CaptureFixture[str]) -> None:
