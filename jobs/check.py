@@ -24,7 +24,8 @@ def main(arguments: Sequence[str]) -> int:
     prepare_environment()
     findings = check(config, options)
     faults, warnings = (sum(each.level == level for each in findings) for level in ("fault", "warning"))
-    print(f"\n{'not ready' if faults else 'ready'}: {faults} faults, {warnings} warnings")
+    counts = [f"{count} {level}{'' if count == 1 else 's'}" for count, level in ((faults, "fault"), (warnings, "warning"))]
+    print(f"\n{'not ready' if faults else 'ready'}: {', '.join(counts)}")
     changes = [each.do for each in sorted(findings, key=lambda each: each.level) if each.level != "ok" and is_setting(each.do)]
     if changes:
         print(f"to try next: {command_line('check', options, changes[0])}")
