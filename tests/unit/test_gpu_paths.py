@@ -7,7 +7,8 @@ import torch
 from transformers import AutoTokenizer
 
 from actors.learner.environment import rank_environment, socket_interfaces
-from actors.rollout.text import end_of_sequence_ids, engine_environment, turn_end
+from actors.rollout.text import end_of_sequence_ids, turn_end
+from actors.rollout.worker import engine_environment
 from actors.weights.buckets import Staging, checksum
 from conf.load import ROOT
 from conf.schema import Config, LearnerConfig, ResourcesConfig
