@@ -54,7 +54,10 @@ def bare_vllm() -> float:
     """Tokens/s of `vllm.LLM.generate`, an engine as vLLM sets it up, but eager and with prompts in one piece, as ours."""
     from vllm import LLM, SamplingParams, TokensPrompt
 
-    llm = LLM(BASE, dtype="float32", enforce_eager=True, enable_chunked_prefill=False, logprobs_mode="processed_logprobs", seed=0)
+    llm = LLM(
+        BASE, dtype="float32", enforce_eager=True, enable_chunked_prefill=False, logprobs_mode="processed_logprobs", seed=0,
+        trust_remote_code=False,
+    )  # fmt: skip
     end: Any = llm.get_tokenizer().eos_token_id
     asked = [(request, seed) for request in requests() for seed in request.seeds]
 

@@ -10,6 +10,7 @@ from safetensors.torch import save_file
 from actors.weights.buckets import CHECKSUM_STRIDE, checksum, pack, read_checkpoint, strided_sums_add_up, unpack
 from actors.weights.host import stored_weights
 from actors.weights.vllm_load import disagreements
+from pipeline.errors import DamagedError
 
 FUSED = {"qkv": ["q", "k", "v"]}
 ROWS = {"a.q.weight": 64, "a.k.weight": 32, "a.v.weight": 32}
@@ -82,7 +83,7 @@ def test_what_differs_is_named(name: str) -> None:
 
 def test_stored_weights_are_not_read_before_engines_need_them() -> None:
     weights = stored_weights("nowhere", torch.float32, timeout=1)
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(DamagedError, match="nowhere is missing"):
         weights.send([])
 
 
