@@ -25,7 +25,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--seed", type=int, default=0, help="of the round and of the faults (default: %(default)s)")
     parser.add_argument("--only", type=int, metavar="NUMBER", help="this fault alone, to repeat it")
     parser.add_argument("--output", type=Path, default=Path("runs/chaos.jsonl"), help="outcomes, which later calls add to")
-    parser.add_argument("--minutes", type=float, default=math.inf, help="after which no fault strikes; a later call goes on")
+    parser.add_argument("--minutes", type=float, default=math.inf, help="after which no fault strikes; a later call resumes")
     options = parser.parse_args(arguments)
     if options.faults < 1:
         raise ConfigError(f"--faults={options.faults}: valid: 1 or more")

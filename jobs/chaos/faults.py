@@ -2,11 +2,11 @@
 
 from dataclasses import dataclass
 from random import Random
-from typing import Literal
+from typing import Literal, get_args
 
 from jobs.chaos.moments import MARKS
 
-Target = Literal[
+Signalled = Literal[
     "driver",
     "rollout worker",
     "learner rank",
@@ -15,20 +15,10 @@ Target = Literal[
     "raylet of a second node",
     "GCS",
     "MLflow server",
-    "disk",
-    "file",
 ]
+Target = Literal[Signalled, "disk", "file"]
 Action = Literal["SIGKILL", "SIGSTOP", "full", "truncated", "a byte flipped", "removed"]
-SIGNALLED: tuple[Target, ...] = (
-    "driver",
-    "rollout worker",
-    "learner rank",
-    "reward actor",
-    "sandbox process",
-    "raylet of a second node",
-    "GCS",
-    "MLflow server",
-)
+SIGNALLED: tuple[Signalled, ...] = get_args(Signalled)
 KINDS: tuple[tuple[Target, Action], ...] = (
     *((target, "SIGKILL") for target in SIGNALLED),
     *((target, "SIGSTOP") for target in SIGNALLED),
