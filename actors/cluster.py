@@ -66,10 +66,15 @@ def prepare_environment() -> None:
     remove_orphans()
     folder = Path(tempfile.mkdtemp(prefix=f"{FOLDER_PREFIX}{os.getpid()}-"))  # short: a Unix socket's path ends at 107 characters
     atexit.register(remove_cluster_folder, folder)
-    token_path = folder / "token"
-    token_path.touch(mode=0o600)
-    token_path.write_text(secrets.token_hex(32))
-    os.environ.update(loopback_environment(token_path))
+    os.environ.update(loopback_environment(write_token(folder)))
+
+
+def write_token(folder: Path) -> Path:
+    """The file in `folder` with a new token of a private cluster, which no other user can read."""
+    path = folder / "token"
+    path.touch(mode=0o600)
+    path.write_text(secrets.token_hex(32))
+    return path
 
 
 def private_folder() -> Path | None:

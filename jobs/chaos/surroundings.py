@@ -2,7 +2,6 @@
 
 import json
 import os
-import secrets
 import shutil
 import signal
 import socket
@@ -14,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from actors.cluster import FOLDER_PREFIX, loopback_environment
+from actors.cluster import FOLDER_PREFIX, loopback_environment, write_token
 from conf.load import ROOT
 from pipeline.errors import RunError
 
@@ -97,11 +96,8 @@ class TwoNodes:
 
     def __init__(self) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix=f"{FOLDER_PREFIX}chaos"))
-        token = self.folder / "token"
-        token.touch(mode=0o600)
-        token.write_text(secrets.token_hex(32))
         own = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
-        self._environment = loopback_environment(token) | {"PYTHONPATH": str(ROOT)}
+        self._environment = loopback_environment(write_token(self.folder)) | {"PYTHONPATH": str(ROOT)}
         with (self.folder / "nodes.log").open("wb") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "jobs.chaos.nodes", str(self.folder)],
