@@ -16,13 +16,13 @@ from conf.schema import Config
 from jobs.plans import Job, Plan, finished
 from pipeline.errors import RunError
 from pipeline.inputs import check_inputs
-from pipeline.observe.terminal import STARTED, PhaseProgress, say
+from pipeline.observe.terminal import PLAIN_EVERY_S, STARTED, PhaseProgress, say
 from pipeline.store.manifest import read_manifest
 from pipeline.store.runs import in_use
 from pipeline.store.state import RunState
 
 LANES = 2  # concurrent processes, about one per core
-POLL_S, REPORT_S = 30, 600
+POLL_S = 5
 
 
 def options(plan: Plan, description: str) -> argparse.ArgumentParser:
@@ -109,7 +109,7 @@ def run_all(plan: Plan, arguments: Sequence[str], todo: Sequence[Job]) -> int:
             command = [sys.executable, "-m", plan.module, *arguments, "--lane", str(lane)]
             lanes.append(subprocess.Popen(command, cwd=ROOT, stdout=stack.enter_context(log.open("a")), stderr=subprocess.STDOUT))
             stack.callback(end, lanes[-1])
-        progress = stack.enter_context(PhaseProgress(f"{plan.name}, rounds", total=total, done=before, every_s=REPORT_S))
+        progress = stack.enter_context(PhaseProgress(f"{plan.name}, rounds", total=total, done=before, every_s=PLAIN_EVERY_S))
         done = before
         while any(lane.poll() is None for lane in lanes):
             time.sleep(POLL_S)
