@@ -8,6 +8,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from random import Random
 
 from jobs.ceiling_summary import SCREENED, summary
 from jobs.cli import command
@@ -16,6 +17,9 @@ from jobs.plans import LARGER, Plan, Variant
 from pipeline.curriculum import Relabel, as_labelled
 from pipeline.domain.graders.exact import ExactGrader
 from pipeline.domain.oracle import load_oracle
+from pipeline.domain.tiny.read import BANDS, answer_of, effort_of, is_held_out
+from pipeline.domain.tiny.words import FORMS, Problem
+from pipeline.domain.tiny.write import write
 from pipeline.store.tables import CurriculumRow
 
 ORACLE = "pipeline.domain.tiny.read"
@@ -43,8 +47,33 @@ def relabelled(row: CurriculumRow, truth: str | None, labels: str) -> Curriculum
     return replace(row, answered=replace(row.answered, vote=corrected))
 
 
+def posed(rows: list[CurriculumRow]) -> list[CurriculumRow]:
+    """In place of every well-formed question one of the domain's own, drawn as those held out (and none of them), and its answer.
+
+    What the loop would reach if the Challenger's questions were no limit either.
+    """
+    rng, made = Random("\n".join(row.answered.question or "" for row in rows)), []
+    for row in rows:
+        if row.answered.question is None:
+            continue
+        text, problem = pose(rng)
+        vote = replace(row.answered.vote, answer=str(answer_of(problem)))
+        made.append(replace(row, answered=replace(row.answered, question=text, vote=vote), kept=True))
+    return made
+
+
+def pose(rng: Random) -> tuple[str, Problem]:
+    """A problem of any band and form that is not held out."""
+    low, high = rng.choice(list(BANDS.values()))
+    while True:
+        text, problem = write(rng, rng.choice(FORMS), rng.randint(1, high), large=0.1)
+        if not is_held_out(text) and low <= effort_of(problem) <= high:
+            return text, problem
+
+
 RELABEL: Mapping[str, Relabel] = {
     "votes": as_labelled,
+    "posed": posed,
     **{labels: partial(by_oracle, labels=labels) for labels in ("well-posed", "right", "corrected")},
 }
 
@@ -63,24 +92,25 @@ PLAN: Plan = Plan(
     title="What limits the loop, with labels from the oracle",
     variants=(
         REFERENCE,
-        one_change("all", "all questions", "curriculum.delta=0.5"),
-        one_change("steps-96", "96 steps", "solver.steps=96"),
-        one_change("groups-10", "groups of 10", "solver.group=10"),
         one_change("linear", "learning rate falling to 0", "solver.schedule=linear"),
-        one_change("questions-1000", "1000 questions written", "curriculum.questions=1000", "curriculum.part=250"),
+        one_change("batch-320", "batch of 320", "solver.batch=320"),
+        one_change("no-kl", "no KL", "grpo.kl=0"),
+        one_change("lr-half", "half the learning rate", "solver.lr=5.5e-5"),
+        one_change("posed", "questions of the domain's own", labels="posed"),
         one_change("lr-double", "twice the learning rate", "solver.lr=2.2e-4"),
+        one_change("steps-96", "96 steps", "solver.steps=96"),
         one_change("kl-to-base", "KL to the base", "grpo.reference=base"),
         one_change("resample", "groups without a gradient drawn again", "solver.resample=2"),
-        one_change("no-kl", "no KL", "grpo.kl=0"),
         one_change("votes", "labels by vote", labels="votes", rounds=6),
-        one_change("batch-320", "batch of 320", "solver.batch=320"),
+        one_change("groups-10", "groups of 10", "solver.group=10"),
+        one_change("questions-1000", "1000 questions written", "curriculum.questions=1000", "curriculum.part=250"),
+        one_change("all", "all questions", "curriculum.delta=0.5"),
         one_change("warm", "rollouts at temperature 1.2", "sampling.temperature=1.2"),
         one_change("easy-too", "easy questions mixed in", "curriculum.keep=[3,8]"),
         one_change("scale-none", "advantages not scaled", "grpo.advantage_scale=none"),
         one_change("two-updates", "two updates a batch, clipped at 0.2 and 0.28", "grpo.updates_per_batch=2"),
         one_change("right", "wrong labels dropped", labels="right"),
         one_change("well-posed", "ill-posed questions dropped", labels="well-posed"),
-        one_change("lr-half", "half the learning rate", "solver.lr=5.5e-5"),
         one_change("groups-16", "groups of 16", "solver.group=16"),
         one_change("scale-batch", "advantages scaled by the batch", "grpo.advantage_scale=batch"),
         one_change("baseline-batch", "baseline of the batch", "grpo.baseline=batch"),

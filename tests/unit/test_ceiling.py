@@ -1,7 +1,7 @@
 """The experiment with right labels: its plan, what the oracle does to the rows, and what it says of the results."""
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -9,11 +9,12 @@ import pytest
 import jobs.table_results
 from conf.load import ConfigError
 from conf.settings import flatten, help_text
-from jobs.ceiling import PLAN, REFERENCE, RELABEL, WARNING, by_oracle
+from jobs.ceiling import PLAN, REFERENCE, RELABEL, WARNING, by_oracle, posed
 from jobs.ceiling_summary import SCREENED, summary
 from jobs.outcomes import OUTCOMES, outcomes
 from jobs.plans import Measures, Plan, Results, Variant
 from jobs.table_results import ACCURACIES, CURRICULUM, collect, recorded, write_records, write_results
+from pipeline.domain.tiny.read import difficulty, is_held_out, true_answer
 from pipeline.inputs import check_inputs
 from pipeline.store.state import RunState
 from pipeline.store.tables import CurriculumRow
@@ -57,6 +58,18 @@ def test_what_the_oracle_does_to_the_rows() -> None:
     corrected = by_oracle(rows, "corrected")
     assert [each.kept for each in corrected] == [True, True, False, False, False]
     assert [each.answered.vote for each in corrected] == [Vote(answer, 5, 10) for answer in ("5", "5", "7", "6", "5")]
+
+
+def test_questions_of_the_domains_own_in_place_of_the_rows() -> None:
+    made = posed([row("5", f"What is 2 + {number}?", kept=number > 1) for number in range(40)] + [row("5", None, kept=False)])
+    assert len(made) == 40
+    assert len({each.answered.question for each in made}) > 35
+    assert all(each.kept for each in made)
+    assert not any(is_held_out(each.answered.question or "") for each in made)
+    assert [each.answered.vote.answer for each in made] == [true_answer(each.answered.question or "") for each in made]
+    efforts = {difficulty(each.answered.question or "") for each in made}
+    assert min(filter(None, efforts)) <= 3
+    assert max(filter(None, efforts)) >= 8
 
 
 def test_no_setting_reaches_the_oracles_labels_and_no_other_command_resumes_such_a_run(tmp_path: Path) -> None:
@@ -120,13 +133,14 @@ def test_results_are_appended_and_recorded_runs_are_not_run_again(tmp_path: Path
 
 def test_the_page_is_written_from_the_records(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(jobs.table_results, "RESULTS", tmp_path)
-    write_results(PLAN, PLAN.jobs())
+    plan = replace(PLAN, folder="a folder that does not exist")
+    write_results(plan, plan.jobs())
     assert not list(tmp_path.iterdir())  # nothing is finished
     curve = {name: 0.5 for name in (*ACCURACIES.values(), *CURRICULUM.values())}
     runs = [{each: curve | values for each, values in run_of(last).items()} for last in (0.85, 0.86)]
     found = results_of(corrected=runs, linear=runs)
     (tmp_path / "ceiling.json").write_text(json.dumps(found))
-    write_results(PLAN, PLAN.jobs())
+    write_results(plan, plan.jobs())
     assert {path.name for path in tmp_path.iterdir()} == {"ceiling.json", "ceiling.md", "ceiling.png"}
     page = (tmp_path / "ceiling.md").read_text()
     assert WARNING in page
