@@ -182,6 +182,7 @@ def draw(results: Results, labels: Labels, path: Path) -> None:
                 axis.errorbar(at, 100 * centres, 100 * halves, label=labels[variant], **style)
         axis.set_title(f"{title}, %", fontsize=9, loc="left")
         axis.set_xlabel("round", fontsize=8)
+        axis.xaxis.get_major_locator().set_params(integer=True)
     axes[0].legend(fontsize=7, frameon=False)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path)
