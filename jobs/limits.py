@@ -23,6 +23,7 @@ from pipeline.store.tables import EvaluationRow, kept_questions, read_table
 HELD_OUT = "heldout"
 FORMS = (*words.FORMS, words.TRANSFER_FORM)
 BAND = "hard"
+GREEDY = "all forms, greedy"
 
 
 @command
@@ -62,12 +63,15 @@ def evaluation(folder: Path, number: int) -> Path:
 
 
 def mistakes(folder: Path, number: int) -> Iterator[list[object]]:
-    """A row a form: the share of right answers, and of each kind of first mistake."""
-    counts = {form: Counter[str]() for form in FORMS}
+    """A row a form, and one of the greedy answers of the band: the share that is right, and of each kind of first mistake."""
+    counts = {form: Counter[str]() for form in (*FORMS, GREEDY)}
     for row in read_table(evaluation(folder, number), EvaluationRow):
         form = form_of(row.question)
-        if form is not None and (row.band == BAND or form == words.TRANSFER_FORM):
-            counts[form].update(kind for response in row.responses if (kind := mistake(row.question, response)))
+        if form is None or (row.band != BAND and form != words.TRANSFER_FORM):
+            continue
+        counts[form].update(kind for response in row.responses if (kind := mistake(row.question, response)))
+        if row.band == BAND and (kind := mistake(row.question, row.greedy_response)):
+            counts[GREEDY][kind] += 1
     for form, kinds in counts.items():
         if total := kinds.total():
             yield [number, form, *(percent(kinds[kind], total) for kind in (RIGHT, *KINDS))]

@@ -64,6 +64,7 @@ def test_a_runs_mistakes_and_questions(tmp_path: Path, capsys: pytest.CaptureFix
     assert main([str(folder)]) == 0
     shown = capsys.readouterr().out
     assert "| 1 | expression | 50.0 | 25.0 | 0.0 | 25.0 | 0.0 |" in shown
+    assert "| 1 | all forms, greedy | 0.0 | 0.0 | 100.0 | 0.0 | 0.0 |" in shown
     assert "| 1 | 3 | 66.7 | 100.0 | 0.0 | 0.0 | 0.0 | 0.0 | 0.0 | 28 | 50 | 50.0 |" in shown
 
 
