@@ -45,3 +45,29 @@ def test_a_lock_installs_on_every_supported_python(lock: str, version: str, tmp_
 
 def test_the_versions_tried_are_the_supported_ones() -> None:
     assert 'requires-python = ">=3.11,<3.14"' in (ROOT / "pyproject.toml").read_text()
+
+
+@pytest.mark.parametrize(
+    ("config", "environment", "expected"),
+    [
+        ("[global]\nindex-url = https://one/simple\nfind-links = /a\n  /b\n", {}, "/a /b|https://one/simple"),
+        ("[global]\nindex-url = https://one\n[install]\nindex-url = https://two\n", {"PIP_FIND_LINKS": "/c"}, "/c|https://two"),
+        ("[install]\nindex-url = https://two\n", {"PIP_INDEX_URL": "https://three"}, "|https://three"),
+    ],
+)
+def test_uv_installs_from_where_pip_does(config: str, environment: dict[str, str], expected: str, tmp_path: Path) -> None:
+    """Whatever file the configuration is in: here the machine's, of which `pip config get` knows nothing."""
+    (tmp_path / "pip").mkdir()
+    (tmp_path / "pip" / "pip.conf").write_text(config)
+    others = {name: value for name, value in os.environ.items() if not name.startswith(("PIP_", "UV_"))}
+    script = 'set -eu; . locks/registry.sh; echo "$links|${UV_DEFAULT_INDEX:-}"'
+    said = subprocess.run(
+        ["sh", "-c", script],
+        cwd=ROOT,
+        env=others
+        | {"XDG_CONFIG_DIRS": str(tmp_path), "HOME": str(tmp_path), "bin": str(Path(sys.executable).parent)}
+        | environment,
+        capture_output=True,
+        text=True,
+    )
+    assert (said.stdout.strip(), said.stderr) == (expected, "")
