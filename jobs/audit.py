@@ -110,7 +110,10 @@ def advisories(index: str, packages: Sequence[Pin]) -> dict[Pin, list[Advisory] 
             reply = requests.get(f"{base}/{path}/json", timeout=TIMEOUT_S)
             return reply.status_code, reply.json() if reply.ok else {}
         except requests.RequestException as error:
-            raise ConfigError(f"no advisories: {base} cannot be reached ({type(error).__name__}); valid: a network.") from error
+            raise ConfigError(
+                f"no advisories: {base} cannot be reached ({type(error).__name__}); valid: a network, and REQUESTS_CA_BUNDLE "
+                "where its certificates are its own."
+            ) from error
 
     def of(pin: Pin) -> list[Advisory] | None:
         status, release = fetch(f"{pin.name}/{pin.version}")

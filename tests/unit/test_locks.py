@@ -1,6 +1,7 @@
 """The locks install on every supported Python: a dry run of `make setup` against the registry, for the platform of the locks."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -71,3 +72,17 @@ def test_uv_installs_from_where_pip_does(config: str, environment: dict[str, str
         text=True,
     )
     assert (said.stdout.strip(), said.stderr) == (expected, "")
+
+
+@pytest.mark.parametrize(("installed", "asked"), [("cpu", "gpu"), ("gpu", "cpu")])
+def test_an_environment_for_the_other_device_is_left_alone(installed: str, asked: str, tmp_path: Path) -> None:
+    """Both vLLMs have the same folder."""
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    shutil.copytree(ROOT / "locks", tmp_path / "locks")
+    (tmp_path / ".venv").mkdir()
+    (tmp_path / ".venv" / f".installed-{installed}").touch()
+    command = ["make", "check", f"EXTRA={asked}", f"PYTHON={sys.executable}"]
+    said = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert said.returncode == 2
+    assert f"error: EXTRA={asked}: .venv is installed for {installed} and cannot hold both; valid: make clean" in said.stderr
+    assert [path.name for path in (tmp_path / ".venv").iterdir()] == [f".installed-{installed}"]
