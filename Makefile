@@ -6,6 +6,8 @@ UV_VERSION := 0.13.8
 PY := .venv/bin/python
 # What is installed decides; on a fresh checkout EXTRA=gpu asks for CUDA.
 EXTRA ?= $(if $(wildcard .venv/.installed-gpu),gpu,cpu)
+OTHER_cpu := gpu
+OTHER_gpu := cpu
 FLAGS = --iter $(ITER) --profile $(PROFILE) $(if $(NAME),--name $(NAME)) $(if $(SEED),--seed $(SEED)) $(if $(SET),--set $(SET))
 
 LOOK = $(if $(NAME),--name $(NAME)) $(if $(RUNS),--runs-dir $(RUNS))
@@ -22,6 +24,8 @@ setup: .venv/.installed-$(EXTRA)  ## install everything into .venv (EXTRA=gpu fo
 
 .venv/.installed-%: locks/%.txt locks/overrides-%.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v <= (3, 13) else f"Python 3.11 to 3.13 is needed, $(PYTHON) is {v[0]}.{v[1]}: make PYTHON=python3.12 ...")'
+	@test ! -e .venv/.installed-$(OTHER_$*) || \
+	  { echo "error: EXTRA=$*: .venv is installed for $(OTHER_$*) and cannot hold both; valid: make clean, then the same again" >&2; exit 1; }
 	@test -x $(PY) || $(PYTHON) -m venv .venv
 	@$(PY) -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
 	@sh locks/install.sh $*

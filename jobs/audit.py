@@ -1,7 +1,7 @@
 """Advisories against the pinned packages: `make audit` compares locks/*.txt with PyPI's JSON interface at pip's index."""
 
 import argparse
-import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -91,11 +91,10 @@ def read_accepted(path: Path) -> dict[str, str]:
 
 
 def index_url() -> str:
-    """The index that pip installs from, from its environment or its configuration."""
-    configured = subprocess.run(
-        [sys.executable, "-m", "pip", "config", "get", "global.index-url"], capture_output=True, text=True
-    )
-    return os.environ.get("PIP_INDEX_URL") or configured.stdout.strip() or PyPI.simple_url
+    """The index that pip installs from, out of `pip config list`: `pip config get` reads one file of several."""
+    listed = subprocess.run([sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True).stdout
+    found = dict(re.findall(r"^(:env:|install|global)\.index-url='(.*)'$", listed, re.MULTILINE))
+    return next((found[source] for source in (":env:", "install", "global") if source in found), PyPI.simple_url)
 
 
 def advisories(index: str, packages: Sequence[Pin]) -> dict[Pin, list[Advisory] | None]:
@@ -111,7 +110,10 @@ def advisories(index: str, packages: Sequence[Pin]) -> dict[Pin, list[Advisory] 
             reply = requests.get(f"{base}/{path}/json", timeout=TIMEOUT_S)
             return reply.status_code, reply.json() if reply.ok else {}
         except requests.RequestException as error:
-            raise ConfigError(f"no advisories: {base} cannot be reached ({type(error).__name__}); valid: a network.") from error
+            raise ConfigError(
+                f"no advisories: {base} cannot be reached ({type(error).__name__}); valid: a network, and REQUESTS_CA_BUNDLE "
+                "where its certificates are its own."
+            ) from error
 
     def of(pin: Pin) -> list[Advisory] | None:
         status, release = fetch(f"{pin.name}/{pin.version}")

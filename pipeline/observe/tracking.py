@@ -8,7 +8,6 @@ import fcntl
 import json
 import logging
 import math
-import os
 import re
 import time
 from collections.abc import Mapping, Sequence
@@ -18,27 +17,17 @@ from typing import Any, Self
 
 import numpy as np
 from matplotlib.figure import Figure
+from mlflow.entities import Metric, Param
+from mlflow.exceptions import MlflowException
+from mlflow.tracking import MlflowClient
+from mlflow.utils.git_utils import get_git_commit
 from omegaconf import OmegaConf
+from sqlalchemy.exc import SQLAlchemyError
 
 from conf.load import ROOT, ConfigError
 from conf.schema import Config
 from conf.settings import flatten
 from pipeline.observe import plots
-
-# Read when mlflow is imported, hence set before: no telemetry, and no links printed between our lines.
-os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-os.environ.setdefault("DO_NOT_TRACK", "true")
-os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
-# A call of a server that is away ends within seconds; `pipeline/observe/sender.py` repeats it.
-os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "5")
-os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")  # a machine without git has no commit to record
-
-from mlflow.entities import Metric, Param
-from mlflow.exceptions import MlflowException
-from mlflow.tracking import MlflowClient
-from mlflow.utils.git_utils import get_git_commit
-from sqlalchemy.exc import SQLAlchemyError
 
 logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)  # silences the creation of a new store's tables
 
