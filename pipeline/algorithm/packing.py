@@ -137,9 +137,7 @@ def flash_attention(query: Tensor, key: Tensor, value: Tensor, lengths: tuple[in
 
     ends = torch.tensor([0, *accumulate(lengths)], dtype=torch.int32, device=query.device)
     q, k, v = (x[0].transpose(0, 1).contiguous() for x in (query, key, value))
-    attended = varlen_attn(
-        q, k, v, ends, ends, max(lengths), max(lengths), scale=scaling, window_size=(-1, 0), enable_gqa=True
-    )  # fmt: skip
+    attended = varlen_attn(q, k, v, ends, ends, max(lengths), max(lengths), scale=scaling, window_size=(-1, 0), enable_gqa=True)
     assert isinstance(attended, Tensor)
     return attended[None]
 
