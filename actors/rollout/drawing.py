@@ -70,9 +70,10 @@ class Drawing:
         self._pause = PAUSES * (time.thread_time() - before)
         if not done:
             done, _ = ray.wait(calls, num_returns=1, timeout=PING_S)
+        ready: list[Any] = done
         arrived: list[tuple[int, Drawn]] = []
         failed: dict[Any, Exception] = {}
-        for stream in done:
+        for stream in ready:
             if stream not in self._running:
                 continue
             engine, chunk = self._running[stream]

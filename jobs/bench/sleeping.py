@@ -140,7 +140,7 @@ class NoWeights:
     """Weights that are not transferred: an engine sleeps as it accepts them."""
 
     def send(self, engines: Sequence[Any]) -> Checksums:
-        return {}
+        return Checksums(None, {})
 
 
 class SimulatedFleet(RolloutFleet):
@@ -149,7 +149,8 @@ class SimulatedFleet(RolloutFleet):
     def __init__(self, engines: int, sequences: int, actors: int, times: Times, reports: bool) -> None:
         overrides = [f"rollout.engines={engines}", f"learner.ranks={engines}", f"rollout.max_num_seqs={sequences}"]
         config = load_config("qwen3-4b", [*overrides, "evaluation.sets=[]"])
-        actor = ray.remote(num_cpus=0, max_concurrency=100_000)(Host)
+        remote: Any = ray.remote  # whose types lack `max_concurrency`
+        actor = remote(num_cpus=0, max_concurrency=100_000)(Host)
         self.hosts = [actor.remote(times, config.rollout, reports) for _ in range(actors)]
         self._numbers = count()
         super().__init__(config, BASE)
