@@ -91,7 +91,9 @@ class RewardConfig:
 @dataclass
 class CurriculumConfig:
     questions: int = setting(512, "questions the trained Challenger writes (N)", low=1)
-    part: int = setting(128, "questions written, answered and saved at a time; an interruption loses at most this many", low=1)
+    part: int = setting(
+        128, "questions saved at a time, written and answered; an interruption loses those of unfinished parts", low=1
+    )
     delta: float = setting(0.25, "a question is kept when |p_hat - 1/2| <= delta", low=0, high=0.5)
     keep: list[int] = setting(
         [],

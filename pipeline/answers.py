@@ -1,6 +1,6 @@
 """The labelling policy's answers: what the vote is taken over, in the Challenger's reward and in the curriculum."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from pipeline.algorithm.rewards import invalid_share
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from pipeline.run import Run
 
 Path = int | str
+Paths = tuple[Path, ...]
+ANSWER, VERDICT, AGREEMENT = "answer", "verdict", "agreement"  # the last part of a path of seeds: what is drawn
 Answer = tuple[str | None, float | None]  # in its box, if any; log-probability of the response's least likely token, if drawn
 
 
@@ -39,27 +41,60 @@ def well_formed(run: "Inference", sample: Sample) -> str | None:
 
 
 def answer_questions(
-    run: "Run", written: Sequence[Sample], policy: Policy, *path: Path, verdicts: bool = False, confidences: bool = False
+    run: "Run", questions: Sequence[str | None], policy: Policy, *path: Path, verdicts: bool = False, confidences: bool = False
 ) -> list[AnsweredQuestion]:
-    """What `policy` makes of the questions in the Challenger's responses, malformed ones included, in their order.
+    """`answer_parts` of one part."""
+    ((_, items),) = answer_parts(run, {path: questions}, policy, verdicts, confidences)
+    return items
 
-    Each well-formed question gets `reward.samples` answers and a vote; with `verdicts` as many verdicts, and with `confidences`
-    the confidence of its majority, which costs the answers' log-probabilities.
+
+def answer_parts(
+    run: "Run", parts: Mapping[Paths, Sequence[str | None]], policy: Policy, verdicts: bool = False, confidences: bool = False
+) -> Iterator[tuple[Paths, list[AnsweredQuestion]]]:
+    """What `policy` makes of each part's questions, malformed ones (None) included, in their order; parts as they are finished.
+
+    All parts are drawn in one call, so that engines draw for the next while the last answers of one are missing. Each
+    well-formed question gets `reward.samples` answers and a vote; with `verdicts` as many verdicts, and with `confidences` the
+    confidence of its majority, which costs the answers' log-probabilities.
 
     Args:
-        path: what the answers are for, e.g. (round, phase, step): the seeds derive from it and the question's index among the
-            well-formed ones.
+        parts: by what the answers are for, e.g. (round, phase, step): the seeds derive from it and the question's index among
+            the part's well-formed ones.
     """
-    questions = [well_formed(run, sample) for sample in written]
-    usable = [question for question in questions if question is not None]
-    count = run.config.reward.samples
-    drawn, votes = draw_votes(run, usable, count, policy, *path, logprobs=confidences)
-    replies = draw_verdicts(run, usable, policy, *path) if verdicts else [[] for _ in usable]
-    answered = (
-        AnsweredQuestion(question, tuple(answer for answer, _ in each), vote, invalid_share(reply), confidence(each, vote))
-        for question, each, vote, reply in zip(usable, drawn, votes, replies, strict=True)
-    )
-    return [AnsweredQuestion(None) if question is None else next(answered) for question in questions]
+    usable = {path: [question for question in questions if question is not None] for path, questions in parts.items()}
+    prompts: dict[Paths, list[EncodedPrompt]] = {}
+    for path, questions in usable.items():
+        prompts[*path, ANSWER] = [run.codec.solver(question) for question in questions]
+        if verdicts:
+            prompts[*path, VERDICT] = [run.codec.validity(question) for question in questions]
+    votes = {path: run.reward.voting() for path in parts}
+    drawn: dict[Paths, dict[int, list[Answer]]] = {each: {} for each in prompts}
+
+    def finished(path: Paths) -> list[AnsweredQuestion]:
+        answers = drawn.pop((*path, ANSWER))
+        replies = drawn.pop((*path, VERDICT), {})
+        with run.clock.part("scoring"):
+            counted = votes.pop(path).results()
+        answered = (
+            AnsweredQuestion(
+                question,
+                tuple(answer for answer, _ in answers[index]),
+                vote,
+                invalid_share([verdict for verdict, _ in replies.get(index, ())]),
+                confidence(answers[index], vote),
+            )
+            for index, (question, vote) in enumerate(zip(usable[path], counted, strict=True))
+        )
+        return [AnsweredQuestion(None) if question is None else next(answered) for question in parts[path]]
+
+    yield from ((path, finished(path)) for path in parts if not usable[path])
+    for (*first, kind), index, answers in _draw(run, prompts, policy, logprobs=confidences):
+        path = tuple(first)
+        drawn[*path, kind][index] = answers
+        if kind == ANSWER:
+            votes[path].add(index, [answer for answer, _ in answers])
+        if all(len(drawn[*path, each]) == len(usable[path]) for each in (ANSWER, VERDICT) if (*path, each) in drawn):
+            yield path, finished(path)
 
 
 def confidence(drawn: Sequence[Answer], vote: Vote) -> float | None:
@@ -72,42 +107,36 @@ def confidence(drawn: Sequence[Answer], vote: Vote) -> float | None:
     return max((least for least in agreeing if least is not None), default=None)
 
 
-def draw_votes(
-    run: "Run", questions: Sequence[str], count: int, policy: Policy, *path: Path, logprobs: bool = False
-) -> tuple[list[list[Answer]], list[Vote]]:
-    """For each question `count` answers of `policy` and the vote on them, taken while others are still being answered."""
-    prompts = [run.codec.solver(question) for question in questions]
-    answers: dict[int, list[Answer]] = {}
-    votes = run.reward.voting()
-    for index, drawn in _draw(run, prompts, count, policy, run.reward.grader, *path, "answer", logprobs=logprobs):
-        answers[index] = drawn
-        votes.add(index, [answer for answer, _ in drawn])
-    with run.clock.part("scoring"):
-        return [answers[index] for index in range(len(questions))], votes.results()
+def draw_agreement(
+    run: "Run", parts: Mapping[Paths, Sequence[tuple[str, str]]], policy: Policy
+) -> Iterator[tuple[Paths, list[float]]]:
+    """For each (question, label) of each part the share of `reward.samples` answers of `policy` that equal the label.
 
-
-def draw_verdicts(run: "Run", questions: Sequence[str], policy: Policy, *path: Path) -> list[list[str | None]]:
-    """For each question `reward.samples` verdicts on whether it is well-posed; see `rewards.invalid_share`."""
-    prompts = [run.codec.validity(question) for question in questions]
-    verdicts = dict(_draw(run, prompts, run.config.reward.samples, policy, ExactGrader(), *path, "verdict"))
-    return [[verdict for verdict, _ in verdicts[index]] for index in range(len(questions))]
-
-
-def draw_agreement(run: "Run", questions: Sequence[str], labels: Sequence[str], policy: Policy, *path: Path) -> list[float]:
-    """For each question the share of `reward.samples` answers of `policy` that equal the label."""
-    prompts, count = [run.codec.solver(question) for question in questions], run.config.reward.samples
-    grades = run.reward.grading()
-    for index, drawn in _draw(run, prompts, count, policy, run.reward.grader, *path, "agreement"):
+    Parts as they are finished, all drawn in one call; `parts` as for `answer_parts`.
+    """
+    prompts = {(*path, AGREEMENT): [run.codec.solver(question) for question, _ in asked] for path, asked in parts.items()}
+    grades = {path: run.reward.grading() for path in parts}
+    missing = {path: len(asked) for path, asked in parts.items()}
+    yield from ((path, []) for path, asked in parts.items() if not asked)
+    for (*first, _), index, drawn in _draw(run, prompts, policy):
+        path = tuple(first)
         for place, (answer, _) in enumerate(drawn):
-            grades.add((index, place), answer, labels[index])
-    with run.clock.part("scoring"):
-        return [sum(group) / count for group in in_groups(grades.results(), count)]
+            grades[path].add((index, place), answer, parts[path][index][1])
+        missing[path] -= 1
+        if not missing[path]:
+            with run.clock.part("scoring"):
+                graded = grades.pop(path).results()
+            yield path, [sum(group) / len(group) for group in in_groups(graded, run.config.reward.samples)]
 
 
 def _draw(
-    run: "Run", prompts: Sequence[EncodedPrompt], count: int, policy: Policy, grader: Grader, *path: Path, logprobs: bool = False
-) -> Iterator[tuple[int, list[Answer]]]:
-    """(index of the prompt, the answers that `grader` reads from its responses) as they are finished."""
-    requests = seeded_requests(run.config.seed, prompts, count, *path)
-    for index, samples in run.stream("solver", requests, policy, run.config.sampling, for_learning=logprobs):
-        yield index, [(answer_of(sample, grader), min(sample.logprobs, default=None)) for sample in samples]
+    run: "Run", prompts: Mapping[Paths, Sequence[EncodedPrompt]], policy: Policy, logprobs: bool = False
+) -> Iterator[tuple[Paths, int, list[Answer]]]:
+    """(path, index of its prompt, the answers read from `reward.samples` responses to it) as they are finished."""
+    count = run.config.reward.samples
+    places = [(path, index) for path, each in prompts.items() for index in range(len(each))]
+    requests = [request for path, each in prompts.items() for request in seeded_requests(run.config.seed, each, count, *path)]
+    for place, samples in run.stream("solver", requests, policy, run.config.sampling, for_learning=logprobs):
+        path, index = places[place]
+        grader = ExactGrader() if path[-1] == VERDICT else run.reward.grader
+        yield path, index, [(answer_of(sample, grader), min(sample.logprobs, default=None)) for sample in samples]

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from pipeline.algorithm.rewards import score_questions
-from pipeline.answers import answer_questions
+from pipeline.answers import answer_questions, well_formed
 from pipeline.examples import ChallengerPrompts
 from pipeline.types import EncodedPrompt, Policy, Role, Sample, ScoredGroups, ScoredQuestion, in_groups
 
@@ -30,7 +30,7 @@ class ChallengerTask:
     def score(self, step: int, arriving: Iterator[tuple[int, list[Sample]]], policy: Policy) -> ScoredGroups:
         run = self.run
         groups = [group for _, group in sorted(arriving)]
-        written = [sample for group in groups for sample in group]
+        written = [well_formed(run, sample) for group in groups for sample in group]
         verdicts = "verdicts" in run.needs
         answered = answer_questions(run, written, self.labelling, self.round, self.role, step, verdicts=verdicts)
         with run.clock.part("scoring"):

@@ -1,20 +1,22 @@
 """The curriculum: the trained Challenger's questions on which the Solver is uncertain, labelled by its majority vote."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import compress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from conf.schema import CurriculumConfig
 from pipeline.algorithm.seeds import derive_seed
 from pipeline.algorithm.selection import keeps, surest
-from pipeline.answers import answer_questions, draw_agreement
+from pipeline.answers import Paths, answer_parts, draw_agreement, well_formed
 from pipeline.domain.oracle import load_oracle
 from pipeline.errors import EmptyCurriculumError
 from pipeline.examples import ChallengerPrompts
 from pipeline.interruption import leave_if_requested
 from pipeline.observe.terminal import PhaseProgress, say
 from pipeline.store.tables import CurriculumRow, read_table, remove_damaged, write_table
-from pipeline.types import AnsweredQuestion, Policy
+from pipeline.types import AnsweredQuestion, Request
 
 if TYPE_CHECKING:
     from pipeline.run import Run
@@ -30,6 +32,34 @@ def as_labelled(rows: list[CurriculumRow]) -> list[CurriculumRow]:
     return rows
 
 
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Questions that are saved together: written, answered (where the check of agreement follows), and labelled."""
+
+    number: int
+    size: int
+    folder: Path
+
+    def file(self, name: str) -> Path:
+        return self.folder / f"{name}-{self.number:04d}.parquet"
+
+    @property
+    def written(self) -> Path:
+        return self.file("written")
+
+    @property
+    def answered(self) -> Path:
+        return self.file("answered")
+
+    @property
+    def labelled(self) -> Path:
+        return self.file("part")
+
+    @property
+    def files(self) -> tuple[Path, Path, Path]:
+        return self.written, self.answered, self.labelled
+
+
 def write_curriculum(run: "Run", round_: int) -> None:
     """Samples N questions from the Challenger and keeps those on which the Solver is uncertain, see `algorithm.selection`.
 
@@ -39,24 +69,22 @@ def write_curriculum(run: "Run", round_: int) -> None:
     stage = run.state.round(round_).curriculum
     total, size = run.config.curriculum.questions, run.config.curriculum.part
     folder = run.state.round_folder(round_)
-    files = [folder / "curriculum" / f"part-{part:04d}.parquet" for part in range(-(-total // size))]
-    for damage in remove_damaged(files, CurriculumRow):
+    parts = [Part(number, min(size, total - number * size), folder / "curriculum") for number in range(-(-total // size))]
+    for damage in remove_damaged([file for part in parts for file in part.files], CurriculumRow):
         say(f"{damage}; it is written again, with the same seeds")
-    done = sum(file.exists() for file in files)
+    done = sum(part.labelled.exists() for part in parts)
     with (
         run.tracker.phase(round_, "curriculum") as tracked,
-        run.watched_by(PhaseProgress(f"round {round_} curriculum", total=len(files), done=done)) as progress,
+        run.watched_by(PhaseProgress(f"round {round_} curriculum", total=len(parts), done=done)) as progress,
     ):
-        policies = run.stored_policy("challenger", round_), run.labelling_policy(round_)
-        rows: list[CurriculumRow] = []
-        for part, file in enumerate(files):
-            if not file.exists():
-                write_table(file, CurriculumRow, write_part(run, round_, part, min(size, total - part * size), *policies))
-            written = read_table(file, CurriculumRow)
-            votes = [item.vote.share for item in answered(written)]
-            progress.update(part + 1, p_hat=sum(votes) / max(1, len(votes)))
+        write_questions(run, round_, [part for part in parts if not any(file.exists() for file in part.files)])
+        for part, rows in label_questions(run, round_, [part for part in parts if not part.labelled.exists()]):
+            write_table(part.labelled, CurriculumRow, run.relabel(rows))
+            done += 1
+            votes = [item.vote.share for item in answered(rows)]
+            progress.update(done, p_hat=sum(votes) / max(1, len(votes)))
             leave_if_requested()
-            rows += written
+        rows = [row for part in parts for row in read_table(part.labelled, CurriculumRow)]
         path = folder / "curriculum.parquet"
         write_table(path, CurriculumRow, rows)
         kept = [row.answered for row in rows if row.kept]
@@ -79,40 +107,83 @@ def write_curriculum(run: "Run", round_: int) -> None:
     stage.answered, stage.kept = counts["answered"], counts["kept"]
     stage.label_accuracy, stage.seconds, stage.counts, stage.finished = accuracy, usage.seconds, usage.counts(), True
     run.state.save()
+    for part in parts:
+        part.written.unlink(missing_ok=True)
+        part.answered.unlink(missing_ok=True)
 
 
-def write_part(run: "Run", round_: int, part: int, size: int, challenger: Policy, solver: Policy) -> list[CurriculumRow]:
-    """The questions of one part, answered and labelled by `solver`."""
-    seeds = [derive_seed(run.config.seed, round_, "curriculum", part, index) for index in range(size)]
-    prompts = ChallengerPrompts(run, round_, run.state.round_folder(round_ - 1)).draw(size, "curriculum", part)
-    requests = [prompt.request([seed]) for prompt, seed in zip(prompts, seeds, strict=True)]
-    drawn = dict(run.stream("challenger", requests, challenger, run.config.sampling))
-    written = [sample for index in range(size) for sample in drawn[index]]
-    gated = run.config.curriculum.confident < 1
-    items = answer_questions(
-        run, written, solver, round_, "curriculum", part, verdicts=gated or "verdicts" in run.needs, confidences=gated
-    )
-    return run.relabel(selected(run, round_, part, items))
+def write_questions(run: "Run", round_: int, parts: Sequence[Part]) -> None:
+    """Draws the questions of all `parts` in one call, and saves a part when its last one has arrived."""
+    if not parts:
+        return
+    policy = run.stored_policy("challenger", round_)
+    prompts = ChallengerPrompts(run, round_, run.state.round_folder(round_ - 1))
+    places: list[tuple[Part, int]] = []
+    requests: list[Request] = []
+    for part in parts:
+        for index, prompt in enumerate(prompts.draw(part.size, "curriculum", part.number)):
+            places.append((part, index))
+            requests.append(prompt.request([derive_seed(run.config.seed, round_, "curriculum", part.number, index)]))
+    written: dict[Part, dict[int, str | None]] = {part: {} for part in parts}
+    for place, (sample,) in run.stream("challenger", requests, policy, run.config.sampling, for_learning=False):
+        part, index = places[place]
+        written[part][index] = well_formed(run, sample)
+        if len(written[part]) == part.size:
+            questions = [question for _, question in sorted(written.pop(part).items())]
+            write_table(part.written, CurriculumRow, [CurriculumRow(AnsweredQuestion(each), False) for each in questions])
+            leave_if_requested()
 
 
-def selected(run: "Run", round_: int, part: int, items: Sequence[AnsweredQuestion]) -> list[CurriculumRow]:
-    """The items, and which are kept: by the filter, then the gate, then the agreement of the previous round's Solver."""
+def label_questions(run: "Run", round_: int, parts: Sequence[Part]) -> Iterator[tuple[Part, list[CurriculumRow]]]:
+    """The written questions of all `parts` with their labels, parts as they are finished, drawn in one call for each policy.
+
+    A question is kept by the filter, then the gate, then the agreement of the previous round's Solver.
+    """
     settings = run.config.curriculum
+    gated, agreement = settings.confident < 1, bool(settings.agreement) and round_ > 1
+    by_path: dict[Paths, Part] = {(round_, "curriculum", part.number): part for part in parts}
+    questions = {path: read_questions(part) for path, part in by_path.items() if not (agreement and part.answered.exists())}
+    verdicts = gated or "verdicts" in run.needs
+    if questions:
+        for path, items in answer_parts(run, questions, run.labelling_policy(round_), verdicts, gated):
+            part, rows = by_path[path], selected(items, settings)
+            if not agreement:
+                yield part, rows
+            else:
+                write_table(part.answered, CurriculumRow, rows)
+                leave_if_requested()
+    if agreement:
+        yield from with_agreement(run, round_, by_path)
+
+
+def read_questions(part: Part) -> list[str | None]:
+    return [row.answered.question for row in read_table(part.written, CurriculumRow)]
+
+
+def selected(items: Sequence[AnsweredQuestion], settings: CurriculumConfig) -> list[CurriculumRow]:
+    """The items, and which pass the filter and the gate."""
     kept = [place for place, item in enumerate(items) if keeps(item, settings)]
     if settings.confident < 1:
         kept = list(compress(kept, surest([items[place] for place in kept], settings.confident)))
-    agreed: dict[int, float] = {}
-    if settings.agreement and round_ > 1:
-        agreed = dict(zip(kept, previous_agreement(run, round_, part, [items[place] for place in kept]), strict=True))
-        kept = [place for place in kept if round(agreed[place] * run.config.reward.samples) >= settings.agreement]
     chosen = set(kept)
-    return [CurriculumRow(item, place in chosen, agreed.get(place)) for place, item in enumerate(items)]
+    return [CurriculumRow(item, place in chosen) for place, item in enumerate(items)]
 
 
-def previous_agreement(run: "Run", round_: int, part: int, items: Sequence[AnsweredQuestion]) -> list[float]:
-    """For each item the share of answers of the previous round's labelling policy that equal its label."""
-    questions, labels = [item.question or "" for item in items], [item.vote.answer or "" for item in items]
-    return draw_agreement(run, questions, labels, run.labelling_policy(round_ - 1), round_, "curriculum", part)
+def with_agreement(run: "Run", round_: int, parts: Mapping[Paths, Part]) -> Iterator[tuple[Part, list[CurriculumRow]]]:
+    """The answered parts, with the share of answers of the previous round's labelling policy that equal the label."""
+    rows = {path: read_table(part.answered, CurriculumRow) for path, part in parts.items()}
+    asked = {
+        path: [(row.answered.question or "", row.answered.vote.answer or "") for row in each if row.kept]
+        for path, each in rows.items()
+    }
+    for path, shares in draw_agreement(run, asked, run.labelling_policy(round_ - 1)):
+        share = iter(shares)
+        agreed = [replace(row, agreement=next(share)) if row.kept else row for row in rows.pop(path)]
+        yield parts[path], [replace(row, kept=row.kept and agrees(run, row.agreement)) for row in agreed]
+
+
+def agrees(run: "Run", share: float | None) -> bool:
+    return share is not None and round(share * run.config.reward.samples) >= run.config.curriculum.agreement
 
 
 def filter_of(settings: CurriculumConfig) -> str:

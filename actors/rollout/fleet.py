@@ -1,30 +1,29 @@
 """The rollout fleet: several engines behind one `sample`, fed from one queue, with dead engines replaced."""
 
 import time
-from collections import Counter, defaultdict, deque
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import ray
-from ray.exceptions import RayActorError, RayTaskError
+from ray.exceptions import RayActorError
 
 from actors.failures import reason
 from actors.placement import ANYWHERE, Placement
 from actors.restarts import Restarts
-from actors.rollout.chunks import split
 from actors.rollout.count import engine_count
-from actors.rollout.pings import PING_S, Pings
+from actors.rollout.drawing import LOST, Drawing
+from actors.rollout.pings import Pings
 from actors.rollout.sleep import put_to_sleep
-from actors.rollout.worker import Drawn, rollout_actor
+from actors.rollout.worker import rollout_actor
 from conf.schema import Config, SamplingConfig
 from pipeline.errors import MismatchError, RolloutError
 from pipeline.observe.terminal import say
 from pipeline.store.model_folder import read_json
 from pipeline.types import Policy, Request, Role, Sample
 
-LOST = (RayActorError, RayTaskError)  # a dead engine, and one in which a call failed and whose state is therefore unknown
 START_TIMEOUT_S = {"cuda": 1800, "cpu": 300}  # reading a large model and capturing its graphs takes minutes
 
 
@@ -81,6 +80,9 @@ class RolloutFleet:
     def wait_ready(self) -> None:
         """Waits until all engines have started; raises as `wait_usable` does."""
         self.wait_usable()
+        self._await_joining()
+
+    def _await_joining(self) -> None:
         while self._joining:
             if not ray.wait(list(self._joining), num_returns=1, timeout=self._start_timeout)[0]:
                 raise RolloutError(f"a rollout worker did not start; free in the cluster: {ray.available_resources()}")
@@ -98,7 +100,7 @@ class RolloutFleet:
             try:
                 ray.get(call)
             except RayActorError as error:
-                ray.kill(worker)
+                self._kill(worker)
                 del self._places[worker]
                 self._counts["replaced"] += 1
                 try:
@@ -110,7 +112,7 @@ class RolloutFleet:
                     say(f"warning: at most {self._size} of a fleet's engines sample; another could not start: {failure}")
             else:
                 self._ready.add(worker)
-                self._workers.append(worker)
+                self._workers = sorted([*self._workers, worker], key=lambda each: self._places[each])
         while self._ready and len(self._workers) + len(self._joining) < self._size:
             worker = self._start()
             self._joining[worker.ready.remote()] = worker
@@ -169,7 +171,12 @@ class RolloutFleet:
         return failed
 
     def sleep(self, keep_policy: bool) -> None:
-        """Leaves the GPUs to the learner until the next `load`, which has to send weights unless the policy is kept."""
+        """Leaves the GPUs to the learner until the next `load`, which has to send weights unless the policy is kept.
+
+        Raises:
+            RolloutError: an engine that takes a failed one's place does not start.
+        """
+        self._await_joining()  # an engine takes its memory while it starts
         put_to_sleep(self._workers, keep_policy, self._config.rollout.transfer_timeout_s)
         self._versions = self._versions if keep_policy else {}
 
@@ -196,79 +203,64 @@ class RolloutFleet:
         log-probabilities, which cost time.
 
         Chunks of requests wait in one queue, from which each engine with room takes the next; engines that have started
-        meanwhile join. An engine that dies or fails is replaced, gets the policy's weights, and what it had not finished is drawn
-        again with the same seeds. So is one that does not reply to a ping within `rollout.transfer_timeout_s`.
+        meanwhile get the policy's weights and join. What an engine that dies or fails had not finished is drawn again with the
+        same seeds, by the others while a new engine starts. So it is with one that does not reply to a ping within
+        `rollout.transfer_timeout_s`.
 
         Raises:
             RolloutError: see `_replace`.
         """
         self.load(policy)
         clock = time.monotonic()
-        waiting = deque(split([len(request.seeds) for request in requests], self._config.rollout.chunk))
-        running: dict[Any, tuple[Any, list[int]]] = {}
-        unfinished: Counter[Any] = Counter()  # samples of each engine
-        left = set(range(len(requests)))
-        while waiting or running:
-            if waiting and len(self._workers) < self._size:
+
+        def start(worker: Any, chunk: list[Request]) -> Any:
+            call = worker.sample.options(num_returns="streaming")
+            return call.remote(chunk, sampling, policy.version, for_learning)
+
+        drawing = Drawing(requests, self._config.rollout, start)
+        while drawing.unfinished:
+            if drawing.waiting and len(self._workers) < self._size:
                 self.load(policy)  # into those that join
-            while waiting and (worker := self._free(unfinished)):
-                chunk = waiting.popleft()
-                unfinished[worker] += sum(len(requests[place].seeds) for place in chunk)
-                call = worker.sample.options(num_returns="streaming")
-                started = call.remote([requests[place] for place in chunk], sampling, policy.version, for_learning)
-                running[started] = worker, chunk
-            done, _ = ray.wait([*running, *(self._joining if waiting else ())], num_returns=1, timeout=PING_S)
-            failed: dict[Any, Exception] = dict(self._pings.hung(worker for worker, _ in running.values()))
-            result: Any = done[0] if done else None
-            if result in running:
-                worker, chunk = running[result]
-                try:
-                    finished: list[Drawn] = ray.get(next(result))
-                except StopIteration:
-                    del running[result]
-                except LOST as error:
-                    failed |= {**self._failed(self._workers), worker: error}  # a failed node loses all its engines
-                else:
-                    for drawn in finished:
-                        place = chunk[drawn.place]
-                        left.remove(place)
-                        unfinished[worker] -= len(drawn.samples)
-                        self._finished += 1
-                        self._counts["tokens"] += sum(len(sample.token_ids) for sample in drawn.samples)
-                        self._counts["prompt_tokens"] += sum(len(sample.prompt_ids) for sample in drawn.samples)
-                        self._counts["cached_tokens"] += drawn.cached_tokens
-                        self._counts["sampling_seconds"] += time.monotonic() - clock
-                        yield place, drawn.samples
-                        clock = time.monotonic()
+            drawing.feed(self._workers)
+            arrived, failed = drawing.arrived(self._joining if drawing.waiting else ())
+            for place, drawn in arrived:
+                self._finished += 1
+                self._counts["tokens"] += sum(len(sample.token_ids) for sample in drawn.samples)
+                self._counts["prompt_tokens"] += sum(len(sample.prompt_ids) for sample in drawn.samples)
+                self._counts["cached_tokens"] += drawn.cached_tokens
+                self._counts["sampling_seconds"] += time.monotonic() - clock
+                yield place, drawn.samples
+                clock = time.monotonic()
             if failed:
-                lost = [call for call, (worker, _) in running.items() if worker in failed]
-                again = [[place for place in running.pop(call)[1] if place in left] for call in lost]
-                waiting.extendleft(chunk for chunk in again if chunk)
-                for worker in failed:
-                    del unfinished[worker]
+                failed = {**self._failed(self._workers), **failed}  # a failed node loses all its engines
+            failed |= self._pings.hung(engine for engine in drawing.busy if engine not in failed)
+            if failed:
+                drawing.put_back(failed)
                 self._replace(failed)
                 self.load(policy)
 
-    def _free(self, unfinished: Counter[Any]) -> Any:
-        """The engine with the fewest `unfinished` samples, None if each has as many as it decodes at once, or more."""
-        worker = min(self._workers, key=lambda each: unfinished[each])
-        return worker if unfinished[worker] < self._config.rollout.max_num_seqs else None
-
     def _replace(self, failed: dict[Any, Exception]) -> None:
-        """Kills dead, failed or hung engines and starts new ones in their places.
+        """Kills dead, failed or hung engines and starts new ones in their places, which join when they have started.
 
         Raises:
             RolloutError: that happened several times in a row without a finished request in between.
         """
         for worker in failed:
-            ray.kill(worker)
+            self._kill(worker)
         self._restarts.after(next(reversed(failed.values())), self._finished)
         for worker in failed:
             self._versions.pop(worker, None)
             self._ready.discard(worker)
             del self._places[worker]
-            self._workers[self._workers.index(worker)] = self._start()
+            self._workers.remove(worker)
             self._counts["replaced"] += 1
+        if self._workers:
+            self._join()
+        else:
+            self._workers = [self._start() for _ in failed]
+
+    def _kill(self, worker: Any) -> None:
+        ray.kill(worker)
 
     def take_counts(self) -> dict[str, float]:
         """Since the last call: "tokens" drawn in "sampling_seconds", their "prompt_tokens", "cached_tokens" of these from the
@@ -278,7 +270,7 @@ class RolloutFleet:
 
     def shutdown(self) -> None:
         for worker in [*self._workers, *self._joining.values()]:
-            ray.kill(worker)
+            self._kill(worker)
 
 
 @contextmanager

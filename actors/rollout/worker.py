@@ -28,6 +28,14 @@ class Drawn:
     cached_tokens: int
 
 
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What is finished of a chunk, and how many samples the engine has `finished` since its last report, also of other chunks."""
+
+    drawn: list[Drawn]
+    finished: int
+
+
 def engine_environment(config: Config) -> dict[str, str]:
     """Environment of a rollout worker's process, which must be set before vLLM is imported."""
     environment = {
@@ -106,6 +114,8 @@ class RolloutWorker:
         self.version = "none"
         self._sleep = Sleep(self.llm)
         self._finished: dict[int, Any] = {}  # outputs by vLLM's request number, until their call picks them up
+        self._unreported = 0  # samples
+        self._report_at = config.rollout.chunk
         self._step: asyncio.Future[None] | None = None
         self._failure: Exception | None = None
 
@@ -166,8 +176,8 @@ class RolloutWorker:
 
     async def sample(
         self, requests: Sequence[Request], sampling: SamplingConfig, version: str, for_learning: bool = True
-    ) -> AsyncIterator[list[Drawn]]:
-        """Draws a chunk under policy `version` and yields its requests as they finish.
+    ) -> AsyncIterator[Report]:
+        """Draws a chunk under policy `version` and yields its requests as they finish, or word that there is room for more.
 
         Temperature 0 is greedy. Concurrent calls share the engine's batches; on a CPU a sample does not depend on them
         (`invariance`).
@@ -187,10 +197,12 @@ class RolloutWorker:
                 for number in sorted(pending.keys() & self._finished.keys()):
                     place, index = pending.pop(number)
                     outputs[place][index] = self._finished.pop(number)
+                    self._unreported += 1
                     if all(outputs[place]):
                         complete.append(self._drawn(place, requests[place], outputs[place]))
-                if complete:
-                    yield complete
+                if complete or self._unreported >= self._report_at:
+                    finished, self._unreported = self._unreported, 0
+                    yield Report(complete, finished)
 
     async def _next_step(self) -> None:
         """Waits for the engine's next step, one for all calls that wait; each then picks its own finished outputs."""

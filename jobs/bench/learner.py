@@ -16,7 +16,7 @@ import statistics
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,19 +26,11 @@ from torch.nn.utils.rnn import pad_sequence
 from conf.schema import Config
 from jobs.bench.common import BASE, in_new_process, timed, write_model
 from jobs.bench.learner_memory import bench_memory, bench_peak
+from jobs.bench.qwen3 import PEAK_FLOPS, QWEN3, QWEN3_ALL, device_name, update_flops
 from pipeline.algorithm.grpo import policy_loss, token_weights
 from pipeline.types import Sample, TrainingBatch
 
 GROUP = 5
-
-# bfloat16 without sparsity, of one H100 or H200.
-PEAK_FLOPS = 989e12
-
-QWEN3_ALL = {"vocab_size": 151_936, "num_key_value_heads": 8, "head_dim": 128, "tie_word_embeddings": True}
-QWEN3 = {
-    "Qwen3-0.6B": {"hidden_size": 1024, "intermediate_size": 3072, "num_hidden_layers": 28, "num_attention_heads": 16},
-    "Qwen3-4B": {"hidden_size": 2560, "intermediate_size": 9728, "num_hidden_layers": 36, "num_attention_heads": 32},
-}
 
 
 def draw_batch(count: int, prompt: int, longest: int, vocabulary: int, seed: int = 0) -> TrainingBatch:
@@ -248,21 +240,21 @@ def bench_update(name: str, config: Config, model_path: str, batch: TrainingBatc
     return seconds
 
 
-def bench_cuda(name: str) -> None:
-    """One of Qwen3's shapes in bfloat16, packed sequences of up to 4096 tokens."""
+def bench_shape(name: str, shape: Mapping[str, int], device: str, longest: int, count: int = 40) -> float:
+    """One of Qwen3's shapes in bfloat16, packed; prints and returns the share of `PEAK_FLOPS` that the update reaches."""
     config = Config()
-    config.model.dtype, config.resources.device = "bfloat16", "cuda"
-    config.model.max_length, config.sampling.max_tokens = 6144, 4096
-    config.learner.micro_batch_tokens, config.learner.gradient_checkpointing = 16384, True
-    batch, shape = draw_batch(40, 256, 4096, 150_000), QWEN3[name]
+    config.model.dtype, config.resources.device = "bfloat16", device
+    config.model.max_length, config.sampling.max_tokens = longest * 3 // 2, longest
+    config.learner.micro_batch_tokens, config.learner.gradient_checkpointing = 4 * longest, True
+    whole = {**QWEN3_ALL, **shape}
+    batch = draw_batch(count, longest // 16, longest, 700)
     with tempfile.TemporaryDirectory() as folder:
-        parameters = write_model(folder, "bfloat16", **QWEN3_ALL, **shape).num_parameters()
-        seconds = bench_update(f"{name}, bfloat16, {torch.cuda.get_device_name()}", config, folder, batch)
-    # 2 FLOPs a parameter and token in each of: reference forward, policy forward; 4 in the backward. Causal attention likewise.
-    layers, heads = shape["num_hidden_layers"], shape["num_attention_heads"]
-    attention = 2 * layers * heads * QWEN3_ALL["head_dim"] * sum(length**2 for length in lengths(batch))
-    flops = 4 * (2 * parameters * sum(lengths(batch)) + attention)
-    print(f"model FLOPs utilisation of the update: {flops / seconds['ours'] / PEAK_FLOPS:.0%} of {PEAK_FLOPS / 1e12:.0f} TFLOP/s")
+        parameters = write_model(folder, "bfloat16", **whole).num_parameters()
+        seconds = bench_update(f"{name}, bfloat16, {device_name(device)}", config, folder, batch)
+    width = whole["num_hidden_layers"] * whole["num_attention_heads"] * whole["head_dim"]
+    reached = update_flops(parameters, width, lengths(batch)) / seconds["ours"] / PEAK_FLOPS
+    print(f"model FLOPs utilisation of the update: {reached:.2%} of {PEAK_FLOPS / 1e12:.0f} TFLOP/s, the peak of an H100")
+    return reached
 
 
 def main() -> None:
@@ -270,8 +262,8 @@ def main() -> None:
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cuda" if torch.cuda.is_available() else "cpu")
     device = parser.parse_args().device
     if device == "cuda":
-        for name in QWEN3:
-            bench_cuda(name)
+        for name, shape in QWEN3.items():
+            bench_shape(name, shape, device, longest=4096)
         return
     os.environ |= {"DS_ACCELERATOR": "cpu", "TRL_EXPERIMENTAL_SILENCE": "1", "HF_HUB_OFFLINE": "1"}
     torch.set_num_threads(1)

@@ -28,13 +28,12 @@ def round_minutes(
         mean: tokens of a question's and of an answer's response.
         speed: tokens/s of one engine with as many responses as it has room for.
     """
-    parts = -(-config.curriculum.questions // config.curriculum.part)
-    calls = {"Challenger": 2 * config.challenger.steps, "curriculum": 2 * parts, "Solver": config.solver.steps}
+    calls = {"Challenger": 2 * config.challenger.steps, "curriculum": 2, "Solver": config.solver.steps}
     learned, stored = BYTES_S[config.rollout.transfer], BYTES_S["host"]
     weights = model_bytes(shape, config)
     transfers = {
         "Challenger": config.challenger.steps * (weights / learned + weights / stored),
-        "curriculum": 2 * parts * weights / stored,
+        "curriculum": 2 * weights / stored,
         "Solver": config.solver.steps * weights / learned,
     }
     seconds = {

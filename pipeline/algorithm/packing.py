@@ -8,7 +8,7 @@ All layers but attention treat tokens independently and need no change; attentio
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import chain
+from itertools import accumulate, chain
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -119,6 +119,50 @@ def attention_blocks(lengths: Sequence[int]) -> list[list[int]]:
     return blocks
 
 
+def flash(query: Tensor) -> bool:
+    """Whether `varlen_attn`, FlashAttention over a whole row at once, takes these tensors: half precision on NVIDIA's Ampere or
+    newer, heads of at most 256."""
+    return (
+        query.is_cuda
+        and torch.version.hip is None
+        and query.dtype in (torch.bfloat16, torch.float16)
+        and query.shape[-1] <= 256
+        and torch.cuda.get_device_capability(query.device) >= (8, 0)
+    )
+
+
+def flash_attention(query: Tensor, key: Tensor, value: Tensor, lengths: tuple[int, ...], scaling: float) -> Tensor:
+    """What `padded_attention` computes, without padding."""
+    from torch.nn.attention.varlen import varlen_attn
+
+    ends = torch.tensor([0, *accumulate(lengths)], dtype=torch.int32, device=query.device)
+    q, k, v = (x[0].transpose(0, 1).contiguous() for x in (query, key, value))
+    attended = varlen_attn(q, k, v, ends, ends, max(lengths), max(lengths), scale=scaling, window_size=(-1, 0), enable_gqa=True)
+    assert isinstance(attended, Tensor)
+    return attended[None]
+
+
+def padded_attention(query: Tensor, key: Tensor, value: Tensor, lengths: tuple[int, ...], scaling: float) -> Tensor:
+    """Causal attention within each sequence of a row; shapes as in `packed_attention`.
+
+    Sequences of similar length are right-padded and attend as a batch; with a causal mask no real token attends to the padding,
+    so kernels for plain causal attention apply, on CPU and GPU alike.
+    """
+    outputs, start = [], 0
+    for block in attention_blocks(lengths):
+        stop = start + sum(block)
+        q, k, v = (
+            pad_sequence(x[0, :, start:stop].transpose(0, 1).split(block), batch_first=True).transpose(1, 2)
+            for x in (query, key, value)
+        )
+        attended = functional.scaled_dot_product_attention(q, k, v, is_causal=True, scale=scaling, enable_gqa=True).transpose(
+            1, 2
+        )
+        outputs += [attended[i, :length] for i, length in enumerate(block)]
+        start = stop
+    return torch.cat(outputs)[None]
+
+
 def packed_attention(
     module: nn.Module,
     query: Tensor,
@@ -133,9 +177,6 @@ def packed_attention(
 ) -> tuple[Tensor, None]:
     """Causal attention within each sequence of a row: an attention function for transformers models.
 
-    Sequences of similar length are right-padded and attend as a batch; with a causal mask no real token attends to the padding,
-    so kernels for plain causal attention apply, on CPU and GPU alike.
-
     Args:
         query [1, H, T, D]; key, value [1, H or fewer, T, D]. lengths: `PackedRow.lengths`, passed through the model's forward.
 
@@ -147,19 +188,8 @@ def packed_attention(
     """
     if sliding_window is not None:
         raise ValueError("packed attention does not support a sliding window; use a model with full attention")
-    outputs, start = [], 0
-    for block in attention_blocks(lengths):
-        stop = start + sum(block)
-        q, k, v = (
-            pad_sequence(x[0, :, start:stop].transpose(0, 1).split(block), batch_first=True).transpose(1, 2)
-            for x in (query, key, value)
-        )
-        attended = functional.scaled_dot_product_attention(q, k, v, is_causal=True, scale=scaling, enable_gqa=True).transpose(
-            1, 2
-        )
-        outputs += [attended[i, :length] for i, length in enumerate(block)]
-        start = stop
-    return torch.cat(outputs)[None], None
+    attend = flash_attention if flash(query) else padded_attention
+    return attend(query, key, value, lengths, scaling), None
 
 
 def register_packed_attention() -> None:

@@ -154,9 +154,12 @@ class PhaseProgress:
     def update(self, step: int, **numbers: float | None) -> None:
         """Show that `step` (counted from 1) is done, with those of the `NUMBERS` that it has.
 
-        Without a terminal, prints a line at most every `every_s` seconds, and for the last step.
+        Without a terminal, prints a line at most every `every_s` seconds, and for the last step. A call may draw for several
+        steps.
         """
-        self._done, self._drawing = step, None
+        self._done = step
+        if self._drawing and self._drawing.samples >= self._drawing.total:
+            self._drawing = None
         self._updated = time.monotonic()
         self._numbers = [NUMBERS[name](value) for name, value in numbers.items() if value is not None]
         if self._live:

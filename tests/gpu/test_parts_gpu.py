@@ -20,7 +20,7 @@ from conf.load import ROOT, load_config
 from conf.schema import Config, SamplingConfig
 from jobs.bench.common import write_model
 from jobs.bench.learner import draw_batch
-from pipeline.algorithm.packing import LogprobHead
+from pipeline.algorithm.packing import LogprobHead, flash, flash_attention, padded_attention
 from pipeline.types import Policy, Request, Sample, TrainingBatch
 
 pytestmark = [
@@ -249,3 +249,20 @@ def test_tensors_leave_the_gpu_through_page_locked_memory_bit_by_bit() -> None:
         assert staging._memory.is_pinned()
         assert [checksum(copy) for _, copy in copies] == [checksum(tensor.cpu()) for _, tensor in named]
         named = [(name, tensor + 1) for name, tensor in named]
+
+
+@pytest.mark.skipif(torch.cuda.is_available() and torch.cuda.get_device_capability() < (8, 0), reason="needs Ampere or newer")
+def test_flash_attention_over_a_row_is_that_of_padded_blocks() -> None:
+    g = torch.Generator(device="cuda").manual_seed(0)
+    lengths = (700, 640, 123, 1)
+    q, k, v = (
+        torch.randn(1, heads, sum(lengths), 128, generator=g, device="cuda", dtype=torch.bfloat16).requires_grad_()
+        for heads in (16, 8, 8)
+    )
+    assert flash(q)
+    assert not flash(q.float())
+    results = [attend(q, k, v, lengths, 128**-0.5) for attend in (flash_attention, padded_attention)]
+    torch.testing.assert_close(*results, atol=2e-2, rtol=2e-2)
+    slope = torch.randn_like(results[0])
+    for ours, plain in zip(*(torch.autograd.grad(result, (q, k, v), slope) for result in results), strict=True):
+        torch.testing.assert_close(ours, plain, atol=5e-2, rtol=5e-2)

@@ -145,6 +145,7 @@ def on_one_node(config: Config, placement: Placement) -> None:
     ended(dead)
     fleet.load(Policy("next", Nothing()))
     assert fleet.take_counts()["replaced"] == 1
+    fleet.wait_ready()
     assert places(fleet._workers) == engines
     with pytest.raises(ConfigError, match=r"no node has room for .*free GPUs: 0 of 8 on"), reserved(config, 0, lambda _: None):
         pass

@@ -2,7 +2,6 @@
 
 import os
 import signal
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +13,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from actors.cluster import ROOT
+from actors.rollout.drawing import Drawing
 from actors.rollout.fleet import RolloutFleet
 from actors.rollout.worker import Drawn, RolloutWorker
 from actors.weights.buckets import publish
@@ -120,18 +120,17 @@ def test_an_engine_has_as_many_samples_as_it_decodes_at_once_and_dies_with_all(
     expected = fleet.sample(asked, base, SAMPLING)
     monkeypatch.setattr(fleet, "_config", replace(CONFIG, rollout=replace(CONFIG.rollout, chunk=4, max_num_seqs=16)))
     most: list[int] = []
-    free = RolloutFleet._free
+    feed = Drawing.feed
 
-    def counting(self: RolloutFleet, unfinished: Counter) -> object:
-        worker = free(self, unfinished)
-        if worker is None:
-            most.append(max(unfinished.values()))
-        return worker
+    def counting(self: Drawing, engines: Sequence) -> None:
+        feed(self, engines)
+        if self.waiting:
+            most.append(max(self._unfinished.values()))
 
-    monkeypatch.setattr(RolloutFleet, "_free", counting)
+    monkeypatch.setattr(Drawing, "feed", counting)
     assert fleet.sample(asked, base, SAMPLING) == expected
     assert most
-    assert all(16 <= samples < 16 + 4 for samples in most)  # of which less than a chunk waits
+    assert all(16 + 4 <= samples < 16 + 2 * 4 for samples in most)  # of which one chunk waits, and less than another
     arriving = fleet.stream(asked, base, SAMPLING)
     first = next(arriving)
     (process,) = [process for process in psutil.process_iter(["cmdline"]) if is_rollout_worker(process)]

@@ -99,6 +99,8 @@ def test_engines_take_on_the_learners_present_weights(
     kill(fleet._workers[0])
     assert draw(fleet, learner, first) == drawn
     assert fleet.take_counts()["replaced"] == 1
+    fleet.wait_ready()
+    assert draw(fleet, learner, first) == drawn
 
     with pytest.raises(MismatchError, match=r"model\.norm\.weight"):
         fleet.load(Policy("second", Tampered(learner.weights())))
@@ -107,6 +109,7 @@ def test_engines_take_on_the_learners_present_weights(
     ray.kill(fleet._workers[1])
     assert draw(fleet, learner, Policy("after a death", learner.weights()))[0].logprobs == drawn[0].logprobs
     assert fleet.take_counts()["replaced"] == 1
+    fleet.wait_ready()
     with monkeypatch.context() as unnoticed:
         unnoticed.setattr(fleet, "_failed", lambda workers: {})
         ray.kill(fleet._workers[1])

@@ -162,11 +162,12 @@ def test_a_round_s_minutes_by_hand() -> None:
     weights, billions = 2 * QWEN_4B.parameters, QWEN_4B.parameters / 1e9
     tail, learned = (4096 - 1000) / ALONE, 640 * 1200 * 10 * billions * 1e9 / (4 * RANK_FLOPS)
     assert minutes["Solver"] * 60 == pytest.approx(9600 * 1000 / 40_000 + 15 * (tail + learned + weights / 3e9))
-    assert minutes["curriculum"] * 60 == pytest.approx(88_000 * 1000 / 40_000 + 4 * (tail + weights / 3e9))
+    assert minutes["curriculum"] * 60 == pytest.approx(88_000 * 1000 / 40_000 + 2 * (tail + weights / 3e9))
     # The Solver's 15 steps save twice.
     assert minutes["other"] * 60 == pytest.approx(START_S + (2 * 14 * QWEN_4B.parameters + 2 * weights) / 1e9)
     taking_turns = round_minutes(QWEN_4B, load_config("qwen3-4b"), stages, (1000.0, 1000.0), speed=10_000)
     assert taking_turns["Solver"] * 60 == pytest.approx(9600 * 1000 / 80_000 + 15 * (tail + learned / 2 + weights / 5e10))
-    in_more_parts = load_config("qwen3-4b", ["curriculum.part=1000"])
-    slower = round_minutes(QWEN_4B, in_more_parts, stages, (1000.0, 1000.0), speed=10_000)["curriculum"]
-    assert (slower - taking_turns["curriculum"]) * 60 == pytest.approx(12 * (tail + weights / 3e9))
+    in_more_parts = round_minutes(
+        QWEN_4B, load_config("qwen3-4b", ["curriculum.part=500"]), stages, (1000.0, 1000.0), speed=10_000
+    )
+    assert in_more_parts == taking_turns  # engines do not wait for a part's last answer

@@ -197,3 +197,42 @@ def test_attention_blocks_cover_the_row() -> None:
     assert attention_blocks([100, 90, 80, 40, 35, 10]) == [[100, 90, 80], [40, 35], [10]]
     assert attention_blocks([5, 9]) == [[5], [9]]
     assert attention_blocks([]) == []
+
+
+def reference_varlen(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    ends_q: torch.Tensor,
+    ends_k: torch.Tensor,
+    max_q: int,
+    max_k: int,
+    *,
+    scale: float,
+    window_size: tuple[int, int],
+    enable_gqa: bool,
+) -> torch.Tensor:
+    """`torch.nn.attention.varlen.varlen_attn` by its documentation, which has no CPU kernel: [T, H, D], causal by its window."""
+    assert window_size == (-1, 0)
+    assert enable_gqa
+    assert ends_q.dtype == ends_k.dtype == torch.int32
+    outputs = []
+    for start, stop in itertools.pairwise(ends_q.tolist()):
+        assert stop - start <= max_q == max_k
+        scores = torch.einsum("qhd,khd->hqk", query[start:stop], key[start:stop].repeat_interleave(2, 1)) * scale
+        masked = scores.masked_fill(~torch.ones_like(scores, dtype=torch.bool).tril(), -torch.inf)
+        outputs.append(torch.einsum("hqk,khd->qhd", masked.softmax(-1), value[start:stop].repeat_interleave(2, 1)))
+    return torch.cat(outputs)
+
+
+def test_the_flash_kernel_is_given_the_same_sequences(monkeypatch: pytest.MonkeyPatch) -> None:
+    g = torch.Generator().manual_seed(0)
+    lengths = (9, 8, 5, 1)
+    q, k, v = (torch.randn(1, heads, sum(lengths), 8, generator=g, requires_grad=True) for heads in (4, 2, 2))
+    monkeypatch.setattr("torch.nn.attention.varlen.varlen_attn", reference_varlen)
+    padded, flash = (attend(q, k, v, lengths, 0.3) for attend in (packing.padded_attention, packing.flash_attention))
+    torch.testing.assert_close(flash, padded)
+    slope = torch.randn(padded.shape, generator=g)
+    for a, b in zip(*(torch.autograd.grad(out, (q, k, v), slope) for out in (padded, flash)), strict=True):
+        torch.testing.assert_close(a, b)
+    assert not packing.flash(q)  # no kernel on a CPU

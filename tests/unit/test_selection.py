@@ -1,6 +1,7 @@
 """What each rule of the curriculum keeps, and what is made of a question whose verdict is known by construction."""
 
 import random
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,7 +15,7 @@ from conf.schema import CurriculumConfig, RewardConfig
 from pipeline.algorithm.rewards import QuestionBatch, zone
 from pipeline.algorithm.selection import keeps, surest
 from pipeline.algorithm.verdicts import constructed_verdicts, ill_posed, sentences
-from pipeline.curriculum import as_labelled, write_part
+from pipeline.curriculum import Part, label_questions
 from pipeline.domain.tiny.read import true_answer
 from pipeline.store.tables import CurriculumRow, columns, read_table, write_table
 from pipeline.types import AnsweredQuestion, Vote
@@ -57,7 +58,7 @@ def test_the_gate_ranks_confidence_and_verdicts() -> None:
     [(1, 2, 1.0, [0, 1, 3]), (2, 2, 1.0, [1, 3]), (2, 3, 1.0, [3]), (2, 0, 0.6, [0, 1]), (2, 2, 0.6, [1])],
 )
 def test_a_label_is_kept_where_the_previous_solver_agrees(
-    round_: int, agreement: int, confident: float, kept: list[int], monkeypatch: pytest.MonkeyPatch
+    round_: int, agreement: int, confident: float, kept: list[int], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """In the first round there is no previous Solver; the gate comes first, so that fewer answers are drawn."""
     settings = CurriculumConfig(agreement=agreement, confident=confident)
@@ -66,21 +67,19 @@ def test_a_label_is_kept_where_the_previous_solver_agrees(
     items = [AnsweredQuestion(name, (), each.vote, 0.0, each.confidence) for name, each in zip("abcd", items, strict=True)]
     asked: list[int] = []
 
-    def agreed(run: Any, questions: list[str], labels: list[str], policy: int, *path: object) -> list[float]:
+    def agreed(run: Any, parts: dict[Any, list[tuple[str, str]]], policy: int) -> Iterator[tuple[Any, list[float]]]:
         asked.append(policy)
-        assert set(labels) <= {"7"}
-        return [shares[question] for question in questions]
+        for path, pairs in parts.items():
+            assert {label for _, label in pairs} <= {"7"}
+            yield path, [shares[question] for question, _ in pairs]
 
-    monkeypatch.setattr(pipeline.curriculum, "answer_questions", lambda *arguments, **flags: items)
+    part = Part(0, 4, tmp_path)
+    write_table(part.written, CurriculumRow, [CurriculumRow(AnsweredQuestion(name), False) for name in "abcd"])
+    monkeypatch.setattr(pipeline.curriculum, "answer_parts", lambda run, parts, *arguments: ((path, items) for path in parts))
     monkeypatch.setattr(pipeline.curriculum, "draw_agreement", agreed)
-    monkeypatch.setattr(pipeline.curriculum, "ChallengerPrompts", lambda *arguments: SimpleNamespace(draw=lambda *path: []))
-    config = SimpleNamespace(curriculum=settings, reward=RewardConfig(samples=8), seed=0, sampling=None)
-    state = SimpleNamespace(round_folder=lambda number: Path())
-    run: Any = SimpleNamespace(
-        config=config, state=state, needs=frozenset(), relabel=as_labelled,
-        stream=lambda *arguments: [], labelling_policy=lambda number: number,
-    )  # fmt: skip
-    rows = write_part(run, round_, 0, 0, None, None)  # type: ignore[arg-type]
+    config = SimpleNamespace(curriculum=settings, reward=RewardConfig(samples=8))
+    run: Any = SimpleNamespace(config=config, needs=frozenset(), labelling_policy=lambda number: number)
+    ((_, rows),) = label_questions(run, round_, [part])
     assert [place for place, row in enumerate(rows) if row.kept] == kept
     assert asked == ([1] if agreement and round_ > 1 else [])
     assert all((row.agreement is None) == (not asked or row.answered.question not in shares) for row in rows if row.kept)
