@@ -16,7 +16,7 @@ from actors.evidence import keep
 from pipeline.errors import ClusterLostError
 
 WATCHED = ("gcs_server", "raylet")
-CHECK_S = 2.0
+CHECK_S = 1.0
 STOPPED_S = 10.0  # a service that is stopped by a signal for so long is lost
 ENDED = (psutil.STATUS_DEAD, psutil.STATUS_ZOMBIE)
 
@@ -25,21 +25,25 @@ ENDED = (psutil.STATUS_DEAD, psutil.STATUS_ZOMBIE)
 def services_watched(logs: Path) -> Iterator[None]:
     """Ends this process, with status 1 and a line, when a service of its private cluster dies or is stopped.
 
-    It ends at once, as by a SIGKILL, which every file of a run survives: an orderly end would wait for the service. The actors'
-    logs are kept in a subfolder of `logs`. On a cluster that the run has joined nothing is watched.
+    Entered before the cluster starts, it watches each service from its start. It ends at once, as by a SIGKILL, which every file of
+    a run survives: an orderly end would wait for the service. The actors' logs are kept in a subfolder of `logs`. On a cluster that
+    the run has joined nothing is watched.
     """
-    services = {child: child.name() for child in psutil.Process().children() if child.name() in WATCHED}
     closing = threading.Event()
-    threading.Thread(target=_watch, args=(services, logs, closing), name="services", daemon=True).start()
+    watch = threading.Thread(target=_watch, args=(logs, closing), name="services", daemon=True)
+    watch.start()
     try:
         yield
     finally:
         closing.set()
+        watch.join()  # if it has something to tell, that alone is told
 
 
-def _watch(services: dict[psutil.Process, str], logs: Path, closing: threading.Event) -> None:
+def _watch(logs: Path, closing: threading.Event) -> None:
+    services: dict[psutil.Process, str] = {}
     stopped: dict[psutil.Process, float] = {}  # since when
     while not closing.wait(CHECK_S):
+        services |= started()
         for service, name in services.items():
             status = status_of(service)
             since = stopped.setdefault(service, time.monotonic())
@@ -49,6 +53,15 @@ def _watch(services: dict[psutil.Process, str], logs: Path, closing: threading.E
                 del stopped[service]
             elif time.monotonic() - since > STOPPED_S:
                 _end(f"Ray's {name} (pid={service.pid}) was stopped by a signal and not continued in {STOPPED_S:.0f} s", logs)
+
+
+def started() -> dict[psutil.Process, str]:
+    """Ray's services among the children of this process, and their names."""
+    found = {}
+    for child in psutil.Process().children():
+        with suppress(psutil.NoSuchProcess):
+            found[child] = child.name()
+    return {child: name for child, name in found.items() if name in WATCHED}
 
 
 def status_of(process: psutil.Process) -> str:

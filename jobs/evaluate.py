@@ -129,9 +129,8 @@ def measure_all(config: Config, inputs: Inputs, todo: Sequence[tuple[Target, Res
 
     say(f"starting Ray and the rollout workers to measure {len(todo)} sets")
     with ExitStack() as stack:
-        placement = stack.enter_context(ray_cluster(config, say, learner=False))
+        placement = stack.enter_context(ray_cluster(config, say, learner=False, watch=services_watched(logs)))
         stack.enter_context(evidence_kept(logs))
-        stack.enter_context(services_watched(logs))
         fleets = stack.enter_context(rollout_fleets(config, inputs.base_path, placement))
         ask = start_inference(config, inputs, fleets, Clock())
         policies = {target: stored(target, config) for target in dict.fromkeys(target for target, _, _ in todo)}

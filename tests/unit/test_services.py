@@ -33,22 +33,39 @@ def _end_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(services, "_end", end)
     monkeypatch.setattr(services, "CHECK_S", 0.02)
     monkeypatch.setattr(services, "STOPPED_S", 0.5)
+    monkeypatch.setattr(services, "WATCHED", ("sleep",))
 
 
-def watch(service: psutil.Process, closing: threading.Event | None = None) -> None:
-    services._watch({service: "raylet"}, Path("logs"), closing or threading.Event())
+def watch(closing: threading.Event | None = None) -> None:
+    services._watch(Path("logs"), closing or threading.Event())
 
 
 @pytest.mark.parametrize(("fate", "how"), [(signal.SIGKILL, "died"), (signal.SIGSTOP, "was stopped by a signal")])
 def test_a_service_that_dies_or_stays_stopped_ends_the_run(service: psutil.Process, fate: signal.Signals, how: str) -> None:
     service.send_signal(fate)
-    with pytest.raises(EndError, match=rf"Ray's raylet \(pid={service.pid}\) {how}"):
-        watch(service)
+    with pytest.raises(EndError, match=rf"Ray's sleep \(pid={service.pid}\) {how}"):
+        watch()
+
+
+def test_a_service_that_starts_later_is_watched_from_then_on() -> None:
+    told: list[str] = []
+
+    def watched() -> None:
+        try:
+            watch()
+        except EndError as end:
+            told.append(str(end))
+
+    thread = threading.Thread(target=watched)
+    thread.start()
+    with subprocess.Popen(["sleep", "0.2"]) as process:  # nobody waits for it until it has been seen
+        thread.join(10)
+    assert told == [f"Ray's sleep (pid={process.pid}) died"]
 
 
 def test_a_service_that_is_continued_in_time_is_watched_further(service: psutil.Process) -> None:
     closing = threading.Event()
-    thread = threading.Thread(target=watch, args=(service, closing))
+    thread = threading.Thread(target=watch, args=(closing,))
     thread.start()
     for number in (signal.SIGSTOP, signal.SIGCONT) * 3:
         service.send_signal(number)
