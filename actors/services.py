@@ -25,9 +25,9 @@ ENDED = (psutil.STATUS_DEAD, psutil.STATUS_ZOMBIE)
 def services_watched(logs: Path) -> Iterator[None]:
     """Ends this process, with status 1 and a line, when a service of its private cluster dies or is stopped.
 
-    Entered before the cluster starts, it watches each service from its start. It ends at once, as by a SIGKILL, which every file of
-    a run survives: an orderly end would wait for the service. The actors' logs are kept in a subfolder of `logs`. On a cluster that
-    the run has joined nothing is watched.
+    Entered before the cluster starts, it watches each service from its start. It ends at once, as by a SIGKILL, which every file
+    of a run survives: an orderly end would wait for the service. The actors' logs are kept in a subfolder of `logs`. On a cluster
+    that the run has joined nothing is watched.
     """
     closing = threading.Event()
     watch = threading.Thread(target=_watch, args=(logs, closing), name="services", daemon=True)

@@ -32,19 +32,6 @@ class TrackingServer:
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
         self.start()
-
-    @property
-    def uri(self) -> str:
-        return f"http://127.0.0.1:{self._port}"
-
-    def start(self) -> None:
-        command = [MLFLOW_PYTHON, "-m", "mlflow", "server", "--backend-store-uri", f"sqlite:///{self._folder}/m.db"]
-        command += ["--artifacts-destination", str(self._folder / "artifacts"), "--host", "127.0.0.1", "--port", str(self._port)]
-        environment = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-        with (self._folder / "server.log").open("ab") as log:
-            self._process = subprocess.Popen(
-                [*command, "--workers", "1"], env=environment, stdout=log, stderr=log, start_new_session=True
-            )
         deadline = time.monotonic() + READY_S
         while True:
             with suppress(OSError), socket.create_connection(("127.0.0.1", self._port), timeout=1):
@@ -52,6 +39,20 @@ class TrackingServer:
             if self._process.poll() is not None or time.monotonic() > deadline:
                 raise RunError(f"MLflow's server did not start; see {self._folder / 'server.log'}")
             time.sleep(0.2)  # polls
+
+    @property
+    def uri(self) -> str:
+        return f"http://127.0.0.1:{self._port}"
+
+    def start(self) -> None:
+        """Does not wait until it replies."""
+        command = [MLFLOW_PYTHON, "-m", "mlflow", "server", "--backend-store-uri", f"sqlite:///{self._folder}/m.db"]
+        command += ["--artifacts-destination", str(self._folder / "artifacts"), "--host", "127.0.0.1", "--port", str(self._port)]
+        environment = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+        with (self._folder / "server.log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [*command, "--workers", "1"], env=environment, stdout=log, stderr=log, start_new_session=True
+            )
 
     def signal(self, number: signal.Signals) -> None:
         with suppress(ProcessLookupError):

@@ -11,7 +11,7 @@ import pytest
 from jobs.chaos.compare import differences
 from jobs.chaos.damage import inflict, is_told
 from jobs.chaos.faults import KINDS, Action, draw
-from jobs.chaos.moments import MARKS, is_reached, stage_of, written_since
+from jobs.chaos.moments import MARKS, is_reached, passed_since, place_of, stage_of
 from jobs.chaos.records import Record, append, read
 
 
@@ -72,9 +72,11 @@ def test_a_moment_is_a_file_that_was_written(tmp_path: Path) -> None:
     path.touch()
     assert is_reached(tmp_path, mark)
     assert stage_of(tmp_path) == "curriculum"
-    assert written_since(tmp_path, time.time() - 60)
+    assert place_of(tmp_path) == mark
+    assert passed_since(tmp_path, mark - 1, time.time() - 60)
+    assert not passed_since(tmp_path, mark, time.time() - 60)
     os.utime(path, (time.time() - 120, time.time() - 120))
-    assert not written_since(tmp_path, time.time() - 60)
+    assert not passed_since(tmp_path, mark - 1, time.time() - 60)
 
 
 def test_the_last_record_of_a_fault_counts(tmp_path: Path) -> None:
