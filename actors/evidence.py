@@ -18,6 +18,7 @@ from conf.load import ConfigError
 from pipeline.errors import NoSignalError, chain
 from pipeline.observe.terminal import console, printable, say
 
+SERVICES = ("gcs_server", "raylet")  # of Ray, without which nothing can go on
 LINES = 20_000  # last lines kept of each log
 SHOWN = 20  # lines printed
 # worker-<worker id>-<job>-<pid>.out or .err
@@ -59,7 +60,7 @@ def keep(error: Exception, folder: Path) -> None:
     """Writes the logs and the driver's traceback, and prints the relevant lines."""
     (folder / "traceback.txt").write_text("".join(traceback.format_exception(error)))
     logs = {}
-    for name, lines in cluster_logs() if (private := private_folder()) is None else private_logs(private):
+    for name, lines in cluster_logs() if (private := private_folder()) is None else private_logs(private, lost_services(error)):
         (folder / name).write_text("\n".join([*lines, ""]))
         logs[name] = lines
     say(f"the run failed; its traceback and the logs of its actors are in {folder}")
@@ -70,9 +71,14 @@ def keep(error: Exception, folder: Path) -> None:
             console.print(Text(f"  {indent}{printable(line, 400)}", "dim"), soft_wrap=True)
 
 
-def private_logs(folder: Path) -> Iterator[tuple[str, list[str]]]:
-    """(name, last lines) of each worker log of a private cluster."""
-    for path in sorted(folder.glob("session_latest/logs/worker-*")):
+def lost_services(error: BaseException) -> list[str]:
+    return [service for service in SERVICES if f"Ray's {service} " in str(error)]
+
+
+def private_logs(folder: Path, services: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
+    """(name, last lines) of each log of a private cluster's workers and of those services."""
+    logs = folder / "session_latest" / "logs"
+    for path in sorted(path for name in ("worker-*", *(f"{service}.*" for service in services)) for path in logs.glob(name)):
         with path.open(errors="replace") as file:
             yield named(path.name, list(deque((line.rstrip("\n") for line in file), LINES)))
 
@@ -116,9 +122,10 @@ def last_lines(error: Exception, logs: Mapping[str, Sequence[str]]) -> list[tupl
         if isinstance(each, RayTaskError):
             return [("traceback.txt", line) for line in str(each).splitlines() if not BOILERPLATE.match(line)][-SHOWN:]
     ended = tuple(f"-{pid}{stream}" for pid in pids(error) for stream in (".out", ".err"))
+    lost = tuple(f"{service}." for service in lost_services(error))
     errors_last = sorted(logs, key=lambda name: (name.endswith(".err"), name))
     written = [(name, line) for name in errors_last for line in logs[name] if not BOILERPLATE.match(line)]
-    own = [(name, line) for name, line in written if name.endswith(ended)]
+    own = [(name, line) for name, line in written if name.endswith(ended) or name.startswith(lost)]
     for place, (_, line) in enumerate(own):
         if line.startswith(CRASH):
             own = own[: place + AFTER_CRASH]

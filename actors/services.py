@@ -12,10 +12,9 @@ from pathlib import Path
 import psutil
 
 from actors.cluster import failure_folder, private_folder, remove_cluster_folder
-from actors.evidence import keep
+from actors.evidence import SERVICES, keep
 from pipeline.errors import ClusterLostError
 
-WATCHED = ("gcs_server", "raylet")
 CHECK_S = 1.0
 STOPPED_S = 10.0  # a service that is stopped by a signal for so long is lost
 ENDED = (psutil.STATUS_DEAD, psutil.STATUS_ZOMBIE)
@@ -61,7 +60,7 @@ def started() -> dict[psutil.Process, str]:
     for child in psutil.Process().children():
         with suppress(psutil.NoSuchProcess):
             found[child] = child.name()
-    return {child: name for child, name in found.items() if name in WATCHED}
+    return {child: name for child, name in found.items() if name in SERVICES}
 
 
 def status_of(process: psutil.Process) -> str:

@@ -33,7 +33,7 @@ def _end_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(services, "_end", end)
     monkeypatch.setattr(services, "CHECK_S", 0.02)
     monkeypatch.setattr(services, "STOPPED_S", 0.5)
-    monkeypatch.setattr(services, "WATCHED", ("sleep",))
+    monkeypatch.setattr(services, "SERVICES", ("sleep",))
 
 
 def watch(closing: threading.Event | None = None) -> None:
