@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from actors.bundles import gpus
-from actors.processes import write_stacks_on_signal
+from actors.processes import stacks_on_signal
 from conf.load import ROOT, ConfigError
 from conf.schema import Config
 from pipeline.errors import ClusterLostError
@@ -147,8 +147,9 @@ def ray_cluster(
 
     from actors.placement import reserved
 
-    write_stacks_on_signal()
-    hook = {"worker_process_setup_hook": f"{write_stacks_on_signal.__module__}.{write_stacks_on_signal.__name__}"}
+    write_stacks = stacks_on_signal()
+    write_stacks()
+    hook = {"worker_process_setup_hook": write_stacks}
     folder = private_folder()
     with ExitStack() as stack:
         stack.callback(ray.shutdown)

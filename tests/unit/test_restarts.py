@@ -3,7 +3,7 @@
 import pytest
 
 from actors.restarts import Restarts
-from pipeline.errors import LearnerError, LearnerLostError
+from pipeline.errors import LearnerError, LearnerLostError, RolloutError
 
 
 @pytest.fixture
@@ -28,3 +28,10 @@ def test_progress_in_between_starts_the_count_anew(waits: list[float], capsys: p
         restarts.after(LearnerLostError("rank 0 died"), reached)
     assert waits == [2.0, 2.0, 4.0, 2.0, 2.0, 4.0]
     assert "the learner starts again from step 5 (restart 2 of 2)" in " ".join(capsys.readouterr().out.split())
+
+
+def test_a_node_without_the_project_is_told_at_once(waits: list[float]) -> None:
+    restarts = Restarts("a rollout worker", "request", RolloutError)
+    with pytest.raises(RolloutError, match=r"a node of the cluster cannot import this project.*make submit"):
+        restarts.after(RuntimeError("ModuleNotFoundError: No module named 'actors' The actor never ran"), 0)
+    assert not waits
