@@ -32,6 +32,10 @@ class TrackingServer:
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
         self.start()
+        self.wait()
+
+    def wait(self) -> None:
+        """Until it replies."""
         deadline = time.monotonic() + READY_S
         while True:
             with suppress(OSError), socket.create_connection(("127.0.0.1", self._port), timeout=1):
@@ -45,7 +49,6 @@ class TrackingServer:
         return f"http://127.0.0.1:{self._port}"
 
     def start(self) -> None:
-        """Does not wait until it replies."""
         command = [MLFLOW_PYTHON, "-m", "mlflow", "server", "--backend-store-uri", f"sqlite:///{self._folder}/m.db"]
         command += ["--artifacts-destination", str(self._folder / "artifacts"), "--host", "127.0.0.1", "--port", str(self._port)]
         environment = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}

@@ -82,11 +82,14 @@ class Trial:
     def _send_the_rest(self) -> None:
         """Starts the finished round once more where MLflow was away at its end, which sends the records that are left."""
         if has_unsent(self.folder, self._surroundings.tracking_uri):
+            if self._surroundings.server is not None:
+                self._surroundings.server.wait()
             self.start()
             while self.lives[-1].ended() is None and time.time() - self._moved < HANG_S:
                 time.sleep(POLL_S)  # polls
             if has_unsent(self.folder, self._surroundings.tracking_uri):
-                raise LostError(f"MLflow did not get all records; see {self.lives[-1].log}", None)
+                culprit = next((each for each in reversed(self.struck) if each.fault.target == "MLflow server"), None)
+                raise LostError(f"MLflow did not get all records; see {self.lives[-1].log}", culprit)
 
     def start(self) -> None:
         """The next life."""
