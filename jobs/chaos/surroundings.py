@@ -24,7 +24,7 @@ READY_S = 120.0
 
 
 class TrackingServer:
-    """MLflow's server over a store of its own."""
+    """MLflow's server over a store of its own. It takes up to a minute to reply, for which no run has to wait."""
 
     def __init__(self, folder: Path) -> None:
         with socket.create_server(("127.0.0.1", 0)) as probe:
@@ -32,7 +32,6 @@ class TrackingServer:
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
         self.start()
-        self.wait()
 
     def wait(self) -> None:
         """Until it replies."""
