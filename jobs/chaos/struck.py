@@ -38,6 +38,10 @@ class Struck:
     def stage(self) -> str:
         return MARKS[self.place][0]
 
+    @property
+    def waits_for_an_actor(self) -> bool:
+        return self.replaced_at is None and self.ends == 0 and self.fault.target in ACTORS
+
     def look_for_recovery(self, folder: Path, life: Life, under_repair: bool) -> None:
         """Whether the run in `folder`, now in `life`, has recovered; `under_repair`: what the fault took has yet to come back."""
         if self.replaced_at is None:

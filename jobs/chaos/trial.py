@@ -114,9 +114,10 @@ class Trial:
         return True
 
     def _look_for_recovery(self) -> None:
-        if time.monotonic() - self._looked >= LOOK_S:
+        if look := time.monotonic() - self._looked >= LOOK_S:
             self._looked = time.monotonic()
-            for each in self._unsettled():
+        for each in self._unsettled():
+            if look or not each.waits_for_an_actor:
                 each.look_for_recovery(self.folder, self.lives[-1], self._surroundings.is_under_repair(each.fault))
 
     def _refuse_a_hang(self) -> None:
