@@ -9,7 +9,6 @@ from pipeline.observe.terminal import say
 
 MOST_IN_A_ROW = 3
 BACK_OFF_S = 2.0
-NOT_INSTALLED = "No module named 'actors'"
 
 
 @dataclass
@@ -29,16 +28,11 @@ class Restarts:
         """Returns when the part may be started again after `failure`, which happened with `reached` units behind it.
 
         Raises:
-            RunError: `error`, when the part failed `MOST_IN_A_ROW` times without progress, or a node lacks this project.
+            RunError: `error`, when the part failed `MOST_IN_A_ROW` times without progress.
         """
         self.in_a_row = self.in_a_row + 1 if reached <= self.reached else 1
         self.reached = reached
         what = reason(failure)
-        if NOT_INSTALLED in what:  # for any other part, too
-            raise self.error(
-                "a node of the cluster cannot import this project (No module named 'actors'): start its Ray with the project's "
-                "folder in PYTHONPATH, or send the run as a job, which takes the project along: make submit"
-            ) from failure
         if self.in_a_row >= MOST_IN_A_ROW:
             raise self.error(
                 f"{self.part} failed {MOST_IN_A_ROW} times in a row after {self.unit} {reached}, the last time: {what}"

@@ -2,8 +2,9 @@
 
 import pytest
 
+from actors.failures import reason
 from actors.restarts import Restarts
-from pipeline.errors import LearnerError, LearnerLostError, RolloutError
+from pipeline.errors import LearnerError, LearnerLostError
 
 
 @pytest.fixture
@@ -30,8 +31,11 @@ def test_progress_in_between_starts_the_count_anew(waits: list[float], capsys: p
     assert "the learner starts again from step 5 (restart 2 of 2)" in " ".join(capsys.readouterr().out.split())
 
 
-def test_a_node_without_the_project_is_told_at_once(waits: list[float]) -> None:
-    restarts = Restarts("a rollout worker", "request", RolloutError)
-    with pytest.raises(RolloutError, match=r"a node of the cluster cannot import this project.*make submit"):
-        restarts.after(RuntimeError("ModuleNotFoundError: No module named 'actors' The actor never ran"), 0)
-    assert not waits
+def test_a_node_without_the_project_is_a_line_that_says_what_to_do() -> None:
+    trace = (
+        "System error: No module named 'conf'\ntraceback: Traceback (most recent call last):\n  File \"a.py\", line 1\n    ^^^\n"
+    )
+    line = reason(RuntimeError(f"{trace}ModuleNotFoundError: No module named 'conf'"))
+    assert line.startswith("a node of the cluster cannot import this project (No module named 'conf'): ")
+    assert "make submit" in line
+    assert "\n" not in line
