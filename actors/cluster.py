@@ -136,7 +136,7 @@ def ray_cluster(
 
     Args:
         say: called with a status line if the run has to wait for more GPUs.
-        watch: entered before a private cluster starts and left before it ends, such as `services_watched`.
+        watch: entered before a private cluster starts, or once another is joined, and left first, such as `services_watched`.
 
     Raises:
         ConfigError: the cluster cannot be joined, or fewer GPUs are free than the settings require.
@@ -155,6 +155,7 @@ def ray_cluster(
         stack.callback(ray.shutdown)
         if folder is None:
             init_ray(runtime_env={"env_vars": worker_environment(), **hook})
+            stack.enter_context(watch or nullcontext())
         else:
             stack.enter_context(watch or nullcontext())
             init_ray(

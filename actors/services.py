@@ -22,14 +22,15 @@ ENDED = (psutil.STATUS_DEAD, psutil.STATUS_ZOMBIE)
 
 @contextmanager
 def services_watched(logs: Path) -> Iterator[None]:
-    """Ends this process, with status 1 and a line, when a service of its private cluster dies or is stopped.
+    """Ends this process, with status 1 and a line, when a service of its cluster dies or is stopped on this machine.
 
-    Entered before the cluster starts, it watches each service from its start. It ends at once, as by a SIGKILL, which every file
-    of a run survives: an orderly end would wait for the service. The actors' logs are kept in a subfolder of `logs`. On a cluster
-    that the run has joined nothing is watched.
+    Entered before a private cluster starts, it watches each service from its start; of a cluster that the run has joined, the
+    raylet of this node. It ends at once, as by a SIGKILL, which every file of a run survives: an orderly end would wait for the
+    service. A private cluster's logs are kept in a subfolder of `logs`.
     """
     closing = threading.Event()
-    watch = threading.Thread(target=_watch, args=(logs, closing), name="services", daemon=True)
+    joined = raylet_of_this_node() if private_folder() is None else None
+    watch = threading.Thread(target=_watch, args=(joined, logs, closing), name="services", daemon=True)
     watch.start()
     try:
         yield
@@ -38,11 +39,12 @@ def services_watched(logs: Path) -> Iterator[None]:
         watch.join()  # if it has something to tell, that alone is told
 
 
-def _watch(logs: Path, closing: threading.Event) -> None:
-    services: dict[psutil.Process, str] = {}
+def _watch(joined: dict[psutil.Process, str] | None, logs: Path, closing: threading.Event) -> None:
+    """Watches the services of the cluster that was `joined`, or those that this process starts."""
+    services: dict[psutil.Process, str] = joined or {}
     stopped: dict[psutil.Process, float] = {}  # since when
     while not closing.wait(CHECK_S):
-        services |= started()
+        services |= started() if joined is None else {}
         for service, name in services.items():
             status = status_of(service)
             since = stopped.setdefault(service, time.monotonic())
@@ -63,6 +65,19 @@ def started() -> dict[psutil.Process, str]:
     return {child: name for child, name in found.items() if name in SERVICES}
 
 
+def raylet_of_this_node() -> dict[psutil.Process, str]:
+    """The raylet through which this process has joined a cluster; empty where its processes cannot be seen."""
+    import ray
+
+    node = ray.get_runtime_context().get_node_id()
+    socket = next(f"={each['RayletSocketName']}" for each in ray.nodes() if each["NodeID"] == node)
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            if process.name() == "raylet" and any(argument.endswith(socket) for argument in process.cmdline()):
+                return {process: "raylet"}
+    return {}
+
+
 def status_of(process: psutil.Process) -> str:
     with suppress(psutil.Error):
         return str(process.status()) if process.is_running() else psutil.STATUS_DEAD
@@ -71,10 +86,11 @@ def status_of(process: psutil.Process) -> str:
 
 def _end(what: str, logs: Path) -> None:
     error = ClusterLostError(f"{what}; the same command resumes")
-    try:
-        keep(error, failure_folder(logs, time.time()))
-    except OSError as problem:
-        print(f"the actors' logs could not be copied to {logs}: {problem}", file=sys.stderr)
+    if private_folder():  # else Ray ends this process before it has collected the logs of a cluster
+        try:
+            keep(error, failure_folder(logs, time.time()))
+        except OSError as problem:
+            print(f"the actors' logs could not be copied to {logs}: {problem}", file=sys.stderr)
     for process in psutil.Process().children(recursive=True):
         with suppress(psutil.Error):
             process.send_signal(signal.SIGKILL)
