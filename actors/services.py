@@ -28,32 +28,62 @@ def services_watched(logs: Path) -> Iterator[None]:
     raylet of this node. It ends at once, as by a SIGKILL, which every file of a run survives: an orderly end would wait for the
     service. A private cluster's logs are kept in a subfolder of `logs`.
     """
-    closing = threading.Event()
-    joined = raylet_of_this_node() if private_folder() is None else None
-    watch = threading.Thread(target=_watch, args=(joined, logs, closing), name="services", daemon=True)
-    watch.start()
+    watch = Watch(logs, raylet_of_this_node() if private_folder() is None else None)
+    threading.Thread(target=watch.run, name="services", daemon=True).start()
     try:
         yield
     finally:
-        closing.set()
-        watch.join()  # if it has something to tell, that alone is told
+        watch.close()
 
 
-def _watch(joined: dict[psutil.Process, str] | None, logs: Path, closing: threading.Event) -> None:
+class Watch:
     """Watches the services of the cluster that was `joined`, or those that this process starts."""
-    services: dict[psutil.Process, str] = joined or {}
-    stopped: dict[psutil.Process, float] = {}  # since when
-    while not closing.wait(CHECK_S):
-        services |= started() if joined is None else {}
-        for service, name in services.items():
-            status = status_of(service)
-            since = stopped.setdefault(service, time.monotonic())
-            if status in ENDED:
-                _end(f"Ray's {name} (pid={service.pid}) died", logs)
-            elif status != psutil.STATUS_STOPPED:
-                del stopped[service]
-            elif time.monotonic() - since > STOPPED_S:
-                _end(f"Ray's {name} (pid={service.pid}) was stopped by a signal and not continued in {STOPPED_S:.0f} s", logs)
+
+    def __init__(self, logs: Path, joined: dict[psutil.Process, str] | None) -> None:
+        self._logs, self._private = logs, joined is None
+        self._services: dict[psutil.Process, str] = joined or {}
+        self._stopped: dict[psutil.Process, float] = {}  # since when
+        self._closed = False
+        self._looking = threading.Lock()
+
+    def close(self) -> None:
+        """The cluster is about to end: nothing is reported from here on. What is being reported alone is told."""
+        with self._looking:
+            self._closed = True
+
+    def run(self) -> None:
+        while True:
+            time.sleep(CHECK_S)  # polls
+            with self._looking:
+                if self._private:
+                    self._services |= started()
+                for service, name in self._services.items():
+                    if self._closed:
+                        self._let_it_end(service)
+                    else:
+                        self._look(service, name)
+                if self._closed and not (self._private and self._are_there()):
+                    return
+
+    def _are_there(self) -> bool:
+        return any(status_of(service) not in ENDED for service in self._services)
+
+    def _look(self, service: psutil.Process, name: str) -> None:
+        status = status_of(service)
+        since = self._stopped.setdefault(service, time.monotonic())
+        if status in ENDED:
+            _end(f"Ray's {name} (pid={service.pid}) died", self._logs)
+        elif status != psutil.STATUS_STOPPED:
+            del self._stopped[service]
+        elif time.monotonic() - since > STOPPED_S:
+            seconds = f"{STOPPED_S:.0f} s"
+            _end(f"Ray's {name} (pid={service.pid}) was stopped by a signal and not continued in {seconds}", self._logs)
+
+    def _let_it_end(self, service: psutil.Process) -> None:
+        """Continues a stopped service of a private cluster, for which Ray would wait for seven minutes after a finished run."""
+        if self._private and status_of(service) == psutil.STATUS_STOPPED:
+            with suppress(psutil.Error):
+                service.send_signal(signal.SIGCONT)
 
 
 def started() -> dict[psutil.Process, str]:

@@ -18,6 +18,7 @@ POLL_S = 0.1
 LOOK_S = 1.0  # between two looks at all processes, which take as long as a step of a small model
 HANG_S = 420.0  # without a mark passed, or an end
 MOST_ENDS = 3  # by one fault
+MOST_SENDS = 5  # starts of a finished round, which take 20 seconds at most to send what is left
 
 
 class LostError(Exception):
@@ -80,16 +81,18 @@ class Trial:
                 self.lives[-1].kill()
 
     def _send_the_rest(self) -> None:
-        """Starts the finished round once more where MLflow was away at its end, which sends the records that are left."""
-        if has_unsent(self.folder, self._surroundings.tracking_uri):
+        """Starts the finished round again where MLflow was away or slow at its end, which sends the records that are left."""
+        for _ in range(MOST_SENDS):
+            if not has_unsent(self.folder, self._surroundings.tracking_uri):
+                return
             if self._surroundings.server is not None:
                 self._surroundings.server.wait()
             self.start()
             while self.lives[-1].ended() is None and time.time() - self._moved < HANG_S:
                 time.sleep(POLL_S)  # polls
-            if has_unsent(self.folder, self._surroundings.tracking_uri):
-                culprit = next((each for each in reversed(self.struck) if each.fault.target == "MLflow server"), None)
-                raise LostError(f"MLflow did not get all records; see {self.lives[-1].log}", culprit)
+        if has_unsent(self.folder, self._surroundings.tracking_uri):
+            culprit = next((each for each in reversed(self.struck) if each.fault.target == "MLflow server"), None)
+            raise LostError(f"MLflow did not get all records; see {self.lives[-1].log}", culprit)
 
     def start(self) -> None:
         """The next life."""
