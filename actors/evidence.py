@@ -31,7 +31,7 @@ BOILERPLATE = re.compile(
 CRASH = "Fatal Python error"  # a stack follows it, the innermost frame first
 AFTER_CRASH = 15  # lines of those shown
 LOOKS_LIKE_AN_ERROR = re.compile(
-    r"Traceback|Error\b|Exception\b|\bCUDA\b|\bNCCL\b|\b[Kk]illed\b|Fatal|SIG[A-Z]{3}|[Oo]ut of memory"
+    r"Traceback|Error\b|Check failed|Exception\b|\bCUDA\b|\bNCCL\b|\b[Kk]illed\b|Fatal|SIG[A-Z]{3}|[Oo]ut of memory"
 )
 
 
@@ -116,16 +116,15 @@ def last_lines(error: Exception, logs: Mapping[str, Sequence[str]]) -> list[tupl
     """(file, line) of the most informative log lines.
 
     These are the traceback of the actor that raised the error; else the last lines of the actors it names; else lines of any
-    actor that look like errors.
+    log that look like errors.
     """
     for each in chain(error):
         if isinstance(each, RayTaskError):
             return [("traceback.txt", line) for line in str(each).splitlines() if not BOILERPLATE.match(line)][-SHOWN:]
     ended = tuple(f"-{pid}{stream}" for pid in pids(error) for stream in (".out", ".err"))
-    lost = tuple(f"{service}." for service in lost_services(error))
     errors_last = sorted(logs, key=lambda name: (name.endswith(".err"), name))
     written = [(name, line) for name in errors_last for line in logs[name] if not BOILERPLATE.match(line)]
-    own = [(name, line) for name, line in written if name.endswith(ended) or name.startswith(lost)]
+    own = [(name, line) for name, line in written if name.endswith(ended)]
     for place, (_, line) in enumerate(own):
         if line.startswith(CRASH):
             own = own[: place + AFTER_CRASH]

@@ -112,7 +112,9 @@ def test_of_a_lost_service_of_ray_its_own_log_is_kept_and_shown(
     cluster: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     fail(tmp_path / "logs", ClusterLostError("Ray's raylet died"))
-    assert capsys.readouterr().out.splitlines()[1:] == ["raylet.out", "  Error: of the raylet"]
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[lines.index("raylet.out") + 1] == "  Error: of the raylet"
+    assert (next((tmp_path / "logs").iterdir()) / "raylet.out").exists()
 
 
 def test_of_an_error_in_an_actor_its_traceback_is_shown(
