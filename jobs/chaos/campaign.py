@@ -19,6 +19,7 @@ from jobs.chaos.trial import LostError, Trial
 from pipeline.errors import RunError
 
 A_ROUND = 14  # faults
+MOST_IN_VAIN = 3
 PROBLEMS = 12  # of the held-out set
 SECOND_NODE = "raylet of a second node"
 NO_ROOT = "the disk is not filled: that needs a file system of its own, which root can mount"
@@ -52,13 +53,15 @@ class Campaign:
             seconds = self._undisturbed(surroundings)
             for on_two_nodes in (False, True):
                 faults = [fault for fault in left if (fault.target == SECOND_NODE) == on_two_nodes]
+                in_vain = 0  # rounds in a row, e.g. because Ray did not start in its time on a machine with much else to do
                 while faults and time.monotonic() < self._until:
                     with ExitStack() as round_:
                         if on_two_nodes:
                             surroundings.nodes = TwoNodes()
                             round_.callback(surroundings.nodes.stop)
                         made = {each.number for each in self._round(faults[:A_ROUND], surroundings, seconds)}
-                    if not made and time.monotonic() < self._until:
+                    in_vain = 0 if made else in_vain + 1
+                    if in_vain == MOST_IN_VAIN:
                         raise RunError(f"no fault of {[fault.number for fault in faults[:A_ROUND]]} could strike")
                     faults = [fault for fault in faults if fault.number not in made]
         return read(self._output, self._seed)
