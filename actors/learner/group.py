@@ -215,13 +215,11 @@ class LearnerGroup:
             hung = sorted(pending.values())
             where = "".join(f", pid={self._pids[rank]}" for rank in hung if self._joined)
             late = f"learner ranks {hung} of {world}{where} did not finish {method} in {timeout:.0f} s"
-            raise self._lost(f"{late}; free in the cluster: {ray.available_resources()}")
+            # Where none has ever joined, e.g. for want of GPUs, new ranks would wait as long.
+            lost = LearnerLostError if self._has_joined else LearnerError
+            raise lost(f"{late}; free in the cluster: {ray.available_resources()}")
         rank, cause = min(failures.items(), key=lambda item: (not is_death(item[1]), item[0]))
         message = f"learner rank {rank} of {world} {'died' if is_death(cause) else 'failed'} in {method}: {reason(cause)}"
-        if method == "begin_phase" and not is_death(cause):
-            raise LearnerError(message) from cause  # what cannot be loaded now cannot be loaded by new ranks either
-        raise self._lost(message) from cause
-
-    def _lost(self, message: str) -> LearnerError:
-        """The error for ranks that can be replaced. Where none has ever joined, the same would happen again."""
-        return (LearnerLostError if self._has_joined else LearnerError)(message)
+        if is_death(cause) or (self._has_joined and method != "begin_phase"):
+            raise LearnerLostError(message) from cause
+        raise LearnerError(message) from cause  # what cannot be loaded now, or never started, new ranks cannot do either

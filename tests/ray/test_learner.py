@@ -558,8 +558,14 @@ def test_a_rank_that_dies_in_a_step_is_named_at_once(groups: Groups, model_path:
         group.update(make_batch(1))
 
 
-def test_a_learner_that_hangs_is_replaced_from_its_checkpoint(groups: Groups, model_path: str, tmp_path: Path) -> None:
+def test_a_learner_that_dies_as_it_starts_or_hangs_is_replaced_from_its_checkpoint(
+    groups: Groups, model_path: str, tmp_path: Path
+) -> None:
     group = groups(1)
+    group.launch()
+    os.kill(ray.get(group._ranks[0].process_id.remote()), signal.SIGKILL)
+    with pytest.raises(LearnerLostError, match="died in node_and_pid"):
+        group.begin_phase(model_path, LR)
     group.begin_phase(model_path, LR)
     group.update(make_batch(1))
     group.save(str(tmp_path / "step-1"))
