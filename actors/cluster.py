@@ -11,13 +11,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from actors.bundles import gpus
-from actors.processes import write_stacks_on_signal
+from actors.processes import stacks_on_signal
 from conf.load import ROOT, ConfigError
 from conf.schema import Config
 from pipeline.errors import ClusterLostError
@@ -124,13 +124,19 @@ def worker_environment() -> dict[str, str]:
 
 
 @contextmanager
-def ray_cluster(config: Config, say: Callable[[str], None], learner: bool = True) -> Iterator["Placement"]:
+def ray_cluster(
+    config: Config,
+    say: Callable[[str], None],
+    learner: bool = True,
+    watch: AbstractContextManager[None] | None = None,
+) -> Iterator["Placement"]:
     """Connects to the cluster of RAY_ADDRESS, which Ray sets inside a job, or starts a private one for this context.
 
     Yields the places of the engines and, unless False, of the `learner`; they are reserved.
 
     Args:
         say: called with a status line if the run has to wait for more GPUs.
+        watch: entered before a private cluster starts, or once another is joined, and left first, such as `services_watched`.
 
     Raises:
         ConfigError: the cluster cannot be joined, or fewer GPUs are free than the settings require.
@@ -141,32 +147,29 @@ def ray_cluster(config: Config, say: Callable[[str], None], learner: bool = True
 
     from actors.placement import reserved
 
-    write_stacks_on_signal()
-    hook = {"worker_process_setup_hook": f"{write_stacks_on_signal.__module__}.{write_stacks_on_signal.__name__}"}
+    write_stacks = stacks_on_signal()
+    write_stacks()
+    hook = {"worker_process_setup_hook": write_stacks}
     folder = private_folder()
-    if folder is None:
-        init_ray(runtime_env={"env_vars": worker_environment(), **hook})
-        try:
-            with reserved(config, config.resources.wait_s, say, learner) as placement:
-                yield placement
-        finally:
-            ray.shutdown()
-        return
-    init_ray(
-        address="local",
-        # Logical slots, not cores: the actors of one run alternate rather than compete.
-        num_cpus=max(os.cpu_count() or 1, 2 * (config.rollout.engines or os.cpu_count() or 1) + config.learner.ranks + 2),
-        include_dashboard=False,
-        object_store_memory=STORE_ON_CPU if config.resources.device == "cpu" else None,
-        # The actors' temporary files are removed with this folder.
-        runtime_env={"env_vars": worker_environment() | {"PYTHONPATH": str(ROOT), "TMPDIR": str(folder)}, **hook},
-        _temp_dir=str(folder),
-    )
-    try:
-        with reserved(config, 0, say, learner) as placement:  # this machine gets no more GPUs
-            yield placement
-    finally:
-        ray.shutdown()
+    with ExitStack() as stack:
+        stack.callback(ray.shutdown)
+        if folder is None:
+            init_ray(runtime_env={"env_vars": worker_environment(), **hook})
+            stack.enter_context(watch or nullcontext())
+        else:
+            stack.enter_context(watch or nullcontext())
+            init_ray(
+                address="local",
+                # Logical slots, not cores: the actors of one run alternate rather than compete.
+                num_cpus=max(os.cpu_count() or 1, 2 * (config.rollout.engines or os.cpu_count() or 1) + config.learner.ranks + 2),
+                include_dashboard=False,
+                object_store_memory=STORE_ON_CPU if config.resources.device == "cpu" else None,
+                # The actors' temporary files are removed with this folder.
+                runtime_env={"env_vars": worker_environment() | {"PYTHONPATH": str(ROOT), "TMPDIR": str(folder)}, **hook},
+                _temp_dir=str(folder),
+            )
+        wait_s = config.resources.wait_s if folder is None else 0  # this machine gets no more GPUs
+        yield stack.enter_context(reserved(config, wait_s, say, learner))
 
 
 def check_cluster(config: Config, learner: bool = True) -> None:

@@ -18,6 +18,7 @@ from conf.load import ConfigError
 from pipeline.errors import NoSignalError, chain
 from pipeline.observe.terminal import console, printable, say
 
+SERVICES = ("gcs_server", "raylet")  # of Ray, without which nothing can go on
 LINES = 20_000  # last lines kept of each log
 SHOWN = 20  # lines printed
 # worker-<worker id>-<job>-<pid>.out or .err
@@ -30,7 +31,7 @@ BOILERPLATE = re.compile(
 CRASH = "Fatal Python error"  # a stack follows it, the innermost frame first
 AFTER_CRASH = 15  # lines of those shown
 LOOKS_LIKE_AN_ERROR = re.compile(
-    r"Traceback|Error\b|Exception\b|\bCUDA\b|\bNCCL\b|\b[Kk]illed\b|Fatal|SIG[A-Z]{3}|[Oo]ut of memory"
+    r"Traceback|Error\b|Check failed|Exception\b|\bCUDA\b|\bNCCL\b|\b[Kk]illed\b|Fatal|SIG[A-Z]{3}|[Oo]ut of memory"
 )
 
 
@@ -59,7 +60,7 @@ def keep(error: Exception, folder: Path) -> None:
     """Writes the logs and the driver's traceback, and prints the relevant lines."""
     (folder / "traceback.txt").write_text("".join(traceback.format_exception(error)))
     logs = {}
-    for name, lines in cluster_logs() if (private := private_folder()) is None else private_logs(private):
+    for name, lines in cluster_logs() if (private := private_folder()) is None else private_logs(private, lost_services(error)):
         (folder / name).write_text("\n".join([*lines, ""]))
         logs[name] = lines
     say(f"the run failed; its traceback and the logs of its actors are in {folder}")
@@ -70,9 +71,14 @@ def keep(error: Exception, folder: Path) -> None:
             console.print(Text(f"  {indent}{printable(line, 400)}", "dim"), soft_wrap=True)
 
 
-def private_logs(folder: Path) -> Iterator[tuple[str, list[str]]]:
-    """(name, last lines) of each worker log of a private cluster."""
-    for path in sorted(folder.glob("session_latest/logs/worker-*")):
+def lost_services(error: BaseException) -> list[str]:
+    return [service for service in SERVICES if f"Ray's {service} " in str(error)]
+
+
+def private_logs(folder: Path, services: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
+    """(name, last lines) of each log of a private cluster's workers and of those services."""
+    logs = folder / "session_latest" / "logs"
+    for path in sorted(path for name in ("worker-*", *(f"{service}.*" for service in services)) for path in logs.glob(name)):
         with path.open(errors="replace") as file:
             yield named(path.name, list(deque((line.rstrip("\n") for line in file), LINES)))
 
@@ -110,7 +116,7 @@ def last_lines(error: Exception, logs: Mapping[str, Sequence[str]]) -> list[tupl
     """(file, line) of the most informative log lines.
 
     These are the traceback of the actor that raised the error; else the last lines of the actors it names; else lines of any
-    actor that look like errors.
+    log that look like errors.
     """
     for each in chain(error):
         if isinstance(each, RayTaskError):

@@ -7,6 +7,7 @@ from pipeline.errors import chain
 
 MAX_CHARS = 600  # of a reason
 COMMON_CAUSES = " Some common causes include"  # Ray appends this generic list to the cause of a death
+NOT_INSTALLED = re.compile(r"No module named '(actors|conf|pipeline)'")
 PID = re.compile(r"\bpid[:=]\s*(\d+)")
 
 
@@ -16,6 +17,11 @@ def reason(error: BaseException) -> str:
     >>> reason(ValueError('ray::Engine.draw() (pid=7, ip=::1)\\n  File "a.py", line 2, in draw\\n    add()\\nMemoryError: 3 GiB'))
     'MemoryError: 3 GiB'
     """
+    if missing := NOT_INSTALLED.search(str(error)):
+        return (
+            f"a node of the cluster cannot import this project ({missing[0]}): start its Ray with the project's folder in "
+            "PYTHONPATH, or send the run as a job, which takes the project along (make submit)"
+        )
     lines = str(error).strip().splitlines()
     # A traceback's exception follows its last frame; a death's cause follows the tab-indented lines that identify the actor.
     place = max((place for place, line in enumerate(lines) if line.startswith(("  File ", "\t"))), default=0)

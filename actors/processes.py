@@ -1,8 +1,7 @@
 """The processes of a run on this machine, and how to get their stack traces."""
 
-import faulthandler
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -66,12 +65,20 @@ def files_open_for_writing(process: psutil.Process) -> Iterator[str]:
         return
 
 
-def write_stacks_on_signal() -> None:
-    """Makes this process write its threads' stacks to standard error on STACK_SIGNAL.
+def stacks_on_signal() -> Callable[[], None]:
+    """What makes a process write its threads' stacks to standard error on STACK_SIGNAL, when called in it.
 
-    Needed where the kernel forbids inspecting other processes, as in many containers.
+    Needed where the kernel forbids inspecting other processes, as in many containers. Ray sends the function to its workers by
+    value, so that one on a node without this project fails later, where its error can be told.
     """
-    faulthandler.register(STACK_SIGNAL)
+    number = int(STACK_SIGNAL)
+
+    def write_stacks() -> None:
+        import faulthandler
+
+        faulthandler.register(number)
+
+    return write_stacks
 
 
 def answers_signal(process: psutil.Process) -> bool:

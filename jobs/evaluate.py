@@ -18,6 +18,7 @@ from conf.load import ConfigError, load_config, profiles
 from conf.schema import Config
 from jobs.cli import command
 from pipeline.domain.sets import BenchmarkSet, find_sets
+from pipeline.errors import DamagedError
 from pipeline.evaluate import as_metrics
 from pipeline.inputs import Inputs, check_inputs, fingerprint
 from pipeline.interruption import steps_finished
@@ -129,9 +130,8 @@ def measure_all(config: Config, inputs: Inputs, todo: Sequence[tuple[Target, Res
 
     say(f"starting Ray and the rollout workers to measure {len(todo)} sets")
     with ExitStack() as stack:
-        placement = stack.enter_context(ray_cluster(config, say, learner=False))
+        placement = stack.enter_context(ray_cluster(config, say, learner=False, watch=services_watched(logs)))
         stack.enter_context(evidence_kept(logs))
-        stack.enter_context(services_watched(logs))
         fleets = stack.enter_context(rollout_fleets(config, inputs.base_path, placement))
         ask = start_inference(config, inputs, fleets, Clock())
         policies = {target: stored(target, config) for target in dict.fromkeys(target for target, _, _ in todo)}
@@ -174,7 +174,10 @@ def track_rounds(config: Config, state: RunState, targets: Sequence[Target]) -> 
             metrics = as_metrics(state.manifest.round(target.round).evaluation.accuracies)
             tracker.round(target.round).log_step(metrics, target.round)
             tracker.log_step(metrics, target.round)
-    write_report(state.folder)
+    try:
+        write_report(state.folder)
+    except DamagedError as damage:  # the figures are kept
+        say(f"no report: {damage}")
 
 
 if __name__ == "__main__":

@@ -105,10 +105,10 @@ def run(config: Config, last: int) -> None:
         from actors.rollout.fleet import rollout_fleets
         from actors.services import services_watched
 
+        logs = state.folder / "logs"
         with (
-            ray_cluster(config, say) as placement,
-            evidence_kept(state.folder / "logs"),
-            services_watched(state.folder / "logs"),
+            ray_cluster(config, say, watch=services_watched(logs)) as placement,
+            evidence_kept(logs),
             rollout_fleets(config, inputs.base_path, placement) as fleets,
         ):
             # Imported while the engines start, which takes longest.

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from pipeline.algorithm.stop_rule import TRUSTED, best_round, trust
 from pipeline.curriculum import true_answers
+from pipeline.errors import DamagedError
 from pipeline.evaluate import as_metrics
 from pipeline.observe.cards import read_policy_card
 from pipeline.observe.journal import Record
@@ -37,9 +38,12 @@ def close_round(run: Run, round_: int, tracked: Record) -> None:
     run.state.round(round_).closed = True
     run.state.save()
     round_summary(summary)
-    if (stop := stop_advice(run, round_)) is not None:
-        say(stop)
-    run.tracker.log_file(write_report(run.state.folder))  # last: a failing report must not undo the round
+    try:
+        if (stop := stop_advice(run, round_)) is not None:
+            say(stop)
+        run.tracker.log_file(write_report(run.state.folder))  # last: a failing report must not undo the round
+    except DamagedError as damage:  # of a table that nothing else reads
+        say(f"no report: {damage}")
 
 
 def stop_advice(run: Run, round_: int) -> str | None:

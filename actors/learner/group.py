@@ -65,6 +65,7 @@ class LearnerGroup:
         self.config = config
         self._placement = placement
         self._ranks: list[Any] = []
+        self._pids: tuple[int, ...] = ()  # of the ranks, once they have joined
         self._joined = self._has_joined = False  # the present ranks, any ranks
         self._skipped_in_a_row = 0
         self._updates = 0
@@ -175,7 +176,7 @@ class LearnerGroup:
 
     def _join(self) -> None:
         """Joins the ranks into one world."""
-        nodes = self._call("node_ip", timeout=START_TIMEOUT)
+        nodes, self._pids = zip(*self._call("node_and_pid", timeout=START_TIMEOUT), strict=True)
         host = LOOPBACK if len(set(nodes)) == 1 else nodes[0]
         port = self._call("listen", host)[0]
         self._call("join", host, port, timeout=START_TIMEOUT)
@@ -211,14 +212,14 @@ class LearnerGroup:
         world = len(self._ranks)
         self.shutdown()
         if not failures:
-            late = f"learner ranks {sorted(pending.values())} of {world} did not finish {method} in {timeout:.0f} s"
-            raise self._lost(f"{late}; free in the cluster: {ray.available_resources()}")
+            hung = sorted(pending.values())
+            where = "".join(f", pid={self._pids[rank]}" for rank in hung if self._joined)
+            late = f"learner ranks {hung} of {world}{where} did not finish {method} in {timeout:.0f} s"
+            # Where none has ever joined, e.g. for want of GPUs, new ranks would wait as long.
+            lost = LearnerLostError if self._has_joined else LearnerError
+            raise lost(f"{late}; free in the cluster: {ray.available_resources()}")
         rank, cause = min(failures.items(), key=lambda item: (not is_death(item[1]), item[0]))
         message = f"learner rank {rank} of {world} {'died' if is_death(cause) else 'failed'} in {method}: {reason(cause)}"
-        if method == "begin_phase" and not is_death(cause):
-            raise LearnerError(message) from cause  # what cannot be loaded now cannot be loaded by new ranks either
-        raise self._lost(message) from cause
-
-    def _lost(self, message: str) -> LearnerError:
-        """The error for ranks that can be replaced. Where none has ever joined, the same would happen again."""
-        return (LearnerLostError if self._has_joined else LearnerError)(message)
+        if is_death(cause) or (self._has_joined and method != "begin_phase"):
+            raise LearnerLostError(message) from cause
+        raise LearnerError(message) from cause  # what cannot be loaded now, or never started, new ranks cannot do either

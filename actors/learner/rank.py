@@ -62,8 +62,8 @@ class Learner:
         self._transfers = 0
         self._sender: Any = None  # connection to the engines, unless weights go through host memory
 
-    def node_ip(self) -> str:
-        return ray.util.get_node_ip_address()
+    def node_and_pid(self) -> tuple[str, int]:
+        return ray.util.get_node_ip_address(), os.getpid()
 
     def listen(self, host: str) -> int:
         """On rank 0 opens the rendezvous socket on this address and returns its port, chosen by the system."""
@@ -76,7 +76,7 @@ class Learner:
         """Joins the world whose rank 0 listens on host:port."""
         os.environ |= {"RANK": str(self.rank), "WORLD_SIZE": str(self.world_size), "MASTER_ADDR": host, "MASTER_PORT": str(port)}
         os.environ |= {"LOCAL_RANK": "0", "LOCAL_SIZE": "1"}  # Ray makes only its own GPU visible to each rank
-        os.environ |= socket_interfaces(host, self.node_ip())
+        os.environ |= socket_interfaces(host, ray.util.get_node_ip_address())
 
         import deepspeed
 

@@ -41,14 +41,15 @@ _WARM_UP = (
 def fork_server(request_fd: str, reply_fd: str, memory_mb: str, generation: str) -> NoReturn:
     """Imports math-verify once, then keeps one child running, killed on the parent's command and replaced.
 
-    Reads no answer itself. Exits, with its child, when the parent does.
+    Reads no answer itself. Exits, with its child, when the parent does, also while it is stopped.
     """
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     logging.disable(logging.CRITICAL)
     warnings.simplefilter("ignore")
     same = _load_math_verify()
     for text in _WARM_UP:
         same(text, "1")
-    libc = ctypes.CDLL(None, use_errno=True)
     if libc.unshare(_CLONE_NEWNET) != 0:
         libc.unshare(_CLONE_NEWUSER | _CLONE_NEWNET)  # if that is not allowed either, only the audit hook blocks the network
     born, own_pid = int(generation), os.getpid()

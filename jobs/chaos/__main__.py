@@ -35,7 +35,9 @@ def main(arguments: Sequence[str]) -> int:
 
     numbers = range(options.faults) if options.only is None else [options.only]
     folder = options.output.with_suffix("").absolute()
-    records = Campaign(options.seed, options.output, folder, 60 * options.minutes, say).run(numbers)
+    records = Campaign(options.seed, options.output, folder, 60 * options.minutes, say).run(
+        numbers, again=options.only is not None
+    )
     chosen = [record for record in records if record.number in numbers]
     console.print("\n".join(table(chosen)), soft_wrap=True, markup=False)
     return 1 if any(record.outcome == "lost" for record in chosen) else 0

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 
 from conf.load import ROOT
 from jobs.chaos.faults import Fault, draw
-from jobs.chaos.judge import problems, records, unsurvived
+from jobs.chaos.judge import problems, record, records, unsurvived
 from jobs.chaos.moments import NAME
 from jobs.chaos.records import Record, append, read
 from jobs.chaos.strikes import Surroundings
@@ -19,6 +19,7 @@ from jobs.chaos.trial import LostError, Trial
 from pipeline.errors import RunError
 
 A_ROUND = 14  # faults
+MOST_IN_VAIN = 3
 PROBLEMS = 12  # of the held-out set
 SECOND_NODE = "raylet of a second node"
 NO_ROOT = "the disk is not filled: that needs a file system of its own, which root can mount"
@@ -33,8 +34,8 @@ class Campaign:
         self._seed, self._output, self._folder, self._say = seed, output, folder, say
         self._until = time.monotonic() + seconds
 
-    def run(self, numbers: Sequence[int]) -> list[Record]:
-        """Lets those faults strike that have no record yet; returns all records of the seed.
+    def run(self, numbers: Sequence[int], again: bool = False) -> list[Record]:
+        """Lets those faults strike that have no record yet, or all of them `again`; returns all records of the seed.
 
         Raises:
             RunError: the undisturbed round fails.
@@ -46,29 +47,35 @@ class Campaign:
             if server is not None:
                 stack.callback(server.stop)
             left = self._possible([draw(self._seed, number) for number in numbers], own_disk, server is not None)
+            left = left if again else self._without_record(left)
             tracking_uri = server.uri if server is not None else f"sqlite:///{self._folder}/mlflow.db"
             surroundings = Surroundings([f"evaluation.sets=[{self._small_set()}]"], tracking_uri, server)
             seconds = self._undisturbed(surroundings)
             for on_two_nodes in (False, True):
                 faults = [fault for fault in left if (fault.target == SECOND_NODE) == on_two_nodes]
+                in_vain = 0  # rounds in a row, e.g. because Ray did not start in its time on a machine with much else to do
                 while faults and time.monotonic() < self._until:
                     with ExitStack() as round_:
                         if on_two_nodes:
                             surroundings.nodes = TwoNodes()
                             round_.callback(surroundings.nodes.stop)
-                        struck = self._round(faults[:A_ROUND], surroundings, seconds)
-                    if not struck and time.monotonic() < self._until:
+                        made = {each.number for each in self._round(faults[:A_ROUND], surroundings, seconds)}
+                    in_vain = 0 if made else in_vain + 1
+                    if in_vain == MOST_IN_VAIN:
                         raise RunError(f"no fault of {[fault.number for fault in faults[:A_ROUND]]} could strike")
-                    faults = [fault for fault in faults if fault.number not in struck]
+                    faults = [fault for fault in faults if fault.number not in made]
         return read(self._output, self._seed)
 
     def _possible(self, faults: list[Fault], own_disk: bool, with_server: bool) -> list[Fault]:
-        """Those without a record whose target is there; a line for each kind that is not."""
-        done = {record.number for record in read(self._output, self._seed)}
+        """Those whose target is there; a line for each kind that is not."""
         for there, target, line in ((own_disk, "disk", NO_ROOT), (with_server, "MLflow server", NO_SERVER)):
             if not there and any(fault.target == target for fault in faults):
                 self._say(line)
                 faults = [fault for fault in faults if fault.target != target]
+        return faults
+
+    def _without_record(self, faults: list[Fault]) -> list[Fault]:
+        done = {record.number for record in read(self._output, self._seed)}
         return [fault for fault in faults if fault.number not in done]
 
     def _small_set(self) -> Path:
@@ -99,23 +106,44 @@ class Campaign:
         logs = self._folder / "lives" / time.strftime("%H%M%S")
         return Trial(runs, logs, self._seed, surroundings, self._say)
 
-    def _round(self, faults: Sequence[Fault], surroundings: Surroundings, undisturbed_seconds: float) -> set[int]:
-        """One round under some faults; returns the numbers of those that struck."""
+    def _round(self, faults: Sequence[Fault], surroundings: Surroundings, undisturbed_seconds: float) -> list[Record]:
+        """Records of the faults that struck in one round.
+
+        Where it lost something, and several could have been the cause, they strike again one by one until the cause is found; the
+        others have no record then.
+        """
         trial, undisturbed = self._trial(surroundings), self._folder / f"undisturbed-{self._seed}" / NAME
         try:
-            seconds = trial.run(faults, self._until)
+            lost_s = max(0.0, trial.run(faults, self._until) - undisturbed_seconds)
         except LostError as error:
-            made = records(trial, self._seed, 0.0, {}, [str(error)])
+            lost_s, found, culprit, lines = 0.0, [str(error)], error.culprit, {}
         else:
-            found = list(problems(trial, undisturbed))
+            found, culprit = list(problems(trial, undisturbed)), None
             lines = unsurvived(trial, undisturbed) if any(each.damage for each in trial.struck) else {}
-            made = records(trial, self._seed, max(0.0, seconds - undisturbed_seconds), lines, found)
+        if not found:
+            return self._kept(records(trial, self._seed, lost_s, lines))
+        self._say(f"{'; '.join(found)} (what the round left is in {trial.logs / 'left'})")
+        shutil.copytree(trial.runs, trial.logs / "left", dirs_exist_ok=True)
+        if len(trial.struck) == 1:
+            culprit = trial.struck[0]
+        if culprit is not None:
+            return self._kept([record(trial, culprit, self._seed, lost_s, lines, found)])
+        made: list[Record] = []
+        for each in trial.struck:
+            made += self._round([each.fault], surroundings, undisturbed_seconds)
+            if time.monotonic() > self._until or any(one.outcome == "lost" for one in made):
+                return made
+        together = f"only together with the others of {[each.fault.number for each in trial.struck]}: {'; '.join(found)}"
+        return self._kept([record(trial, each, self._seed, lost_s, lines, [together]) for each in trial.struck])
+
+    def _kept(self, made: list[Record]) -> list[Record]:
+        """Appends records to the file, and says how far the campaign is and what was lost."""
         append(self._output, made)
         so_far = read(self._output, self._seed)
         lost = sum(record.outcome == "lost" for record in so_far)
         self._say(f"{len(so_far)} faults of seed {self._seed} so far, {lost} lost")
-        for record in made:
-            if record.outcome == "lost":
-                again = f"make chaos SEED={self._seed} ONLY={record.number}"
-                self._say(f"fault {record.number} ({record.kind}, in {record.stage}): {record.problem}\n  again: {again}")
-        return {record.number for record in made}
+        for each in made:
+            if each.outcome == "lost":
+                again = f"make chaos SEED={self._seed} ONLY={each.number}"
+                self._say(f"fault {each.number} ({each.kind}, in {each.stage}): {each.problem}\n  again: {again}")
+        return made

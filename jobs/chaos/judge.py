@@ -1,12 +1,13 @@
 """What became of the faults of a finished round: nothing may be lost, left over, or still running."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from jobs.chaos.compare import differences
 from jobs.chaos.damage import is_told
 from jobs.chaos.records import Outcome, Record
-from jobs.chaos.trial import Struck, Trial
+from jobs.chaos.struck import Struck
+from jobs.chaos.trial import Trial
 from jobs.status import state_of
 
 
@@ -30,24 +31,28 @@ def unsurvived(trial: Trial, undisturbed: Path) -> dict[str, str]:
     return {name: line for name in files for line in state if name in line}
 
 
-def records(trial: Trial, seed: int, seconds_lost: float, lines: dict[str, str], found: list[str]) -> list[Record]:
-    """One for each fault that struck; what is wrong with the round in the end counts against all of them."""
+def records(trial: Trial, seed: int, seconds_lost: float, lines: dict[str, str]) -> list[Record]:
+    """One for each fault that struck; `lines` are those of `unsurvived`."""
     took = [max(0.0, (each.recovered_at or each.at) - each.at) for each in trial.struck]
     made = []
     for each, own in zip(trial.struck, took, strict=True):
-        file = str(each.damage.path.relative_to(trial.folder)) if each.damage else ""
-        problem = "; ".join([*([each.problem] if each.problem else []), *found])
-        line = each.line or lines.get(file, "")
         share = seconds_lost * own / max(1e-9, sum(took))
-        kind, restarts = each.fault.kind, max(0, each.recovered_in - each.life)
-        outcome = outcome_of(each, file in lines, restarts, problem)
-        made.append(Record(seed, each.fault.number, kind, each.stage, file, outcome, restarts, round(share, 1), line, problem))
+        made.append(record(trial, each, seed, share, lines, []))
     return made
 
 
-def outcome_of(struck: Struck, stays_damaged: bool, restarts: int, problem: str) -> Outcome:
-    if problem:
+def record(trial: Trial, struck: Struck, seed: int, seconds_lost: float, lines: dict[str, str], found: Sequence[str]) -> Record:
+    """The outcome of one fault; it lost what was `found`."""
+    file = str(struck.damage.path.relative_to(trial.folder)) if struck.damage else ""
+    problem, line = "; ".join([*struck.problems, *found]), struck.line or lines.get(file, "")
+    outcome = outcome_of(struck, file in lines, bool(problem))
+    number, kind, seconds = struck.fault.number, struck.fault.kind, round(seconds_lost, 1)
+    return Record(seed, number, kind, struck.stage, file, outcome, struck.ends, seconds, line, problem)
+
+
+def outcome_of(struck: Struck, stays_damaged: bool, lost: bool) -> Outcome:
+    if lost:
         return "lost"
     if struck.repaired or stays_damaged:
         return "its line"
-    return "after a restart" if restarts else "by itself"
+    return "after a restart" if struck.ends else "by itself"

@@ -36,13 +36,16 @@ MARKS: tuple[tuple[str, str], ...] = (
 )
 
 
+START_UP = 1  # the manifest is written anew at each start, and says nothing of progress
+
+
 def is_reached(folder: Path, mark: int) -> bool:
     return (folder / MARKS[mark][1]).exists()
 
 
-def written_since(folder: Path, moment: float) -> bool:
-    """Whether the run in `folder` has passed a mark since `moment` (seconds since 1970)."""
-    for _, name in MARKS[2:]:
+def passed_since(folder: Path, place: int, moment: float) -> bool:
+    """Whether the run in `folder` has passed a mark behind MARKS[place] since `moment` (seconds since 1970)."""
+    for _, name in MARKS[max(place, START_UP) + 1 :]:
         try:
             if (folder / name).stat().st_mtime > moment:
                 return True
@@ -51,7 +54,11 @@ def written_since(folder: Path, moment: float) -> bool:
     return False
 
 
+def place_of(folder: Path) -> int:
+    """The last mark that a run has passed: it is at work on what follows it."""
+    return max((mark for mark in range(len(MARKS)) if is_reached(folder, mark)), default=0)
+
+
 def stage_of(folder: Path) -> str:
     """The stage in which a run is, by the marks that it has passed."""
-    passed = [mark for mark in range(len(MARKS)) if is_reached(folder, mark)]
-    return MARKS[passed[-1]][0] if passed else "start-up"
+    return MARKS[place_of(folder)][0]

@@ -52,7 +52,7 @@ def table(records: Sequence[Record]) -> list[str]:
     >>> print(table([row])[2])
     | driver, SIGKILL | 1 | 0 | 1 | 0 | 0 | 25 |
     """
-    rows = ["| fault | tried | recovered by itself | after a restart | ended with its line | lost | seconds lost, mean |"]
+    rows = ["| fault | tried | recovered by itself | after a restart | named as damaged | lost | seconds lost, mean |"]
     rows.append("|---|---|---|---|---|---|---|")
     kinds = [f"{target}, {action}" for target, action in KINDS]
     for name, chosen in [(kind, [each for each in records if each.kind == kind]) for kind in kinds] + [("all", list(records))]:

@@ -23,6 +23,15 @@ class Victims:
     damage: Damage | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Repair:
+    """What undoes a fault, `at` that time by the monotonic clock."""
+
+    fault: Fault
+    at: float
+    make: Callable[[], object]
+
+
 @dataclass
 class Surroundings:
     """What runs beside the rounds: MLflow's server, or None and a store in a file, and for some rounds a cluster of two nodes."""
@@ -31,20 +40,29 @@ class Surroundings:
     tracking_uri: str
     server: TrackingServer | None = None
     nodes: TwoNodes | None = None
-    _repairs: list[tuple[float, Callable[[], object]]] = field(default_factory=list)
+    _repairs: list[Repair] = field(default_factory=list)
 
     def life(self, runs: Path, log: Path, seed: int) -> Life:
         environment, session = (self.nodes.environment, self.nodes.session) if self.nodes else ({}, None)
         return Life(runs, log, seed, [*self.settings, f"tracking_uri={self.tracking_uri}"], environment, session)
 
-    def repair_later(self, repair: Callable[[], object]) -> None:
-        self._repairs.append((time.monotonic() + PAUSE_S, repair))
+    def repair_later(self, fault: Fault, repair: Callable[[], object]) -> None:
+        self._repairs.append(Repair(fault, time.monotonic() + PAUSE_S, repair))
+
+    def is_under_repair(self, fault: Fault) -> bool:
+        return any(each.fault == fault for each in self._repairs)
 
     def repair_what_is_due(self, at_once: bool = False) -> None:
-        due = [each for each in self._repairs if at_once or each[0] <= time.monotonic()]
-        self._repairs = [each for each in self._repairs if each not in due]
-        for _, repair in due:
-            repair()
+        self._make([each for each in self._repairs if at_once or each.at <= time.monotonic()])
+
+    def before_a_start(self) -> None:
+        """Makes room on a full disk, as who starts a run again would; MLflow's server may be away meanwhile."""
+        self._make([each for each in self._repairs if each.fault.target == "disk"])
+
+    def _make(self, repairs: list[Repair]) -> None:
+        self._repairs = [each for each in self._repairs if each not in repairs]
+        for each in repairs:
+            each.make()
 
 
 def strike(fault: Fault, life: Life, folder: Path, surroundings: Surroundings) -> Victims | None:
@@ -54,16 +72,16 @@ def strike(fault: Fault, life: Life, folder: Path, surroundings: Surroundings) -
         case "driver":
             life.send(number)
             if number == signal.SIGSTOP:
-                surroundings.repair_later(lambda: life.send(signal.SIGCONT))
+                surroundings.repair_later(fault, lambda: life.send(signal.SIGCONT))
             return Victims([life.pid])
         case "MLflow server":
             assert surroundings.server is not None
             surroundings.server.signal(number)
-            surroundings.repair_later(surroundings.server.restart)
+            surroundings.repair_later(fault, surroundings.server.restart)
             return Victims([])
         case "disk":
             full = filler(folder.parent)
-            surroundings.repair_later(full.unlink)
+            surroundings.repair_later(fault, full.unlink)
             return Victims([])
         case "file":
             damage = inflict(folder, fault.action, fault.choice)

@@ -24,7 +24,7 @@ READY_S = 120.0
 
 
 class TrackingServer:
-    """MLflow's server over a store of its own."""
+    """MLflow's server over a store of its own. It takes up to a minute to reply, for which no run has to wait."""
 
     def __init__(self, folder: Path) -> None:
         with socket.create_server(("127.0.0.1", 0)) as probe:
@@ -32,6 +32,16 @@ class TrackingServer:
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
         self.start()
+
+    def wait(self) -> None:
+        """Until it replies."""
+        deadline = time.monotonic() + READY_S
+        while True:
+            with suppress(OSError), socket.create_connection(("127.0.0.1", self._port), timeout=1):
+                return
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                raise RunError(f"MLflow's server did not start; see {self._folder / 'server.log'}")
+            time.sleep(0.2)  # polls
 
     @property
     def uri(self) -> str:
@@ -45,13 +55,6 @@ class TrackingServer:
             self._process = subprocess.Popen(
                 [*command, "--workers", "1"], env=environment, stdout=log, stderr=log, start_new_session=True
             )
-        deadline = time.monotonic() + READY_S
-        while True:
-            with suppress(OSError), socket.create_connection(("127.0.0.1", self._port), timeout=1):
-                return
-            if self._process.poll() is not None or time.monotonic() > deadline:
-                raise RunError(f"MLflow's server did not start; see {self._folder / 'server.log'}")
-            time.sleep(0.2)  # polls
 
     def signal(self, number: signal.Signals) -> None:
         with suppress(ProcessLookupError):
@@ -67,7 +70,9 @@ class TrackingServer:
 
 
 def has_tracking_server() -> bool:
-    return subprocess.run([MLFLOW_PYTHON, "-c", "import flask, mlflow"], capture_output=True).returncode == 0
+    """Whether the full mlflow package is there; importing it takes up to half a minute."""
+    look = "from importlib.util import find_spec; assert find_spec('mlflow') and find_spec('flask')"
+    return subprocess.run([MLFLOW_PYTHON, "-c", look], capture_output=True).returncode == 0
 
 
 @contextmanager

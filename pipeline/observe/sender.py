@@ -55,7 +55,7 @@ class Sender:
         self._tracker: Tracker | None = None
         self._runs: dict[tuple[int | str, ...], TrackedRun] = {}
         self._away = False
-        self._closing = threading.Event()
+        self._closing, self._given_up = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, name="tracking", daemon=True)
 
     def __enter__(self) -> Self:
@@ -67,12 +67,13 @@ class Sender:
         with self._journal.grown:
             self._journal.grown.notify_all()
         self._thread.join(LAST_S)
+        self._given_up.set()
         if pending := self._journal.pending():
             say(f"{pending} records have not arrived in MLflow; {self._journal.path} keeps them, and the next start sends them")
         self._journal.close()
 
     def _run(self) -> None:
-        while True:
+        while not self._given_up.is_set():
             closing = self._closing.is_set()  # before the look, after which nothing is added then
             sent, entry = self._journal.sent, self._journal.next()
             if entry is None:
@@ -145,6 +146,8 @@ class Sender:
             say("MLflow takes records again")
 
     def _leave_out(self, entry: Entry, error: Exception) -> None:
+        if self._given_up.is_set():  # the process ends, and may have removed MLflow's temporary files: the next start sends it
+            return
         say(f"MLflow does not get one record, {entry.method} of {'/'.join(map(str, entry.place)) or 'the run'} ({reason(error)})")
         self._journal.mark(entry.end)
 

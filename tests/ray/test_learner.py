@@ -415,7 +415,7 @@ def test_ranks_that_find_no_room_are_named(ray_cluster: None, monkeypatch: pytes
     config = Config()
     config.resources.learner_gpus = 1
     group = LearnerGroup(config)
-    with pytest.raises(LearnerError, match=r"learner ranks \[0\] of 1 did not finish node_ip.*free in the cluster"):
+    with pytest.raises(LearnerError, match=r"learner ranks \[0\] of 1 did not finish node_and_pid.*free in the cluster"):
         group.begin_phase("unread", LR)
     with pytest.raises(LearnerError, match="has no ranks"):
         group.weights().send([])
@@ -558,8 +558,14 @@ def test_a_rank_that_dies_in_a_step_is_named_at_once(groups: Groups, model_path:
         group.update(make_batch(1))
 
 
-def test_a_learner_that_hangs_is_replaced_from_its_checkpoint(groups: Groups, model_path: str, tmp_path: Path) -> None:
+def test_a_learner_that_dies_as_it_starts_or_hangs_is_replaced_from_its_checkpoint(
+    groups: Groups, model_path: str, tmp_path: Path
+) -> None:
     group = groups(1)
+    group.launch()
+    os.kill(ray.get(group._ranks[0].process_id.remote()), signal.SIGKILL)
+    with pytest.raises(LearnerLostError, match="died in node_and_pid"):
+        group.begin_phase(model_path, LR)
     group.begin_phase(model_path, LR)
     group.update(make_batch(1))
     group.save(str(tmp_path / "step-1"))
@@ -567,7 +573,7 @@ def test_a_learner_that_hangs_is_replaced_from_its_checkpoint(groups: Groups, mo
     undisturbed = weights_of(group)
     os.kill(ray.get(group._ranks[0].process_id.remote()), signal.SIGSTOP)
     group.config.learner.timeout_s = 2.0
-    with pytest.raises(LearnerLostError, match=r"learner ranks \[0\] of 1 did not finish update in 2 s"):
+    with pytest.raises(LearnerLostError, match=r"learner ranks \[0\] of 1, pid=\d+ did not finish update in 2 s"):
         group.update(make_batch(3))
     group.config.learner.timeout_s = 300.0
     group.begin_phase(model_path, LR, resume_from=str(tmp_path / "step-1"))

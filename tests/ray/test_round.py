@@ -1,8 +1,7 @@
-"""A tiny full round through the command a user types: finished, repeated, killed in either phase and gone on with."""
+"""A tiny full round through the command a user types: finished, repeated, interrupted and resumed."""
 
 import json
 import os
-import re
 import signal
 import sqlite3
 import subprocess
@@ -12,60 +11,15 @@ import time
 from pathlib import Path
 from subprocess import PIPE
 
-import psutil
 import pyarrow.parquet as pq
 import pytest
 from transformers import AutoModelForCausalLM
 
 from actors.cluster import FOLDER_PREFIX, ROOT
+from tests.rounds import ended, finish, processes_of, start, wait_until_gone
 from tests.watch import SECRETS, Watch, files_with_secrets
 
 pytestmark = pytest.mark.timeout(3600)  # several runs a test; `ended` and the like bound each of them
-
-SMALL = [
-    "challenger.steps=2",
-    "challenger.batch=16",
-    "solver.steps=2",
-    "solver.batch=20",
-    "curriculum.questions=48",
-    "curriculum.delta=0.4",
-    "reward.samples=4",
-    "rollout.kv_cache_mb=64",
-    "rollout.engines=1",  # each more takes as long to start as such a run to sample
-    "sampling.max_tokens=80",
-    "evaluation.samples=2",
-]
-
-
-def start(folder: Path, *more: str, session: bool = False) -> subprocess.Popen[str]:
-    small_set = folder / "heldout.parquet"
-    if not small_set.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        pq.write_table(pq.read_table(ROOT / "assets" / "heldout.parquet").slice(0, 12), small_set)
-    places = [
-        f"runs_dir={folder}",
-        f"tracking_uri=sqlite:///{folder}/mlflow.db",
-        f"evaluation.sets=[{small_set}]",
-    ]
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")} | SECRETS
-    command = [sys.executable, "-m", "jobs.round", "--name", "small", "--set", *SMALL, *places, *more]
-    return subprocess.Popen(
-        command, cwd=ROOT, env=environment, text=True, stdout=PIPE, stderr=subprocess.STDOUT, start_new_session=session
-    )
-
-
-def ended(process: subprocess.Popen[str]) -> str:
-    """Waits for the end of a run, which in a quarter of an hour is its end in any case; its output."""
-    try:
-        return process.communicate(timeout=900)[0]
-    finally:
-        process.kill()
-
-
-def finish(process: subprocess.Popen[str]) -> str:
-    output = ended(process)
-    assert process.returncode == 0, output
-    return output
 
 
 def manifest(folder: Path) -> dict:
@@ -76,23 +30,6 @@ def results(folder: Path) -> dict[str, list]:
     """What a run leaves that a reader would compare: the curriculum and every answer of the evaluation."""
     files = ["round-1/curriculum.parquet", "round-1/evaluation/heldout.parquet", "round-1/solver/samples-0002.parquet"]
     return {name: pq.read_table(folder / "small" / name).to_pylist() for name in files}
-
-
-# After a SIGKILL of their driver these stay for 60 s, which no setting of Ray 2.60 changes: they try to tell the GCS, which is
-# gone as well, of the raylet's end (`report_raylet_error_logs` in ray/_private/process_watcher.py). They hold nothing of a run.
-RAY_AGENTS = ("ray::DashboardAgent", "ray::RuntimeEnvAgent")
-
-
-def processes_of(pid: int) -> dict[int, str]:
-    """Processes that use the temporary folder of the driver `pid`, and what they are called; Ray's agents are left out."""
-    found = {}
-    for process in psutil.process_iter():
-        try:
-            if f"{FOLDER_PREFIX}{pid}-" in process.environ().get("RAY_AUTH_TOKEN_PATH", "") and process.pid != pid:
-                found[process.pid] = " ".join(process.cmdline()).strip()
-        except psutil.Error:
-            continue
-    return {found_pid: name for found_pid, name in found.items() if not name.startswith(RAY_AGENTS)}
 
 
 def wait_until(condition, process: subprocess.Popen[str], seconds: float = 900) -> None:
@@ -109,18 +46,6 @@ def steps_saved(folder: Path, role: str) -> int:
     return len(manifest(folder)["rounds"].get("1", {}).get(role, {}).get("metrics", []))
 
 
-def kill_after(folder: Path, role: str, steps: int, *more: str) -> str:
-    """Starts the run and kills its driver with SIGKILL when `role` has finished `steps` steps; waits for its processes to end."""
-    process = start(folder, *more)
-    try:
-        wait_until(lambda: steps_saved(folder, role) >= steps, process)
-    finally:
-        process.kill()
-    output = process.communicate()[0]
-    wait_until_gone(process.pid)
-    return output
-
-
 def interrupt_after(folder: Path, role: str, steps: int, *more: str) -> str:
     """Starts the run and sends SIGINT to its process group, as Ctrl-C does, when `role` has finished `steps` steps."""
     process = start(folder, *more, session=True)
@@ -135,31 +60,6 @@ def interrupt_after(folder: Path, role: str, steps: int, *more: str) -> str:
     assert "Traceback" not in output
     wait_until_gone(process.pid)
     return output
-
-
-def wait_until_gone(pid: int) -> None:
-    """Waits for the end of what the driver `pid` had started. Ray kills its processes, and does not wait for them."""
-    deadline = time.monotonic() + 60
-    while left := processes_of(pid):
-        assert time.monotonic() < deadline, f"processes of a run that has ended are still there: {left}"
-        time.sleep(0.2)  # polls, as above
-
-
-@pytest.fixture(scope="module")
-def watched(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str, Watch]:
-    """A run that nothing disturbs, watched all the time."""
-    folder = tmp_path_factory.mktemp("undisturbed")
-    process = start(folder)
-    with Watch(process.pid) as watch:
-        output = finish(process)
-    wait_until_gone(process.pid)
-    assert not list(Path(tempfile.gettempdir()).glob(f"{FOLDER_PREFIX}{process.pid}-*"))
-    return folder, output, watch
-
-
-@pytest.fixture(scope="module")
-def undisturbed(watched: tuple[Path, str, Watch]) -> tuple[Path, str]:
-    return watched[:2]
 
 
 def test_every_socket_of_a_run_is_on_loopback(watched: tuple[Path, str, Watch]) -> None:
@@ -283,25 +183,6 @@ def test_a_finished_round_is_not_run_again(undisturbed: tuple[Path, str]) -> Non
     assert (folder / "small" / "manifest.json").stat().st_mtime_ns == before
 
 
-def test_kills_other_fleets_and_ways_of_the_weights_do_not_change_results(undisturbed: tuple[Path, str], tmp_path: Path) -> None:
-    interrupt_after(tmp_path, "challenger", 1)
-    written = (tmp_path / "small" / "manifest.json").read_bytes()
-    (tmp_path / "small" / "manifest.json").write_bytes(written.replace(b'"reward_mean": 0', b'"reward_mean": 1', 1))
-    output = kill_after(tmp_path, "solver", 1, "rollout.fleets=per_role")
-    assert "manifest.json: the manifest is damaged (its checksum differs): the previous one is used." in " ".join(output.split())
-    process = start(tmp_path, "rollout.engines=2", "rollout.transfer=shared")
-    wait_until(lambda: learner_of(process.pid) is not None, process)
-    os.kill(learner_of(process.pid) or 0, signal.SIGKILL)
-    output = " ".join(finish(process).split())
-    assert re.search(r"rank 0 of 1 died in begin_phase: .*; the learner starts again from step 1 \(restart 1 of 2\)", output)
-    assert results(tmp_path) == results(undisturbed[0])
-
-
-def learner_of(pid: int) -> int | None:
-    """The learner rank of the driver `pid`, once it trains a policy."""
-    return next((found for found, name in processes_of(pid).items() if name.startswith("ray::Learner.begin_phase")), None)
-
-
 def test_a_round_with_adapters_two_updates_a_batch_and_other_scorers(tmp_path: Path) -> None:
     """LoRA under ZeRO-2 with offload, merged for vLLM: where the two disagreed about the policy, the run would stop."""
     mine = tmp_path / "mine.py"
@@ -394,12 +275,12 @@ def test_a_reward_actor_that_dies_again_and_again_ends_the_run_and_leaves_its_la
     assert "Fatal Python error: Aborted" in shown
 
 
-def test_a_batch_sampled_ahead_is_one_update_stale_and_outlives_a_kill(tmp_path: Path) -> None:
+def test_a_batch_sampled_ahead_is_one_update_stale_and_outlives_an_interruption(tmp_path: Path) -> None:
     ahead = ["rollout.ahead=1", "challenger.steps=1", "solver.steps=3", "evaluation.samples=0"]
-    kill_after(tmp_path, "solver", 1, *ahead)
+    interrupt_after(tmp_path, "solver", 1, *ahead)
     run = tmp_path / "small"
     stage = manifest(tmp_path)["rounds"]["1"]["solver"]
-    next_step = len(stage["metrics"])  # 0 is the first; the kill may have come a step late
+    next_step = len(stage["metrics"])  # 0 is the first; the signal may have come a step late
     waiting = pq.read_table(run / stage["ahead"]).drop(["reward"])
     finish(start(tmp_path, *ahead))
     batches = [pq.read_table(run / "round-1" / "solver" / f"samples-{step:04d}.parquet") for step in (1, 2, 3)]

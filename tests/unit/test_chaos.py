@@ -10,9 +10,10 @@ import pytest
 
 from jobs.chaos.compare import differences
 from jobs.chaos.damage import inflict, is_told
-from jobs.chaos.faults import KINDS, Action, draw
-from jobs.chaos.moments import MARKS, is_reached, stage_of, written_since
+from jobs.chaos.faults import KINDS, Action, Fault, Signalled, draw
+from jobs.chaos.moments import MARKS, is_reached, passed_since, place_of, stage_of
 from jobs.chaos.records import Record, append, read
+from jobs.chaos.struck import Struck
 
 
 def test_every_kind_strikes_once_in_as_many_faults_and_each_can_be_drawn_again() -> None:
@@ -72,9 +73,72 @@ def test_a_moment_is_a_file_that_was_written(tmp_path: Path) -> None:
     path.touch()
     assert is_reached(tmp_path, mark)
     assert stage_of(tmp_path) == "curriculum"
-    assert written_since(tmp_path, time.time() - 60)
+    assert place_of(tmp_path) == mark
+    assert passed_since(tmp_path, mark - 1, time.time() - 60)
+    assert not passed_since(tmp_path, mark, time.time() - 60)
     os.utime(path, (time.time() - 120, time.time() - 120))
-    assert not written_since(tmp_path, time.time() - 60)
+    assert not passed_since(tmp_path, mark - 1, time.time() - 60)
+
+
+class Actors:
+    """Stands for a life: the process ids of its actors."""
+
+    def __init__(self) -> None:
+        self.present = [1]
+
+    def pids(self, target: str) -> list[int]:
+        return self.present
+
+
+def step_past(folder: Path, mark: int) -> None:
+    """The run has just written the file of MARKS[mark]; file systems have coarser clocks."""
+    path = folder / MARKS[mark][1]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch()
+    os.utime(path, (time.time() + 1, time.time() + 1))
+
+
+def struck(target: Signalled) -> Struck:
+    """A fault that struck an actor, process 1, when the run had passed the third mark."""
+    return Struck(Fault(0, target, "SIGKILL", 3, 0.0, 0.0, False), 3, time.time(), [1])
+
+
+def test_an_actor_is_replaced_and_its_step_complete_before_the_run_has_recovered(tmp_path: Path) -> None:
+    life, fault = Actors(), struck("learner rank")
+    step_past(tmp_path, 4)
+    fault.look_for_recovery(tmp_path, life, False)
+    assert fault.replaced_at is None
+    life.present = [2]
+    (tmp_path / MARKS[4][1]).unlink()  # the step is repeated
+    fault.look_for_recovery(tmp_path, life, False)
+    assert fault.recovered_at is None
+    step_past(tmp_path, 3)
+    fault.look_for_recovery(tmp_path, life, False)
+    assert fault.recovered_at is None
+    step_past(tmp_path, 4)
+    fault.look_for_recovery(tmp_path, life, False)
+    assert fault.recovered_at is not None
+    assert (fault.stage, fault.ends) == ("challenger", 0)
+
+
+def test_nothing_replaces_the_gcs_in_the_same_life(tmp_path: Path) -> None:
+    fault = struck("GCS")
+    step_past(tmp_path, 4)
+    fault.look_for_recovery(tmp_path, Actors(), False)
+    assert fault.replaced_at is None
+    fault.ended("error: Ray's gcs_server (pid=7) died; the same command resumes")
+    fault.look_for_recovery(tmp_path, Actors(), False)
+    assert fault.recovered_at is not None
+    assert fault.ends == 1
+
+
+def test_what_is_under_repair_has_not_recovered(tmp_path: Path) -> None:
+    fault = struck("driver")
+    step_past(tmp_path, 4)
+    fault.look_for_recovery(tmp_path, Actors(), True)
+    assert fault.recovered_at is None
+    fault.look_for_recovery(tmp_path, Actors(), False)
+    assert fault.recovered_at is not None
 
 
 def test_the_last_record_of_a_fault_counts(tmp_path: Path) -> None:

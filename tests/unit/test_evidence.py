@@ -9,7 +9,7 @@ from ray.exceptions import RayActorError, RayTaskError
 from actors.cluster import FAILURES_KEPT, FOLDER_PREFIX, remove_orphans
 from actors.evidence import evidence_kept
 from conf.load import ConfigError
-from pipeline.errors import LearnerError, RolloutError
+from pipeline.errors import ClusterLostError, LearnerError, RolloutError
 
 HEADER = ":job_id:01000000\n:actor_name:{}\n"
 ENGINE_OUT = HEADER.format("RolloutWorker") + "loading\n"
@@ -30,7 +30,7 @@ def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     logs.mkdir(parents=True)
     for name, content in {"71.out": ENGINE_OUT, "71.err": ENGINE_ERR, "72.err": LEARNER_ERR}.items():
         (logs / f"worker-0c495d0a-01000000-{name}").write_text(content)
-    (logs / "raylet.out").write_text("Error: of no interest\n")
+    (logs / "raylet.out").write_text("Error: of the raylet\n")
     monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(tmp_path / "cluster" / "token"))
 
 
@@ -106,6 +106,15 @@ def test_of_an_error_that_names_no_actor_the_lines_that_look_like_errors_are_sho
         "RolloutWorker-71.err",
         "  torch.OutOfMemoryError: CUDA out of memory",
     ]
+
+
+def test_of_a_lost_service_of_ray_its_own_log_is_kept_and_shown(
+    cluster: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fail(tmp_path / "logs", ClusterLostError("Ray's raylet died"))
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[lines.index("raylet.out") + 1] == "  Error: of the raylet"
+    assert (next((tmp_path / "logs").iterdir()) / "raylet.out").exists()
 
 
 def test_of_an_error_in_an_actor_its_traceback_is_shown(

@@ -118,6 +118,15 @@ def test_figures_are_those_of_the_files(tmp_path: Path) -> None:
     assert first.seconds == {"sampling": 2 * 2 * 2 + 3 + 1 + 1, "learning": 4}
 
 
+@pytest.mark.parametrize("name", ["challenger/questions-0001.parquet", "curriculum.parquet", "evaluation/heldout.parquet"])
+def test_a_damaged_table_is_left_out_with_a_line(tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str) -> None:
+    folder = write_run(made_config(tmp_path), 2)
+    (folder / "round-1" / name).write_bytes(b"cut off")
+    assert "2 rounds finished" in page_of(folder).text
+    told = " ".join(capsys.readouterr().out.split())
+    assert f"the report leaves out a table: {folder}/round-1/{name} is damaged" in told
+
+
 def test_what_tells_right_labels_from_wrong_ones_is_beside_each_question(tmp_path: Path) -> None:
     text = page_of(write_run(made_config(tmp_path), 1)).text
     assert "log-probability of its least likely token -0.50" in text

@@ -2,6 +2,7 @@
 
 import pytest
 
+from actors.failures import reason
 from actors.restarts import Restarts
 from pipeline.errors import LearnerError, LearnerLostError
 
@@ -28,3 +29,13 @@ def test_progress_in_between_starts_the_count_anew(waits: list[float], capsys: p
         restarts.after(LearnerLostError("rank 0 died"), reached)
     assert waits == [2.0, 2.0, 4.0, 2.0, 2.0, 4.0]
     assert "the learner starts again from step 5 (restart 2 of 2)" in " ".join(capsys.readouterr().out.split())
+
+
+def test_a_node_without_the_project_is_a_line_that_says_what_to_do() -> None:
+    trace = (
+        "System error: No module named 'conf'\ntraceback: Traceback (most recent call last):\n  File \"a.py\", line 1\n    ^^^\n"
+    )
+    line = reason(RuntimeError(f"{trace}ModuleNotFoundError: No module named 'conf'"))
+    assert line.startswith("a node of the cluster cannot import this project (No module named 'conf'): ")
+    assert "make submit" in line
+    assert "\n" not in line

@@ -210,6 +210,7 @@ def test_nothing_is_left_after_close_or_after_the_parent_is_killed() -> None:
     parent.stdout.readline()
     family = psutil.Process(parent.pid).children(recursive=True)
     assert len(family) >= 3
+    psutil.Process(parent.pid).children()[0].suspend()  # a fork server
     parent.kill()
     parent.communicate()
     assert not psutil.wait_procs(family, timeout=60)[1]

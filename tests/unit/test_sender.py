@@ -198,3 +198,27 @@ def test_a_server_away_at_the_start_and_killed_in_between(tmp_path: Path, monkey
         phase = phase_of(config)
         assert values(phase, "reward_mean") == [(step, step / 10) for step in range(1, 11)]
         assert len(phase.client.search_runs([phase.client.get_run(phase.run_id).info.experiment_id])) == 3  # run, round, phase
+
+
+def test_a_record_that_fails_as_the_process_ends_is_sent_by_the_next_start(
+    store: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The interpreter removes MLflow's temporary files while the thread still sends."""
+    ended = threading.Event()
+
+    def fail(*_: object) -> None:
+        ended.wait(10)
+        raise FileNotFoundError("a temporary file")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sender, "LAST_S", 0.2)
+        patch.setattr(TrackedRun, "log_step", fail)
+        with recorder(store, tmp_path, "ending") as record:
+            log(record, range(1, 3))
+        ended.set()
+        for thread in threading.enumerate():
+            if thread.name == "tracking":
+                thread.join(10)
+    assert has_unsent(tmp_path, store.tracking_uri)
+    send_pending(store, tmp_path, "ending")
+    assert values(phase_of(store, "ending"), "reward_mean") == [(1, 0.1), (2, 0.2)]

@@ -33,27 +33,58 @@ def _end_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(services, "_end", end)
     monkeypatch.setattr(services, "CHECK_S", 0.02)
     monkeypatch.setattr(services, "STOPPED_S", 0.5)
+    monkeypatch.setattr(services, "SERVICES", ("sleep",))
 
 
-def watch(service: psutil.Process, closing: threading.Event | None = None) -> None:
-    services._watch({service: "raylet"}, Path("logs"), closing or threading.Event())
+def watch() -> services.Watch:
+    return services.Watch(Path("logs"), None)
 
 
 @pytest.mark.parametrize(("fate", "how"), [(signal.SIGKILL, "died"), (signal.SIGSTOP, "was stopped by a signal")])
 def test_a_service_that_dies_or_stays_stopped_ends_the_run(service: psutil.Process, fate: signal.Signals, how: str) -> None:
     service.send_signal(fate)
-    with pytest.raises(EndError, match=rf"Ray's raylet \(pid={service.pid}\) {how}"):
-        watch(service)
+    with pytest.raises(EndError, match=rf"Ray's sleep \(pid={service.pid}\) {how}"):
+        watch().run()
+
+
+def test_a_service_that_starts_later_is_watched_from_then_on() -> None:
+    told: list[str] = []
+
+    def watched() -> None:
+        try:
+            watch().run()
+        except EndError as end:
+            told.append(str(end))
+
+    thread = threading.Thread(target=watched)
+    thread.start()
+    with subprocess.Popen(["sleep", "0.2"]) as process:  # nobody waits for it until it has been seen
+        thread.join(10)
+    assert told == [f"Ray's sleep (pid={process.pid}) died"]
 
 
 def test_a_service_that_is_continued_in_time_is_watched_further(service: psutil.Process) -> None:
-    closing = threading.Event()
-    thread = threading.Thread(target=watch, args=(service, closing))
+    thread = threading.Thread(target=(watched := watch()).run)
     thread.start()
     for number in (signal.SIGSTOP, signal.SIGCONT) * 3:
         service.send_signal(number)
         time.sleep(0.25)  # half as long as it may be stopped
     assert thread.is_alive()
-    closing.set()
+    watched.close()
+    service.kill()
+    thread.join(10)
+    assert not thread.is_alive()
+
+
+def test_at_the_end_a_stopped_service_is_continued_and_its_death_is_not_told(service: psutil.Process) -> None:
+    thread = threading.Thread(target=(watched := watch()).run)
+    thread.start()
+    watched.close()
+    service.suspend()
+    deadline = time.monotonic() + 10
+    while service.status() == psutil.STATUS_STOPPED:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)  # polls
+    service.kill()
     thread.join(10)
     assert not thread.is_alive()

@@ -9,10 +9,12 @@ from typing import Any
 
 from pipeline.domain.graders.math.grader import MathGrader
 from pipeline.domain.oracle import Oracle, load_oracle
+from pipeline.errors import DamagedError
 from pipeline.observe.report.intervals import bootstrap, wilson
+from pipeline.observe.terminal import say
 from pipeline.store.manifest import FILE, CurriculumStage, Manifest, MeasuredSet, read_manifest
 from pipeline.store.scores import ScoreRow, scores_by_band
-from pipeline.store.tables import CurriculumRow, read_table
+from pipeline.store.tables import CurriculumRow, Row, read_table
 from pipeline.types import ROLES, AnsweredQuestion, Role, ScoredQuestion
 
 
@@ -101,18 +103,27 @@ def read_round(folder: Path, manifest: Manifest, oracle: Oracle, number: int) ->
     place, stages = folder / f"round-{number}", manifest.round(number)
     metrics: dict[Role, list[dict[str, float]]] = {role: stages.phase(role).metrics for role in ROLES}
     tables = [place / "challenger" / f"questions-{step:04d}.parquet" for step in range(1, len(metrics["challenger"]) + 1)]
-    written = read_table(place / "curriculum.parquet", CurriculumRow) if stages.curriculum.finished else []
+    written = readable(place / "curriculum.parquet", CurriculumRow) if stages.curriculum.finished else []
     return Round(
         number=number,
         finished=stages.evaluation.finished,
         metrics=metrics,
-        steps=[read_step(step, read_table(path, ScoredQuestion), oracle) for step, path in enumerate(tables, start=1)],
+        steps=[read_step(step, readable(path, ScoredQuestion), oracle) for step, path in enumerate(tables, start=1)],
         funnel=stages.curriculum,
         curriculum=[judge(row, oracle) for row in written],
         sets=stages.evaluation.sets,
         accuracy=read_accuracy(stages.evaluation.sets, place / "evaluation"),
         seconds=manifest.spent(number),
     )
+
+
+def readable(path: Path, record: type[Row]) -> list[Row]:
+    """The rows of a table; none, and a line, where it is damaged: a report must not end a run that needs the table no more."""
+    try:
+        return read_table(path, record)
+    except DamagedError as error:
+        say(f"the report leaves out a table: {error.damage}")
+        return []
 
 
 def read_step(number: int, questions: list[ScoredQuestion], oracle: Oracle) -> Step:
@@ -159,13 +170,14 @@ def votes(row: JudgedQuestion) -> list[tuple[str | None, int, bool | None]]:
 
 
 def read_accuracy(names: Iterable[str], folder: Path) -> dict[str, dict[str, Accuracy]]:
-    """Accuracies of the sets of a folder, by set or band and way."""
-    return {group: ways for name in names for group, ways in set_accuracy(name, folder / f"{name}.parquet").items()}
+    """Accuracies of the sets of a folder, by set or band and way; none of a set whose table is damaged."""
+    measured = [item for name in names for item in set_accuracy(name, folder / f"{name}.parquet").items()]
+    return {group: ways for group, ways in measured if ways}
 
 
 def set_accuracy(name: str, path: Path) -> dict[str, dict[str, Accuracy]]:
     """Accuracies of a set and of its bands, by way."""
-    scores = scores_by_band(name, read_table(path, ScoreRow))
+    scores = scores_by_band(name, readable(path, ScoreRow))
     return {group: {way: accuracy(way, values) for way, values in ways.items()} for group, ways in scores.items()}
 
 

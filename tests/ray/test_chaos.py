@@ -1,0 +1,45 @@
+"""Faults of different kinds in one round, which ends as the undisturbed one: the short form of `make chaos`."""
+
+from pathlib import Path
+
+import pytest
+
+from jobs.chaos.faults import Action, Fault, Target
+from jobs.chaos.judge import problems, records
+from jobs.chaos.moments import MARKS
+from jobs.chaos.strikes import Surroundings
+from jobs.chaos.trial import Trial
+from tests.rounds import SMALL, small_set
+
+pytestmark = pytest.mark.timeout(1200)
+
+
+def fault(target: Target, action: Action, after: str, choice: float = 0.5, cuts: bool = False) -> Fault:
+    mark = next(place for place, (_, file) in enumerate(MARKS) if file == f"round-1/{after}")
+    return Fault(mark, target, action, mark, 0.3, choice, cuts)
+
+
+def test_a_round_that_is_killed_stopped_and_damaged_ends_as_the_undisturbed_one(
+    undisturbed: tuple[Path, str], tmp_path: Path
+) -> None:
+    settings = [*SMALL, f"evaluation.sets=[{small_set(tmp_path)}]"]
+    trial = Trial(tmp_path / "runs", tmp_path / "lives", 0, Surroundings(settings, f"sqlite:///{tmp_path}/mlflow.db"), print)
+    second = 0.04  # of the files in order: config.yaml, manifest.json, ...
+    trial.run(
+        [
+            fault("learner rank", "SIGKILL", "challenger/samples-0001.parquet"),
+            fault("reward actor", "SIGKILL", "curriculum/part-0001.parquet"),
+            fault("file", "a byte flipped", "solver/samples-0001.parquet", choice=second, cuts=True),  # and the driver
+            fault("sandbox process", "SIGKILL", "solver/samples-0002.parquet"),
+        ]
+    )
+    assert not list(problems(trial, undisturbed[0] / "small"))
+    assert {each.damage.path.name for each in trial.struck if each.damage} == {"manifest.json"}
+    assert "the previous one is used" in " ".join(trial.lives[-1].log.read_text().split())
+    outcomes = {each.kind: (each.outcome, each.restarts) for each in records(trial, 0, 0.0, {})}
+    assert outcomes == {
+        "learner rank, SIGKILL": ("by itself", 0),
+        "reward actor, SIGKILL": ("by itself", 0),
+        "file, a byte flipped": ("after a restart", 1),
+        "sandbox process, SIGKILL": ("by itself", 0),
+    }
