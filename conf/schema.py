@@ -71,7 +71,7 @@ class SolverConfig(RoleConfig):
 
 @dataclass
 class RewardConfig:
-    lambda_: float = setting(1.0, "weight of the repetition penalty (written `reward.lambda`)", low=0)
+    lambda_: float = setting(1.0, "weight of the repetition penalty", low=0)
     threshold: float = setting(0.5, "BLEU distance below which questions cluster (tau)", low=0, high=1)
     scorers: list[str] = setting(
         ["triangular", "repetition"],

@@ -134,7 +134,8 @@ def show_rounds(rounds: Sequence[tuple[str, Scores]], base: str) -> None:
         table.add_row(printable(name, 20), *map(percent, cells), *(paper_cell(row, name) for row in published.values()))
     for name, means in (("MATH AVG", [s.math_avg for _, s in rounds]), ("OVERALL", [s.overall for _, s in rounds])):
         key = name.lower().replace(" ", "_")
-        table.add_row(name, *map(percent, means), *(paper_cell(row, key) for row in published.values()))
+        if published or any(mean is not None for mean in means):
+            table.add_row(name, *map(percent, means), *(paper_cell(row, key) for row in published.values()))
     console.print(table)
     if published:
         console.print(DIFFERENCE, soft_wrap=True)
