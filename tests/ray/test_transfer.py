@@ -73,7 +73,7 @@ def engines(ray_cluster: None) -> Iterator[Any]:
 
             async def drawn() -> list[Sample]:
                 arriving = worker.sample(REQUESTS, SamplingConfig(max_tokens=8), worker.version)
-                return [sample async for some in arriving for each in some for sample in each.samples]
+                return [sample async for some in arriving for each in some.drawn for sample in each.samples]
 
             return wrong, asyncio.run(drawn())
 

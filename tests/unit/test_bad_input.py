@@ -72,10 +72,6 @@ MANIFESTS: dict[str, Callable[[bytes], bytes] | None] = {
 }
 OTHER_SCHEMA = damaged("", field(lambda data: data.update(schema=1)))
 MADE = ["--name", "made", "--runs-dir", "{here}/runs"]
-FLIPPED = lambda content: bytes(byte ^ (place % 50 == 20) for place, byte in enumerate(content))  # noqa: E731
-CUT = lambda content: content[:-10]  # noqa: E731
-QUESTIONS, KEPT = "round-2/challenger/questions-0002.parquet", "round-2/curriculum.parquet"
-MEASURED = "round-2/evaluation/heldout.parquet"
 
 RUNS = [
     *(case(f"manifest {name}, {command}", command, MADE, "manifest.json", "no previous one", make=damaged(name, change))
@@ -91,9 +87,6 @@ RUNS = [
          make=damaged("", lambda content: b"{")),
     case("manifest damaged, push", "push", "--run made --round 1 --repo me/mine --dry --runs-dir {here}/runs", "manifest.json",
          make=damaged("", lambda content: b"{")),
-    *(case(f"{Path(file).stem} {how}, report", "report", MADE, Path(file).name, "restore" if file != MEASURED else "delete it",
-           make=damaged("", change, file))
-      for file in (QUESTIONS, KEPT, MEASURED) for how, change in {"flipped": FLIPPED, "cut": CUT, "missing": None}.items()),
     case("a run of that name with other settings", "round", "--name made --set seed=1 reward.samples=4", "seed=1",
          "was started with seed=0",         "NAME=", make=made()),
     case("no such run", "status", ["--name", "other", "--runs-dir", "{here}/runs"], "NAME=other", "valid: made", make=made()),

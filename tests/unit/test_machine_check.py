@@ -127,7 +127,7 @@ def test_a_round_is_estimated_in_both_placements(settings: tuple[str, ...]) -> N
     assert "4 learner ranks and 4 engines on 8 GPUs" in estimates["split"]
     assert "8 learner ranks and 8 engines on 8 GPUs" in estimates["colocated"]
     minutes = {name: int(text.split()[1]) for name, text in estimates.items()}
-    assert minutes == {"split": 70, "colocated": 44}
+    assert minutes == {"split": 69, "colocated": 43}
 
 
 def test_what_is_estimated_where_there_is_one_placement_or_none() -> None:

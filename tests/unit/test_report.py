@@ -118,13 +118,32 @@ def test_figures_are_those_of_the_files(tmp_path: Path) -> None:
     assert first.seconds == {"sampling": 2 * 2 * 2 + 3 + 1 + 1, "learning": 4}
 
 
-@pytest.mark.parametrize("name", ["challenger/questions-0001.parquet", "curriculum.parquet", "evaluation/heldout.parquet"])
-def test_a_damaged_table_is_left_out_with_a_line(tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str) -> None:
+@pytest.mark.parametrize("change", ["flipped", "cut", "missing"])
+@pytest.mark.parametrize(
+    ("name", "remedy"),
+    [
+        ("challenger/questions-0001.parquet", "restore"),
+        ("curriculum.parquet", "restore"),
+        ("evaluation/heldout.parquet", "delete it"),
+    ],
+)
+def test_a_damaged_table_is_left_out_with_a_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, remedy: str, change: str
+) -> None:
     folder = write_run(made_config(tmp_path), 2)
-    (folder / "round-1" / name).write_bytes(b"cut off")
-    assert "2 rounds finished" in page_of(folder).text
-    told = " ".join(capsys.readouterr().out.split())
-    assert f"the report leaves out a table: {folder}/round-1/{name} is damaged" in told
+    table = folder / "round-1" / name
+    content = table.read_bytes()
+    table.unlink()
+    if change != "missing":
+        flipped = bytes(byte ^ (place % 50 == 20) for place, byte in enumerate(content))
+        table.write_bytes(flipped if change == "flipped" else content[:-10])
+    assert main(["--name", "made", "--runs-dir", str(tmp_path)]) == 0
+    shown = capsys.readouterr()
+    told = " ".join(shown.out.split())
+    line = told.index(f"the report leaves out a table: {table} is {'missing' if change == 'missing' else 'damaged'}")
+    assert remedy in told[line:]
+    assert shown.err == ""
+    assert "2 rounds finished" in Page((folder / "report.html").read_text()).text
 
 
 def test_what_tells_right_labels_from_wrong_ones_is_beside_each_question(tmp_path: Path) -> None:

@@ -122,7 +122,7 @@ def readable(path: Path, record: type[Row]) -> list[Row]:
     try:
         return read_table(path, record)
     except DamagedError as error:
-        say(f"the report leaves out a table: {error.damage}")
+        say(f"the report leaves out a table: {error}")
         return []
 
 
