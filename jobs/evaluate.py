@@ -18,7 +18,6 @@ from conf.load import ConfigError, load_config, profiles
 from conf.schema import Config
 from jobs.cli import command
 from pipeline.domain.sets import BenchmarkSet, find_sets
-from pipeline.errors import DamagedError
 from pipeline.evaluate import as_metrics
 from pipeline.inputs import Inputs, check_inputs, fingerprint
 from pipeline.interruption import steps_finished
@@ -174,10 +173,7 @@ def track_rounds(config: Config, state: RunState, targets: Sequence[Target]) -> 
             metrics = as_metrics(state.manifest.round(target.round).evaluation.accuracies)
             tracker.round(target.round).log_step(metrics, target.round)
             tracker.log_step(metrics, target.round)
-    try:
-        write_report(state.folder)
-    except DamagedError as damage:  # the figures are kept
-        say(f"no report: {damage}")
+    write_report(state.folder)
 
 
 if __name__ == "__main__":

@@ -39,11 +39,12 @@ def close_round(run: Run, round_: int, tracked: Record) -> None:
     run.state.save()
     round_summary(summary)
     try:
-        if (stop := stop_advice(run, round_)) is not None:
-            say(stop)
-        run.tracker.log_file(write_report(run.state.folder))  # last: a failing report must not undo the round
-    except DamagedError as damage:  # of a table that nothing else reads
-        say(f"no report: {damage}")
+        stop = stop_advice(run, round_)
+    except DamagedError as damage:  # of an earlier round's table that nothing else reads
+        stop = f"whether another round helps is unknown: {damage}"
+    if stop is not None:
+        say(stop)
+    run.tracker.log_file(write_report(run.state.folder))  # last: a failing report must not undo the round
 
 
 def stop_advice(run: Run, round_: int) -> str | None:
