@@ -67,6 +67,13 @@ class SolverConfig(RoleConfig):
         low=0,
         high=0.5,
     )
+    average: float = setting(
+        0.0,
+        "share of its phase's start in the weights that the Solver ends a round with, from round 2 on (WARP, arXiv 2406.16768): "
+        "0.5 for the mean of start and end; 0 for the end alone",
+        low=0,
+        high=0.9,
+    )
 
 
 @dataclass

@@ -92,6 +92,7 @@ PLAN: Plan = Plan(
     title="What limits the loop, with labels from the oracle",
     variants=(
         REFERENCE,
+        one_change("average", "mean of each phase's start and end", "solver.average=0.5", rounds=6),
         one_change("linear", "learning rate falling to 0", "solver.schedule=linear"),
         one_change("batch-320", "batch of 320", "solver.batch=320"),
         one_change("no-kl", "no KL", "grpo.kl=0"),

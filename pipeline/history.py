@@ -78,8 +78,10 @@ class PhaseHistory:
     def finish(self) -> None:
         """Exports the policy, which replaces the checkpoint, and records it in the manifest."""
         policy = self.folder / "policy"
+        # In round 1 a phase moves far from the base, and towards where later ones stay.
+        averaged = self.role == "solver" and self.round > 1
         with self._run.clock.part("checkpoint"):
-            self._run.learner.export(str(policy))
+            self._run.learner.export(str(policy), self._run.config.solver.average if averaged else 0.0)
         self._stage.policy = self._run.state.relative(policy)
         self._stage.checkpoint = self._stage.ahead = None
         self._stage.seconds = self._run.take_usage().seconds

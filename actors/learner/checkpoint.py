@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from actors.weights.buckets import read_checkpoint
 from conf.schema import Config
 from pipeline.store.checksums import write_checksums
 
@@ -83,6 +84,12 @@ def deepspeed_records() -> list[Callable[..., Any] | tuple[Callable[..., Any], s
     from deepspeed.utils.tensor_fragment import fragment_address
 
     return [LossScaler, ZeroStageEnum, fragment_address]
+
+
+def mix_in(weights: dict[str, Tensor], start: str, share: float) -> None:
+    """Moves `weights` by `share` of the way to those of the model folder `start`, in float32, one tensor at a time."""
+    for name, other in read_checkpoint(start, torch.float32):
+        weights[name] = torch.lerp(weights[name].float(), other, share).to(weights[name].dtype)
 
 
 def write_hf(folder: Path, model_path: str, hf_config: Any, weights: Mapping[str, Tensor]) -> None:

@@ -152,9 +152,12 @@ class LearnerGroup:
         """Writes a checkpoint for `begin_phase(resume_from=path)`. With several nodes the folder must be shared by all."""
         self._call("save", os.path.abspath(path))
 
-    def export(self, path: str) -> None:
-        """Writes the policy as a HF model folder, which transformers and vLLM load."""
-        self._call("export", os.path.abspath(path))
+    def export(self, path: str, start: float = 0.0) -> None:
+        """Writes the policy as a HF model folder, which transformers and vLLM load.
+
+        `start` is the share in it of the weights that the phase started from, which are then a folder that this has written.
+        """
+        self._call("export", os.path.abspath(path), start)
 
     def shutdown(self) -> None:
         """Ends the ranks; unsaved state is lost."""

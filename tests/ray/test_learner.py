@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import ray
 import torch
+from safetensors.torch import load_file
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
@@ -289,7 +290,7 @@ def test_updates_follow_the_advantages(groups: Groups, model_path: str) -> None:
 
 
 @pytest.mark.parametrize(("ranks", "stage"), [(1, 0), (2, 3)])
-def test_an_update_has_its_learning_rate_and_a_phase_its_reference(
+def test_an_update_has_its_learning_rate_a_phase_its_reference_and_a_policy_a_share_of_its_start(
     groups: Groups, model_path: str, tmp_path: Path, ranks: int, stage: int
 ) -> None:
     group, batch = groups(ranks, stage), make_batch(6)
@@ -302,6 +303,12 @@ def test_an_update_has_its_learning_rate_and_a_phase_its_reference(
     group.export(str(tmp_path / "policy"))
     group.begin_phase(str(tmp_path / "policy"), LR, reference=model_path)
     assert group.update(batch)["kl"] > 0
+    start, end = load_file(tmp_path / "policy" / "model.safetensors"), weights_of(group)
+    group.export(str(tmp_path / "policy"), 0.25)
+    averaged = load_file(tmp_path / "policy" / "model.safetensors")
+    assert same_bits(averaged, {name: torch.lerp(end[name], start[name], 0.25) for name in end})
+    assert not same_bits(averaged, end)
+    assert same_bits(weights_of(group), end)
 
 
 def test_empty_batch_changes_nothing(groups: Groups, model_path: str) -> None:

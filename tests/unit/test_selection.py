@@ -100,6 +100,7 @@ def test_every_rule_is_off_by_default_and_in_the_papers_preset() -> None:
         rules = config.curriculum
         assert (rules.keep, rules.confident, rules.agreement, rules.replay) == ([], 1.0, 0, 0)
         assert (config.solver.resample, config.solver.verdicts, config.solver.schedule) == (0, 0.0, "constant")
+        assert config.solver.average == 0
         assert config.grpo.reference == "start"
         assert "zone" not in config.reward.scorers
 
