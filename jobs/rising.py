@@ -43,6 +43,7 @@ def factorial() -> tuple[Variant, ...]:
 
 LARGER_PHASE = Variant("larger", "larger phase", 6)
 PRESET = Variant("rising", "preset rising", 6, ("preset=rising",))
+REPLAY = Variant("replay", "preset rising, questions of all rounds", 6, ("preset=rising", "curriculum.replay=5"))
 RUNS = factorial()
 FACTORIAL = Plan(
     name="factorial",
@@ -61,7 +62,7 @@ RISING = Plan(
     module="jobs.rising",
     command="python -m jobs.rising",
     title="Rounds that keep rising",
-    variants=(PRESET, LARGER_PHASE),
+    variants=(PRESET, LARGER_PHASE, REPLAY),
     reference=LARGER_PHASE,
     folder="rising",
     settings=LARGER,
