@@ -3,11 +3,35 @@
 import re
 from itertools import dropwhile
 
+from ray.exceptions import (
+    ActorUnschedulableError,
+    NodeDiedError,
+    ObjectLostError,
+    OutOfMemoryError,
+    RayActorError,
+    RuntimeEnvSetupError,
+    WorkerCrashedError,
+)
+
 from pipeline.errors import chain
+
+# What a call of an actor raises where the actor, or the node with its result, is gone, or could not start. Not all of it is a
+# RayActorError: where Ray's memory monitor ends an actor, where no process for it starts in time, or its node is lost.
+DEATHS = (
+    RayActorError,
+    OutOfMemoryError,
+    ActorUnschedulableError,
+    RuntimeEnvSetupError,
+    NodeDiedError,
+    WorkerCrashedError,
+    ObjectLostError,
+)
 
 MAX_CHARS = 600  # of a reason
 COMMON_CAUSES = " Some common causes include"  # Ray appends this generic list to the cause of a death
 NOT_INSTALLED = re.compile(r"No module named '(actors|conf|pipeline)'")
+MEMORY = re.compile(r"killed due to the node running low on memory.*?was (\S+) used / (\S+) limit", re.DOTALL)
+LARGEST = re.compile(r"Top \d+ memory users:.*\n(\d+)\t(\S+)\t(.*)")
 PID = re.compile(r"\bpid[:=]\s*(\d+)")
 
 
@@ -22,6 +46,10 @@ def reason(error: BaseException) -> str:
             f"a node of the cluster cannot import this project ({missing[0]}): start its Ray with the project's folder in "
             "PYTHONPATH, or send the run as a job, which takes the project along (make submit)"
         )
+    if memory := MEMORY.search(str(error)):
+        largest = LARGEST.search(str(error))
+        most = f"; the most, {largest[2]} GB, by process {largest[1]} ({largest[3][:80].strip()})" if largest else ""
+        return f"Ray ended it for want of memory on its node: {memory[1]} of {memory[2]} were in use{most}"
     lines = str(error).strip().splitlines()
     # A traceback's exception follows its last frame; a death's cause follows the tab-indented lines that identify the actor.
     place = max((place for place, line in enumerate(lines) if line.startswith(("  File ", "\t"))), default=0)

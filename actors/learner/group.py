@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import ray
-from ray.exceptions import RayActorError, RayError, RayTaskError
+from ray.exceptions import RayError, RayTaskError
 
 from actors.bundles import rank_gpus
-from actors.failures import reason
+from actors.failures import DEATHS, reason
 from actors.learner.environment import LOOPBACK, rank_environment
 from actors.learner.rank import Learner
 from actors.placement import ANYWHERE, Placement
@@ -36,7 +36,7 @@ TOKEN_MEANS = ("kl", "clip_fraction", "entropy", "mismatch_kl", "mismatch_mean",
 
 def is_death(failure: RayError) -> bool:
     """Whether the rank itself died. Ray reports another actor's death, met inside a task, as both kinds of error."""
-    return isinstance(failure, RayActorError) and not isinstance(failure, RayTaskError)
+    return isinstance(failure, DEATHS) and not isinstance(failure, RayTaskError)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import ray
-from ray.exceptions import ObjectLostError, RayActorError, RayTaskError
+from ray.exceptions import RayTaskError
 
-from actors.failures import reason
+from actors.failures import DEATHS, reason
 from actors.restarts import Restarts
 from actors.reward.actor import RewardActor, reward_actor
 from conf.schema import RewardConfig
@@ -77,11 +77,11 @@ class RewardSupervisor:
                 self._refuse_silence()
             except RayTaskError as error:
                 raise RewardError(f"the reward actor failed to compare answers: {reason(error)}") from error
-            except (RayActorError, ObjectLostError, TimeoutError) as error:
+            except (*DEATHS, TimeoutError) as error:
                 self._replace(error)
 
     def _refuse_silence(self) -> None:
-        """Raises TimeoutError where the actor does not reply, RayActorError where it has died."""
+        """Raises TimeoutError where the actor does not reply, one of `DEATHS` where it has died."""
         if ray.wait([self._reply], timeout=1)[0]:
             self._pid = ray.get(self._reply)
             self._ping()

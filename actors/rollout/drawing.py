@@ -7,15 +7,16 @@ from heapq import heapify, heapreplace
 from typing import Any
 
 import ray
-from ray.exceptions import RayActorError, RayTaskError
+from ray.exceptions import RayTaskError
 
+from actors.failures import DEATHS
 from actors.rollout.chunks import split
 from actors.rollout.pings import PING_S
 from actors.rollout.worker import Drawn, Report
 from conf.schema import RolloutConfig
 from pipeline.types import Request
 
-LOST = (RayActorError, RayTaskError)  # a dead engine, and one in which a call failed and whose state is therefore unknown
+LOST = (*DEATHS, RayTaskError)  # a dead engine, and one in which a call failed and whose state is therefore unknown
 # Looking at all calls takes the longer, the more there are; the driver waits this many times as long between two looks.
 PAUSES = 30
 

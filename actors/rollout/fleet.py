@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import ray
-from ray.exceptions import RayActorError
 
-from actors.failures import reason
+from actors.failures import DEATHS, reason
 from actors.placement import ANYWHERE, Placement
 from actors.restarts import Restarts
 from actors.rollout.count import engine_count
@@ -72,7 +71,7 @@ class RolloutFleet:
         """
         while failed := self._failed(self._workers):
             for failure in failed.values():
-                if not isinstance(failure, RayActorError) or failure.actor_init_failed:
+                if not isinstance(failure, DEATHS) or getattr(failure, "actor_init_failed", False):
                     raise RolloutError(f"a rollout worker could not start: {reason(failure)}") from failure
             self._replace(failed)
         self._join()
@@ -99,7 +98,7 @@ class RolloutFleet:
             worker = self._joining.pop(call)
             try:
                 ray.get(call)
-            except RayActorError as error:
+            except DEATHS as error:
                 self._kill(worker)
                 del self._places[worker]
                 self._counts["replaced"] += 1
@@ -130,7 +129,7 @@ class RolloutFleet:
             try:
                 ray.get(call)
                 self._ready.add(calls[call])
-            except RayActorError as error:
+            except DEATHS as error:
                 failed[calls[call]] = error
         return failed
 

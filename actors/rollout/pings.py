@@ -6,7 +6,8 @@ from contextlib import suppress
 from typing import Any
 
 import ray
-from ray.exceptions import RayActorError
+
+from actors.failures import DEATHS
 
 PING_S = 10.0  # between pings of an engine
 LOOKS = 10  # for replies, in that time
@@ -46,5 +47,5 @@ class Pings:
         return silent
 
     def _remember(self, engine: Any, call: Any) -> None:
-        with suppress(RayActorError):  # the call that draws reports the death
+        with suppress(*DEATHS):  # the call that draws reports the death
             self._pids[engine] = ray.get(call)

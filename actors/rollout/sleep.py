@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import ray
-from ray.exceptions import RayActorError, RayTaskError
+from ray.exceptions import RayTaskError
 
-from actors.failures import reason
+from actors.failures import DEATHS, reason
 from pipeline.observe.terminal import say
 
 if TYPE_CHECKING:
@@ -66,10 +66,10 @@ def put_to_sleep(engines: Sequence[Any], keep_policy: bool, timeout: float) -> N
     for call in done:
         try:
             ray.get(call)
-        except RayActorError:
-            pass  # a dead process holds no memory
         except RayTaskError as error:
             awake[calls[call]] = error
+        except DEATHS:
+            pass  # a dead process holds no memory
     for engine, failure in awake.items():
         say(f"warning: an engine that does not sleep is replaced: {reason(failure)}")
         ray.kill(engine)

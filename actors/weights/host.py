@@ -7,8 +7,8 @@ from typing import Any
 
 import ray
 import torch
-from ray.exceptions import RayActorError
 
+from actors.failures import DEATHS
 from actors.weights.buckets import Published, in_buckets, publish, read_checkpoint
 from pipeline.store.damage import refuse_damage
 from pipeline.types import Checksums
@@ -54,5 +54,5 @@ def await_engines(calls: Mapping[ray.ObjectRef[Any], Any], timeout: float) -> No
     for call in late:
         ray.kill(calls[call])
     for call in done:
-        with suppress(RayActorError):
+        with suppress(*DEATHS):
             ray.get(call)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from ray.exceptions import RayActorError
+from ray.exceptions import NodeDiedError, OutOfMemoryError, RayActorError, RayError, WorkerCrashedError
 
 from actors.rollout import drawing
 from actors.rollout.drawing import Drawing
@@ -91,7 +91,12 @@ def test_engines_get_what_they_decode_at_once_and_a_chunk_more_the_emptiest_firs
     assert given(stand_in) == {"a": 12, "b": 16}
 
 
-def test_all_arrives_once_whatever_engines_are_lost(stand_in: Ray) -> None:
+@pytest.mark.parametrize(
+    "loss",
+    [RayActorError(), OutOfMemoryError("killed"), NodeDiedError("unreachable"), WorkerCrashedError()],
+    ids=repr,
+)
+def test_all_arrives_once_whatever_engines_are_lost(stand_in: Ray, loss: RayError) -> None:
     requests = asked(11, size=3)
     made = Drawing(requests, ROLLOUT, stand_in.start)
     made.feed(["a", "b"])
@@ -100,7 +105,7 @@ def test_all_arrives_once_whatever_engines_are_lost(stand_in: Ray) -> None:
     lost.report(0, finished=3)
     found = dict(made.arrived(())[0])
     assert list(found) == [0]
-    lost.reports.append(RayActorError())
+    lost.reports.append(loss)
     other.report(0, finished=3)
     arrived, failed = made.arrived(())
     found |= arrived

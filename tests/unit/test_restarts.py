@@ -1,8 +1,10 @@
 """How often a part of a run is started again."""
 
 import pytest
+from ray.exceptions import OutOfMemoryError
 
 from actors.failures import reason
+from actors.learner.group import is_death
 from actors.restarts import Restarts
 from pipeline.errors import LearnerError, LearnerLostError
 
@@ -39,3 +41,15 @@ def test_a_node_without_the_project_is_a_line_that_says_what_to_do() -> None:
     assert line.startswith("a node of the cluster cannot import this project (No module named 'conf'): ")
     assert "make submit" in line
     assert "\n" not in line
+
+
+def test_an_actor_ended_for_want_of_memory_names_the_largest_process() -> None:
+    said = (
+        "1 worker(s) were killed due to the node running low on memory. Memory on the node (IP: ::1) was 22.65GB used / "
+        "23.54GB limit (0.962189)\nOOM kill reason: Memory usage exceeded threshold\n"
+        "Top 10 memory users: PID\tMEM(GB)\tCOMMAND\n8185\t14.11\tpython other.py\n8013\t1.54\tray::RolloutWorker\nRefer to"
+    )
+    words = "Ray ended it for want of memory on its node: 22.65GB of 23.54GB were in use"
+    assert reason(OutOfMemoryError(said)) == f"{words}; the most, 14.11 GB, by process 8185 (python other.py)"
+    assert reason(OutOfMemoryError(said.partition("Top")[0])) == words
+    assert is_death(OutOfMemoryError(said))
