@@ -136,13 +136,14 @@ class Trial:
 
     def _after_an_end(self, code: int) -> None:
         """Judges the end of a life in which the round did not end."""
+        kills = [each for each in self._unsettled() if each.ends == 0 and (each.fault.target == "driver" or each.fault.cuts)]
+        if code == -signal.SIGKILL and kills:
+            kills[-1].ended("")
+            return
         text = self.lives[-1].log.read_text(errors="replace")
         line = (text.strip().splitlines() or [""])[-1]
         if (struck := self._culprit(line)) is None:
             raise LostError(f"status {code} without a fault; see {self.lives[-1].log}", None)
-        if code == -signal.SIGKILL and struck.ends == 0 and (struck.fault.target == "driver" or struck.fault.cuts):
-            struck.ended("")
-            return
         struck.ended(line)
         if code not in (1, 2) or "error: " not in line or "Traceback (most recent call last)" in text:
             struck.problems.append(f"status {code} without one clear line; see {self.lives[-1].log}")
