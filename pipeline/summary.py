@@ -20,7 +20,7 @@ EXAMPLES = 5
 
 
 def close_round(run: Run, round_: int, tracked: Record) -> None:
-    """Prints the round's table, logs its metrics, gives the policies their cards, closes the round, and writes the report."""
+    """Prints the round's table, logs its metrics, gives the policies their cards, writes the report, and closes the round."""
     summary = summarise(run, round_)
     tracked.log_step({f"seconds_{part}": spent for part, spent in summary.seconds.items()}, round_)
     curriculum = {"kept_share": summary.questions_kept / max(1, summary.questions_written)}
@@ -35,8 +35,6 @@ def close_round(run: Run, round_: int, tracked: Record) -> None:
     for role in ROLES:
         card = read_policy_card(run.state.folder, run.state.manifest, role, round_)
         write_atomically(Path(run.policy_path(role, round_)) / "README.md", card)
-    run.state.round(round_).closed = True
-    run.state.save()
     round_summary(summary)
     try:
         stop = stop_advice(run, round_)
@@ -44,7 +42,17 @@ def close_round(run: Run, round_: int, tracked: Record) -> None:
         stop = f"whether another round helps is unknown: {damage}"
     if stop is not None:
         say(stop)
-    run.tracker.log_file(write_report(run.state.folder))  # last: a failing report must not undo the round
+    try:
+        run.tracker.log_file(write_report(run.state.folder))
+    except Exception:  # a failing report must not undo the round; one that is interrupted is written by the next start
+        close(run, round_)
+        raise
+    close(run, round_)
+
+
+def close(run: Run, round_: int) -> None:
+    run.state.round(round_).closed = True
+    run.state.save()
 
 
 def stop_advice(run: Run, round_: int) -> str | None:
