@@ -11,7 +11,7 @@ import yaml
 
 from conf.schema import Config
 from conf.secrets import holds_credentials
-from conf.settings import convert, find_setting, flatten, in_bounds, is_text, settings, shown, valid
+from conf.settings import convert, fault, find_setting, flatten, is_text, settings, shown, valid
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -60,6 +60,14 @@ class TextLoader(yaml.SafeLoader):
                 raise yaml.constructor.ConstructorError(problem=f"{key} is given twice", problem_mark=node.start_mark)
         return super().construct_mapping(node, deep)
 
+    def construct_scalar(self, node: yaml.ScalarNode) -> Any:
+        text = super().construct_scalar(node)
+        if any(char == "\0" or "\ud800" <= char <= "\udfff" for char in text):
+            raise yaml.constructor.ConstructorError(
+                problem="a text has a NUL or half a surrogate pair", problem_mark=node.start_mark
+            )
+        return text
+
 
 def read_yaml(path: Path) -> list[tuple[str, Any]]:
     """The file's settings as (dotted name, value), preceded by those of the file in conf/presets named by its key `base`.
@@ -69,7 +77,7 @@ def read_yaml(path: Path) -> list[tuple[str, Any]]:
     """
     try:
         tree = yaml.load(path.read_text(encoding="utf-8-sig"), TextLoader) or {}
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, UnicodeDecodeError, RecursionError, yaml.YAMLError) as error:
         raise ConfigError(f"{path}: cannot be read as YAML: {error}") from error
     if not isinstance(tree, dict):
         raise ConfigError(f"{path}: holds {tree!r:.60}; valid: settings by name, such as `seed: 1`.")
@@ -93,9 +101,9 @@ def split(override: str) -> Iterator[tuple[str, Any]]:
     value: Any = text
     if field is None or not is_text(field) or text.startswith(("'", '"')):
         try:
-            value = yaml.load(text, TextLoader)
-        except yaml.YAMLError as error:
-            raise ConfigError(f"{name}={text}: the value is not valid YAML: {error}") from error
+            value = yaml.load(text, TextLoader) if text else text
+        except (yaml.YAMLError, RecursionError) as error:
+            raise ConfigError(f"{name}={text:.200}: the value is not valid YAML: {error}") from error
     for leaf, part in flatten({name: value}):
         yield leaf, typed(leaf, part, "override")
 
@@ -137,11 +145,13 @@ def check(config: Config) -> None:
                 "without it, and in the environment MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or HF_TOKEN."
             )
         field = find_setting(name)
-        if field is not None and not in_bounds(value, field):
-            raise ConfigError(f"{name}={value}: {valid(field)}.")
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", config.name):
-        raise ConfigError(f"name={config.name}: names a folder; valid: letters, digits, '.', '_', '-', first a letter or digit.")
-    if not re.fullmatch(r"sqlite:///.*[^/]|https?://[^/\s]+\S*", config.tracking_uri):
+        if field is not None and name != "name" and (said := fault(value, field)) is not None:
+            raise ConfigError(f"{name}={value}: {said}.")
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}", config.name):
+        raise ConfigError(
+            f"name={config.name}: names a folder; valid: letters, digits, '.', '_', '-', first a letter or digit, at most 200."
+        )
+    if not re.fullmatch(r"sqlite:///[^?#]*[^?#/]|https?://[^/\s]+\S*", config.tracking_uri):
         raise ConfigError(f"tracking_uri={config.tracking_uri}: valid: sqlite:///PATH, or an MLflow server's http(s) address.")
     for role, phase in (("challenger", config.challenger), ("solver", config.solver)):
         if phase.batch % phase.group:
@@ -149,6 +159,8 @@ def check(config: Config) -> None:
                 f"{role}.batch={phase.batch}: must be a multiple of {role}.group={phase.group}, the responses to one prompt; "
                 f"for example {max(1, phase.batch // phase.group) * phase.group}."
             )
+    if not config.reward.scorers or len(set(config.reward.scorers)) < len(config.reward.scorers):
+        raise ConfigError(f"reward.scorers={config.reward.scorers}: valid: one or more scorers, each once.")
     check_curriculum(config)
     if config.sampling.max_tokens >= config.model.max_length:
         raise ConfigError(
@@ -175,6 +187,13 @@ def check(config: Config) -> None:
         raise ConfigError(
             "lora.targets=[]: nothing would be trained; valid: names of linear layers, for example [q_proj,v_proj]."
         )
+    if config.lora.rank and not config.lora.alpha:
+        raise ConfigError("lora.alpha=0: adapters scaled by alpha / rank would have no effect; valid with lora.rank: at least 1.")
+    if config.solver.average and not config.solver.steps:
+        raise ConfigError(
+            f"solver.average={config.solver.average}: averages the weights before and after the phase, and solver.steps=0 trains "
+            "none; valid: 0, or solver.steps of at least 1."
+        )
     if config.lora.rank and config.grpo.reference == "base":
         raise ConfigError(
             "grpo.reference=base: with LoRA the reference is the policy without its adapter; valid with lora.rank: start."
@@ -190,7 +209,9 @@ def check(config: Config) -> None:
         raise ConfigError("resources.rollout_gpus=0: an engine on cuda needs a GPU; valid: 1, or a fraction to share one.")
     check_colocated(config)
     if not resolve(config.prompts).is_file():
-        raise ConfigError(f"prompts={config.prompts}: no such file (looked at {resolve(config.prompts)}).")
+        raise ConfigError(
+            f"prompts={config.prompts}: no such file (looked at {resolve(config.prompts)}); valid: one such as {Config.prompts}."
+        )
 
 
 def check_curriculum(config: Config) -> None:

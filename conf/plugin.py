@@ -27,5 +27,5 @@ def from_file(name: str, kind: str, what: str, builtin: Collection[str]) -> Any:
     except Exception as error:  # user code may raise anything
         raise ValueError(f"{name}: {path} fails to run: {type(error).__name__}: {error}") from error
     if not callable(loaded := getattr(module, attribute, None)):
-        raise ValueError(f"{name}: {path} has no {what} {attribute}")
+        raise ValueError(f"{name}: {path} has no {what} {attribute}; valid: the name of one in it")
     return loaded

@@ -90,7 +90,7 @@ class RewardConfig:
         "math", "grader that decides which answers are equal: math | choice | exact, or your own as path/to/file.py:Class"
     )
     samples: int = setting(10, "Solver answers per question, over which the vote is taken (m)", low=2)
-    workers: int = setting(2, "sandboxed math-verify processes", low=1)
+    workers: int = setting(2, "sandboxed math-verify processes", low=1, high=1024)
     timeout_s: float = setting(2.0, "CPU seconds one equivalence check may take before its process is killed", low=0.05)
     memory_mb: int = setting(1024, "address-space limit of a sandboxed process, MiB", low=256)
 
@@ -194,7 +194,7 @@ class RolloutConfig:
     ahead: int = setting(
         0, "batches sampled while the learner trains on the previous one; with 1 they are one update stale", low=0, high=1
     )
-    max_num_seqs: int = setting(256, "sequences an engine decodes at once", low=1)
+    max_num_seqs: int = setting(256, "sequences an engine decodes at once", low=1, high=2**16)
     chunk: int = setting(16, "most samples requested from an engine at a time; small chunks balance load over engines", low=1)
     transfer: str = setting(
         "host",
@@ -258,7 +258,7 @@ class Config:
     )
     name: str = setting("tiny", "name of the run; its folder is <runs_dir>/<name>")
     runs_dir: str = setting("runs", "folder that holds the runs")
-    seed: int = setting(0, "seed from which the seeds of all samples and shuffles are derived", low=0)
+    seed: int = setting(0, "seed from which the seeds of all samples and shuffles are derived", low=0, high=2**32 - 1)
     prompts: str = setting("conf/prompts/tiny.yaml", "file with the prompts of both roles, see docs/prompts.md")
     tracking_uri: str = setting("sqlite:///mlruns/mlflow.db", "MLflow tracking store: a sqlite:/// path or an http(s) server")
     policies: str = setting(

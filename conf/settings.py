@@ -10,6 +10,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 from conf.schema import Config
 
 NULL = ("null", "Null", "NULL", "~", "")
+LARGEST = 10**9  # of a number without a bound of its own: larger ones overflow timers and the limits of processes
 BOOLS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
 
 
@@ -77,14 +78,20 @@ def convert(value: object, kind: Any) -> Any:
     return kind(value)
 
 
-def in_bounds(value: Any, field: Field[Any]) -> bool:
-    """Whether the schema allows a value, which has the right type. Numbers must be finite."""
+def fault(value: Any, field: Field[Any]) -> str | None:
+    """What would be valid, in words, if the schema does not allow a value, which has the right type."""
     low, high, choices = (field.metadata.get(key) for key in ("low", "high", "choices"))
     if choices:
-        return value in choices
-    if not isinstance(value, (int, float)):
-        return True
-    return math.isfinite(value) and (low is None or value >= low) and (high is None or value <= high)
+        return None if value in choices else valid(field)
+    if isinstance(value, list):
+        return next((said for item in value if (said := fault(item, field))), None)
+    if isinstance(value, str):
+        return None if value.isprintable() and value else "valid: a text that is not empty, without control characters"
+    if value is None:
+        return None
+    if not math.isfinite(value) or (low is not None and value < low) or (high is not None and value > high):
+        return valid(field)
+    return f"valid: at most {LARGEST}" if high is None and value > LARGEST else None
 
 
 def valid(field: Field[Any]) -> str:
@@ -99,7 +106,7 @@ def valid(field: Field[Any]) -> str:
 
 def type_name(field: Field[Any]) -> str:
     if get_origin(field.type) is list:
-        return "a list such as [a,b]"
+        return "a list such as [a,b]" if str in get_args(field.type) else "a list of whole numbers such as [4,7]"
     names = [kind.__name__ for kind in get_args(field.type) or (field.type,) if kind is not NoneType]
     return " or ".join(names + (["null"] if NoneType in get_args(field.type) else []))
 

@@ -5,6 +5,7 @@ soups, arXiv 2203.05482; policies of rewarded phases: WARP, arXiv 2406.16768). N
 """
 
 import argparse
+import os
 import shutil
 import sys
 import tempfile
@@ -23,6 +24,7 @@ from pipeline.errors import DamagedError
 from pipeline.observe.terminal import say
 from pipeline.policies import Target, find_policies
 from pipeline.store.checksums import SUFFIX, damaged_file, write_checksums
+from pipeline.store.model_folder import ModelError, tensor_shapes
 
 WEIGHTS = "model.safetensors"
 
@@ -34,12 +36,17 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--policy", nargs="+", required=True, help="runs/NAME:ROUND ..., or runs/NAME for all of its rounds")
     parser.add_argument("--output", type=Path, required=True, help="folder of the new policy; must not exist")
     chosen = parser.parse_args(arguments)
-    if chosen.output.exists():
+    if os.path.lexists(chosen.output):
         raise ConfigError(f"--output {chosen.output}: exists; valid: a new folder.")
     # A run's base model is where its rounds started from, and none of them.
     targets = [each for text in chosen.policy for each in find_policies(text) if each.round or ":" in text or each.run is None]
     if len(targets) < 2:
         raise ConfigError(f"--policy {' '.join(chosen.policy)}: {len(targets)} policies; valid: two or more.")
+    try:
+        chosen.output.parent.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=chosen.output.parent).close()
+    except OSError as error:
+        raise ConfigError(f"--output {chosen.output}: cannot be written: {error.strerror}; valid: a folder that can.") from error
     for each in targets:
         if (damage := damaged_file(Path(each.path))) is not None:
             raise DamagedError(damage, "restore it from a copy, or leave this policy out")
@@ -50,7 +57,6 @@ def main(arguments: Sequence[str]) -> int:
 
 def write(targets: Sequence[Target], output: Path) -> None:
     """The model folder of the mean: the first policy's files, other weights."""
-    output.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f"{output.name}.", dir=output.parent) as partial:
         folder = Path(partial) / "policy"
         shutil.copytree(targets[0].path, folder, ignore=shutil.ignore_patterns("*.safetensors*", f"*{SUFFIX}", "README.md"))
@@ -66,13 +72,16 @@ def mean(targets: Sequence[Target]) -> dict[str, Tensor]:
         ConfigError: a policy has its weights in another form, or they are of other shapes.
     """
     with ExitStack() as stack:
-        files = []
+        files, shapes = [], []
         for each in targets:
             path = Path(each.path) / WEIGHTS
             if not path.is_file():
                 raise ConfigError(f"{each.path}: has no {WEIGHTS}; valid: policies that a run has written.")
+            try:
+                shapes.append(tensor_shapes(path))
+            except ModelError as fault:
+                raise ConfigError(f"{each.path}: {fault}.") from fault
             files.append(stack.enter_context(safe_open(path, framework="pt")))
-        shapes = [{name: file.get_slice(name).get_shape() for name in file.keys()} for file in files]  # noqa: SIM118
         for each, own in zip(targets, shapes, strict=True):
             if own != shapes[0]:
                 raise ConfigError(f"{each.path}: its weights have other names or shapes than those of {targets[0].path}.")

@@ -23,7 +23,7 @@ def main(arguments: Sequence[str]) -> int:
     from pipeline.observe.registry import best_rounds, known_metrics, search_string  # mlflow takes seconds to import
     from pipeline.observe.tracking import open_store
 
-    client, experiment = open_store(chosen.tracking_uri)
+    client, experiment = open_store(chosen.tracking_uri, moved=True)
     rounds = best_rounds(client, experiment, chosen.metric)
     if not rounds:
         metrics = ", ".join(known_metrics(client, experiment)) or "none yet"

@@ -2,11 +2,14 @@
 
 import argparse
 import errno
+import os
 import shlex
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import wraps
+from io import TextIOWrapper
 
 from conf.load import ConfigError
 from conf.schema import Config
@@ -15,14 +18,17 @@ from pipeline.errors import RunError
 
 # Faults of a disk: no space, over quota, read-only, not permitted, too large, or broken.
 STORAGE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG, errno.EIO}
+# A path that cannot be what a command makes of it: a file in place of a folder, one in place of the other, too long, a cycle.
+PATHS = {errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP}
 Main = Callable[[Sequence[str]], int]
 
 
 def command(main: Main) -> Main:
     """Turns user-facing errors into a line on stderr and an exit status: 1 the run failed, 2 invalid input, 130 interrupted.
 
-    SIGTERM exits every context and ends the command with status 143. SIGINT counts also where it was handed down as ignored, as
-    a shell's script does to a job that it starts with `&`. Other exceptions keep their traceback.
+    A reader that closes the pipe, such as `head`, ends the command with status 141. What the terminal's encoding lacks is printed
+    as a question mark. SIGTERM exits every context and ends the command with status 143. SIGINT counts also where it was handed
+    down as ignored, as a shell's script does to a job that it starts with `&`. Other exceptions keep their traceback.
     """
 
     @wraps(main)
@@ -30,20 +36,25 @@ def command(main: Main) -> Main:
         signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
         if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
             signal.signal(signal.SIGINT, signal.default_int_handler)
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, TextIOWrapper):  # None where it is closed
+                stream.reconfigure(errors="replace")
         try:
-            return main(arguments)
+            status = main(arguments)
+            with suppress(AttributeError):  # stdout is closed
+                sys.stdout.flush()
+            return status
         except ConfigError as error:
             print(f"error: {in_a_line(error)}", file=sys.stderr)
             return 2
         except RunError as error:
-            print(f"error: {without_credentials(str(error))}", file=sys.stderr)
+            print("error: " + "\n".join(map(visible, without_credentials(str(error)).split("\n"))), file=sys.stderr)
             return 1
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left of the output, at exit
+            return 128 + signal.SIGPIPE
         except OSError as error:
-            if error.errno not in STORAGE:
-                raise
-            place = f"{error.filename}: " if error.filename else ""
-            print(f"error: {place}{error.strerror}; once it can be written, the same command resumes", file=sys.stderr)
-            return 1
+            return failed(error)
         except SystemExit as ended:
             if ended.code == 128 + signal.SIGTERM:
                 print("terminated; the same command resumes", file=sys.stderr)
@@ -55,9 +66,33 @@ def command(main: Main) -> Main:
     return ended
 
 
+def failed(error: OSError) -> int:
+    """Says in a line what a disk or a path lacks, and returns the exit status; other errors are raised again."""
+    place = f"{error.filename2 or error.filename}: " if error.filename else ""
+    if error.errno in STORAGE:
+        print(f"error: {visible(place)}{error.strerror}; once it can be written, the same command resumes", file=sys.stderr)
+        return 1
+    if error.errno in PATHS:
+        print(f"error: {visible(place)}{error.strerror}; valid: another path, or this one freed", file=sys.stderr)
+        return 2
+    if error.errno == errno.ENOENT and not error.filename:
+        print(f"error: {error.strerror}; valid: a current folder that exists, and a TMPDIR that can be written", file=sys.stderr)
+        return 2
+    raise error
+
+
 def in_a_line(error: Exception) -> str:
     """The message of an error, which a library's part of it may have broken into lines, without credentials."""
-    return without_credentials(" ".join(line.strip() for line in str(error).splitlines()))
+    return visible(without_credentials(" ".join(line.strip() for line in str(error).splitlines())))
+
+
+def visible(text: str) -> str:
+    """The text with its control characters written out, so that a name cannot move the terminal's cursor.
+
+    >>> visible("a\\x1b[2Jb")
+    'a\\\\x1b[2Jb'
+    """
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
 
 
 def make_line(target: str, **variables: object) -> str:

@@ -6,8 +6,10 @@ SYS_PTRACE in a container), a signal makes the process print its stacks.
 
 import json
 import os
+import re
 import subprocess
 import sys
+import sysconfig
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -25,6 +27,8 @@ PY_SPY = str(Path(sys.executable).with_name("py-spy"))
 INNERMOST = 5  # frames of a thread
 ANSWER_S = 5.0
 PACKAGES = "site-packages/"
+LIBRARY = sysconfig.get_path("stdlib")
+QUOTED = re.compile(r'(?<=File ")[^"]+')  # a path in what `faulthandler` writes
 
 
 @command
@@ -78,8 +82,8 @@ def summary(threads: Sequence[dict[str, Any]]) -> Iterator[str]:
 
 
 def short(file: str) -> str:
-    """A file relative to the folder of its package, or to the repository."""
-    return file.rpartition(PACKAGES)[2].removeprefix(f"{ROOT}/")
+    """A file relative to the folder of its package, to the repository, or to Python's own library."""
+    return file.rpartition(PACKAGES)[2].removeprefix(f"{ROOT}/").removeprefix(f"{LIBRARY}/")
 
 
 def answer(pid: int) -> Iterator[str]:
@@ -99,7 +103,7 @@ def answer(pid: int) -> Iterator[str]:
         size = now
     with output.open(errors="replace") as file:
         file.seek(before)
-        yield from (f"    {printable(line, 200)}" for line in file)
+        yield from (f"    {printable(QUOTED.sub(lambda path: short(path[0]), line), 200)}" for line in file)
 
 
 if __name__ == "__main__":

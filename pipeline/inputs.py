@@ -18,7 +18,7 @@ from pipeline.domain.prompt_file import load_prompts
 from pipeline.domain.prompts import Prompts
 from pipeline.domain.sets import find_sets
 from pipeline.store.benchmarks import read_problems
-from pipeline.store.model_folder import check_model_folder
+from pipeline.store.model_folder import check_adapters, check_model_folder
 
 
 def find_model(path: str, setting: str = "model.path") -> str:
@@ -206,5 +206,7 @@ def model_inputs(config: Config, parts: Parts, base_path: str) -> Inputs:
         ConfigError: the model cannot be used, or not with these settings.
     """
     warnings = check_model_folder(Path(base_path), f"model.path={config.model.path}", config.resources.device)
-    model = json.loads((Path(base_path) / "config.json").read_text())
+    if config.lora.rank:
+        check_adapters(Path(base_path), config.lora.targets)
+    model = json.loads((Path(base_path) / "config.json").read_text(encoding="utf-8"))
     return Inputs(base_path, parts.prompts, parts.scorers, check_lengths(config, model), model, warnings)

@@ -5,7 +5,7 @@ costs one part. Seeds derive from the run's seed, the set and the problem's plac
 """
 
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -36,8 +36,8 @@ class Watch(Protocol):
     def begin(self, total: int, done: int) -> None:
         """`total` answers will be drawn, of which an interrupted call has drawn `done`."""
 
-    def arrived(self, answers: int, tokens: int, grades: Callable[[], Sequence[float]]) -> None:
-        """So many more answers were drawn, of so many tokens; `grades` gives those that are known."""
+    def arrived(self, answers: int, tokens: int, grades: Callable[[], Mapping[str, Sequence[float]]]) -> None:
+        """So many more answers were drawn, of so many tokens; `grades` gives those that are known, by way of answering."""
 
 
 def measure(
@@ -131,21 +131,28 @@ def measure_part(
     needed = min(definition.max_tokens or config.sampling.max_tokens, config.sampling.max_tokens)
     fitting = [place for place, prompt in enumerate(prompts) if len(prompt) + needed <= config.model.max_length]
     answered = [Answered(problem) for problem in problems]
-    grades, votes = inference.reward.grading(grader), inference.reward.voting(grader)
-    watch.arrived((len(problems) - len(fitting)) * (1 + count), 0, grades.finished)  # skipped
+    greedy, sampled = inference.reward.grading(grader), inference.reward.grading(grader)
+    votes = inference.reward.voting(grader)
+
+    def grades() -> dict[str, list[float]]:
+        return {"greedy": greedy.finished(), "sampled": sampled.finished()}
+
+    watch.arrived((len(problems) - len(fitting)) * (1 + count), 0, grades)  # skipped
     for place, samples in draw(inference, policy, definition, count, prompts, first, fitting):
         item = answered[place]
         read = [answer_of(sample, grader, item.problem.options) for sample in samples]
-        for number, answer in enumerate(read, start=len(item.samples)):
-            grades.add((place, number), answer, item.problem.answer)
-        if item.samples:  # the greedy one: these are the sampled ones
+        way = sampled if item.samples else greedy  # the greedy one comes first
+        for number, answer in enumerate(read):
+            way.add((place, number), answer, item.problem.answer)
+        if item.samples:
             votes.add(place, read)
         item.samples += samples
         item.answers += read
-        watch.arrived(len(samples), sum(len(sample.token_ids) for sample in samples), grades.finished)
+        watch.arrived(len(samples), sum(len(sample.token_ids) for sample in samples), grades)
     with inference.clock.part("scoring"):
-        for place, graded in zip(fitting, in_groups(grades.results(), 1 + count), strict=True):
-            answered[place].grades = graded
+        groups = in_groups(sampled.results(), count) if count else [[] for _ in fitting]
+        for place, first_grade, others in zip(fitting, greedy.results(), groups, strict=True):
+            answered[place].grades = [first_grade, *others]
         labels = [vote.answer for vote in votes.results()]
         truths = [problems[place].answer for place in fitting][: len(labels)]
         for place, grade in zip(fitting, inference.reward.grade(labels, truths, grader), strict=False):

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from conf.load import ConfigError
 
+VALID = "valid: a module such as pipeline.domain.tiny.read, or null."
+
 
 @dataclass(frozen=True)
 class Oracle:
@@ -26,7 +28,7 @@ def load_oracle(module: str | None) -> Oracle | None:
     try:
         loaded = importlib.import_module(module)
     except Exception as error:  # user code may raise anything
-        raise ConfigError(f"evaluation.oracle={module}: cannot be imported: {type(error).__name__}: {error}") from error
+        raise ConfigError(f"evaluation.oracle={module}: cannot be imported: {type(error).__name__}: {error}; {VALID}") from error
     if not callable(getattr(loaded, "true_answer", None)):
-        raise ConfigError(f"evaluation.oracle={module}: has no function true_answer(question)")
+        raise ConfigError(f"evaluation.oracle={module}: has no function true_answer(question); {VALID}")
     return Oracle(loaded.true_answer, getattr(loaded, "difficulty", lambda question: None))

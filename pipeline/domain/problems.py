@@ -124,4 +124,6 @@ def _options(row: Row, column: Column) -> tuple[str, ...]:
     value = _value(row, column)
     if not isinstance(value, list) or not 2 <= len(value) <= len(LETTERS):
         raise ValueError(f"column {column.name!r} holds {str(value)[:80]!r}; valid: a list of 2 to {len(LETTERS)} options")
+    if None in value:
+        raise ValueError(f"column {column.name!r} has an option that is null; valid: texts or numbers")
     return tuple(_as_text(option, column.name) for option in value)

@@ -53,6 +53,10 @@ def _prompt(document: object, role: str, folder: Path) -> Prompt:
         raise ValueError(f"{role}.user must contain {{question}}, the place of the question")
     if not isinstance(system, str | None):
         raise ValueError(f"{role}.system must be a text, or null for none, not {system!r}")
+    if role != "challenger" and ("{question}" in (system or "") or "{{question}}" in user):
+        raise ValueError(
+            f"{role}.system must not contain {{question}}, which is put into {role}.user alone, within single braces"
+        )
     if not isinstance(prefill, str | None):
         raise ValueError(f"{role}.prefill must be a text, with which each response begins, not {prefill!r}")
     if template not in (None, "chat", "plain"):

@@ -45,7 +45,11 @@ def read_rows(path: Path) -> list[Row]:
 
 
 def _csv(text: str) -> list[Row]:
-    rows: list[Row] = list(csv.DictReader(io.StringIO(text, newline=""), strict=True))
+    reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+    names = list(reader.fieldnames or [])
+    if repeated := [name for name in names if names.count(name) > 1]:
+        raise ValueError(f"its first line has {repeated[0]!r} twice; valid: each column once")
+    rows: list[Row] = list(reader)
     for number, row in enumerate(rows, start=1):
         if None in row:
             raise ValueError(

@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from conf.load import ROOT, ConfigError, resolve
+from conf.settings import LARGEST
 from pipeline.domain.graders.find import find_grader
 from pipeline.domain.rows import SUFFIXES, read_rows
 
@@ -138,8 +139,10 @@ def read_sets(path: Path) -> list[BenchmarkSet]:
         raise ConfigError(f"{path}: cannot be read as YAML: {error}") from error
     if not isinstance(document, dict) or not document:
         raise ConfigError(f"{path}: defines no sets; valid: names of sets, each with its definition.")
-    for name in document:
+    for name, node in document.items():
         _refuse_number(name, name, "its name")
+        if "${" in str(node) or "???" in str(node):  # OmegaConf would fill them in, with variables of the environment too
+            raise ConfigError(f"set {name}: its definition holds ${{...}} or ???; valid: the value itself.")
     return [parse_set(str(name), node, path.parent) for name, node in document.items()]
 
 
@@ -179,7 +182,7 @@ def parse_set(name: str, node: object, folder: Path) -> BenchmarkSet:
         parsed = cast(BenchmarkSet, OmegaConf.to_object(merged))
     except (OmegaConfBaseException, ValueError) as error:
         field = getattr(error, "full_key", None) or "columns"
-        raise ConfigError(f"set {name}: {field}: {str(error).splitlines()[0]}.") from error
+        raise ConfigError(f"set {name}: {field}: {str(error).splitlines()[0]}; valid: see conf/benchmarks.yaml.") from error
     _check(parsed)
     return parsed
 
@@ -208,8 +211,8 @@ def _check(parsed: BenchmarkSet) -> None:
         "problems": (parsed.problems, 1),
     }
     for field, (value, low) in bounds.items():
-        if value is not None and value < low:
-            raise ConfigError(f"set {parsed.name}: {field}={value}; valid: {low} or more.")
+        if value is not None and not low <= value <= LARGEST:
+            raise ConfigError(f"set {parsed.name}: {field}={value}; valid: {low} or more, at most {LARGEST}.")
     if parsed.hub is not None and not re.fullmatch(r"[\w.-]+/[\w.-]+", parsed.hub):
         raise ConfigError(f"set {parsed.name}: hub={parsed.hub}; valid: owner/name, for example openai/gsm8k.")
     if parsed.revision is not None and not re.fullmatch(r"[0-9a-f]{40}", parsed.revision):

@@ -100,7 +100,8 @@ NUMBERS: Mapping[str, Callable[[float], str]] = {
     "reward": "reward {:.2f}".format,
     "p_hat": "p-hat {:.2f}".format,
     "tokens_per_s": lambda rate: f"{rate / 1000:.1f}k tok/s" if rate >= 1000 else f"{rate:.0f} tok/s",
-    "accuracy": "{:.1%} right".format,
+    "greedy": "greedy {:.1%} right".format,
+    "sampled": "sampled {:.1%} right".format,
 }
 
 
@@ -206,7 +207,7 @@ class PhaseProgress:
 
 
 class AnswerProgress(PhaseProgress):
-    """The live line of a held-out set: answers drawn of how many, tokens/s, share right so far, time left.
+    """The live line of a held-out set: answers drawn of how many, tokens/s, shares right so far, time left.
 
     Without a terminal, one plain line per minute.
     """
@@ -223,12 +224,12 @@ class AnswerProgress(PhaseProgress):
         self._total, self._done, self._done_before = total, done, done
         super().__enter__()
 
-    def arrived(self, answers: int, tokens: int, grades: Callable[[], Sequence[float]]) -> None:
+    def arrived(self, answers: int, tokens: int, grades: Callable[[], Mapping[str, Sequence[float]]]) -> None:
         """See `pipeline.measure.Watch`."""
         self._done, self._tokens, now = self._done + answers, self._tokens + tokens, time.monotonic()
         if self._done >= self._total or now - self._updated >= 1.0:
-            accuracy = fmean(so_far) if (so_far := grades()) else None
-            self.update(self._done, tokens_per_s=self._tokens / max(1e-9, now - self._started), accuracy=accuracy)
+            right = {way: fmean(so_far) for way, so_far in grades().items() if so_far}
+            self.update(self._done, tokens_per_s=self._tokens / max(1e-9, now - self._started), **right)
 
 
 def round_summary(summary: RoundSummary) -> None:

@@ -51,15 +51,15 @@ QUANTILES = (0.1, 0.5, 0.9)
 MOST_PARAMS = 100  # MLflow takes at most this many parameters in one call
 
 
-def open_store(uri: str) -> tuple[MlflowClient, str]:
+def open_store(uri: str, moved: bool = False) -> tuple[MlflowClient, str]:
     """Opens the tracking store, created on first use; returns a client and the id of the experiment.
 
     Takes 2 to 8 seconds on a new SQLite store (MLflow creates its tables) and well under one afterwards. An SQLite store keeps
-    its artifacts in its folder; an http(s) server determines its own location.
+    its artifacts in its folder; an http(s) server determines its own location. A copy of a store, or one that was moved, can be
+    read (`moved`), but MLflow would keep writing artifacts to the previous folder.
 
     Raises:
-        ConfigError: any other URI, a server that does not respond, a file that cannot be opened, or a store that was moved, since
-            MLflow would keep writing artifacts to the previous folder.
+        ConfigError: any other URI, a server that does not respond, a file that cannot be opened, or a store that was moved.
     """
     try:
         if uri.startswith(("http://", "https://")):
@@ -73,7 +73,7 @@ def open_store(uri: str) -> tuple[MlflowClient, str]:
         with (folder / ".lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)  # runs started side by side must not create the tables of one new store at once
             client = MlflowClient(uri)
-            return client, _experiment(client, artifacts=folder / "artifacts")
+            return client, _experiment(client, folder / "artifacts", moved)
     except (OSError, SQLAlchemyError, MlflowException) as error:
         message = (str(error).splitlines() or [type(error).__name__])[0]
         raise ConfigError(
@@ -81,12 +81,12 @@ def open_store(uri: str) -> tuple[MlflowClient, str]:
         ) from error
 
 
-def _experiment(client: MlflowClient, artifacts: Path | None) -> str:
+def _experiment(client: MlflowClient, artifacts: Path | None, moved: bool = False) -> str:
     experiment = client.get_experiment_by_name(EXPERIMENT)
     if experiment is None:
         location = None if artifacts is None else str(artifacts)
         return str(client.create_experiment(EXPERIMENT, location, tags={NOTE: DESCRIPTION}))
-    if artifacts is not None and experiment.artifact_location != str(artifacts):
+    if artifacts is not None and not moved and experiment.artifact_location != str(artifacts):
         raise ConfigError(
             f"tracking_uri: the store in {artifacts.parent} was created elsewhere and keeps its artifacts in "
             f"{experiment.artifact_location}; move it back, or remove it to create a new one"

@@ -9,11 +9,14 @@ import json
 import os
 import sys
 from collections import Counter
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, is_dataclass
+from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from types import UnionType
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from conf.load import ConfigError
+from conf.schema import Config
 from pipeline.errors import DamagedError
 from pipeline.types import Role
 
@@ -21,6 +24,7 @@ SCHEMA = 2
 FILE = "manifest.json"
 PREVIOUS = "manifest.previous.json"
 USED = "the previous one is used"
+SECTIONS = tuple(name for name, kind in get_type_hints(Config).items() if is_dataclass(kind))  # of the settings
 StageName = Literal["challenger", "curriculum", "solver", "evaluation"]
 STAGES: tuple[StageName, ...] = ("challenger", "curriculum", "solver", "evaluation")  # in execution order
 Seconds = dict[str, float]  # wall-clock seconds by part: sampling, learning, ...
@@ -221,7 +225,11 @@ def _read(path: Path) -> Manifest:
         if data.pop("checksum", None) not in (None, _checksum(data)):  # none in one of an earlier version
             raise DamagedError(f"{path}: the manifest is damaged (its checksum differs)", USED)
         rounds = {int(number): _round(stages) for number, stages in data.pop("rounds").items()}
-        return Manifest(**data, rounds=rounds)
+        manifest = Manifest(**data, rounds=rounds)
+        sections = [manifest.config.get(name, {}) for name in SECTIONS]
+        if not (_fits(manifest, Manifest) and _fits(sections, list[dict[str, Any]]) and min(rounds, default=0) >= 0):
+            raise TypeError("a field has a value of another type")
+        return manifest
     except DamagedError:
         raise
     except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -242,6 +250,23 @@ def _sets(data: dict[str, Any]) -> dict[str, MeasuredSet]:
     return {name: MeasuredSet(**measured) for name, measured in data.items()}
 
 
+def _fits(value: Any, hint: Any) -> bool:
+    """Whether a value that was read from JSON has the type of its field."""
+    parts = get_args(hint)
+    if is_dataclass(hint):
+        return all(_fits(getattr(value, name), kind) for name, kind in _hints(hint).items())
+    if get_origin(hint) is dict:
+        return isinstance(value, dict) and all(_fits(key, parts[0]) and _fits(each, parts[1]) for key, each in value.items())
+    if get_origin(hint) is list:
+        return isinstance(value, list) and all(_fits(each, parts[0]) for each in value)
+    if isinstance(hint, UnionType):
+        return any(_fits(value, part) for part in parts)
+    return hint is Any or type(value) in ((int, float) if hint is float else (hint,))
+
+
+_hints = cache(get_type_hints)
+
+
 def write_manifest(folder: Path, manifest: Manifest) -> str:
     """Replaces the manifest; returns its text."""
     data = json.loads(json.dumps(asdict(manifest)))
@@ -258,7 +283,7 @@ def write_atomically(path: Path, text: str) -> None:
     """Replaces a file atomically: after a kill it is the old one or the new one."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{path.name}.partial")
-    with partial.open("w") as file:
+    with partial.open("w", encoding="utf-8") as file:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())

@@ -4,6 +4,8 @@ No weight is read and no library that takes seconds to import is needed, so that
 """
 
 import json
+import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -18,6 +20,7 @@ from pipeline.algorithm.model_shape import size
 INDEX = "model.safetensors.index.json"
 TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "tekken.json")  # that transformers can read
 CPU_HEADS = (32, 64, 80, 96, 112, 128, 160, 192, 224, 256, 512)  # head_dim of vLLM 0.32's attention on CPU
+FLOATS = ("F16", "BF16", "F32", "F64")  # as safetensors names them
 PADDED = 1.1  # a vocabulary so many times the tokenizer's is not merely padded
 
 
@@ -68,7 +71,7 @@ def read_json(path: Path, default: dict[str, Any] | None = None) -> dict[str, An
         return default
     try:
         tree = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ModelError(f"its {path.name} cannot be read: {error}; valid: the model's own {path.name}") from error
     if not isinstance(tree, dict):
         raise ModelError(f"its {path.name} holds {str(tree)[:40]!r}; valid: a JSON object")
@@ -82,9 +85,13 @@ def check_architecture(config: Mapping[str, Any], device: str) -> None:
         raise ModelError("its config.json names no model_type or no architectures; valid: that of a causal language model")
     if config.get("is_encoder_decoder") or not any(str(name).endswith("ForCausalLM") for name in names):
         raise ModelError(f"{names[0]} is not a causal language model; valid: one such as Qwen3ForCausalLM or LlamaForCausalLM")
-    if not native(kind):
+    if not (source := native(kind)):
         code = "needs code from the model's folder (auto_map)" if config.get("auto_map") else "is unknown to transformers"
         raise ModelError(f"model_type={kind} {code}, which is not run; valid: a model that the installed transformers has")
+    if not any(re.search(rf"^class {re.escape(str(name))}\b", source, re.MULTILINE) for name in names):
+        raise ModelError(f"transformers has no {names[0]} for model_type={kind}; valid: the model's own config.json")
+    if wrong := [name for name in ("rope_scaling", "rope_parameters") if not isinstance(config.get(name) or {}, dict)]:
+        raise ModelError(f"its config.json has {wrong[0]}={config[wrong[0]]!r:.40}; valid: a JSON object, or null")
     if config.get("quantization_config"):
         raise ModelError("its weights are quantised (quantization_config); valid: weights in float32 or bfloat16, to be trained")
     try:
@@ -93,6 +100,7 @@ def check_architecture(config: Mapping[str, Any], device: str) -> None:
         for name in ("num_hidden_layers", "vocab_size"):
             size(config, name)
         groups = size(config, "num_key_value_heads", heads)
+        size(config, "max_position_embeddings", 1)
     except ValueError as error:
         raise ModelError(f"its config.json has {error}") from error
     if heads % groups:
@@ -100,17 +108,18 @@ def check_architecture(config: Mapping[str, Any], device: str) -> None:
     if device == "cpu" and head_dim not in CPU_HEADS:
         raise ModelError(f"head_dim={head_dim} is not supported on CPU; valid: {', '.join(map(str, CPU_HEADS))}")
     slides = config.get("use_sliding_window", not kind.startswith("qwen")) and config.get("sliding_window")
-    if slides or "sliding_attention" in (config.get("layer_types") or []):
+    if slides or "sliding_attention" in str(config.get("layer_types")):
         raise ModelError("it has attention within a sliding window, which the learner does not support; valid: full attention")
 
 
-def native(kind: str) -> bool:
-    """Whether transformers has code of its own for a model_type: a folder, found without the seconds that an import takes."""
+def native(kind: str) -> str:
+    """The code that transformers has for a model_type, read without the seconds that an import takes; empty if it has none."""
     spec = find_spec("transformers")
-    if spec is None or spec.origin is None:
-        return True
-    folder = Path(spec.origin).parent / "models" / kind.replace("-", "_").removesuffix("_text")
-    return folder.is_dir()
+    folder = kind.replace("-", "_").removesuffix("_text")
+    if spec is None or spec.origin is None or not folder.isidentifier():
+        return ""
+    files = (Path(spec.origin).parent / "models" / folder).glob("modeling_*.py")
+    return "\n".join(path.read_text(encoding="utf-8") for path in files)
 
 
 def read_vocabulary(path: Path) -> dict[str, int]:
@@ -125,9 +134,12 @@ def read_vocabulary(path: Path) -> dict[str, int]:
         listed = words if isinstance(words, dict) else {token: number for number, (token, _) in enumerate(words)}
         named = {token["content"]: token["id"] for token in (tree.get("added_tokens") or []) if whole}
         decoded = {token["content"]: int(number) for number, token in settings.get("added_tokens_decoder", {}).items()}
+        tokens = {**listed, **named, **decoded, **added} if listed else {}
+        if not all(type(number) is int and number >= 0 for number in tokens.values()):
+            raise ValueError("an id is no number")
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ModelError("its tokenizer's files hold no vocabulary; valid: the model's own tokenizer.json") from error
-    return {**listed, **named, **decoded, **added} if listed else {}
+    return tokens
 
 
 def check_tokenizer(model: ModelFolder) -> Iterator[str]:
@@ -171,7 +183,13 @@ def check_weights(model: ModelFolder) -> None:
                 f"{name} is {by(shape)}, its config.json says {by(right)} = {by(right.values())}; "
                 "valid: the config.json of these weights"
             )
+    # Those of attention and its norms; a mixture of experts may have layers with and without experts.
+    parts = Counter(
+        ".".join(name.split(".")[3:]) for name in shapes if re.match(r"model\.layers\.\d+\.(self_attn|\w+norm)", name)
+    )
     layers = {name.split(".")[2] for name in shapes if name.startswith("model.layers.")}
+    if (short := next((part for part, count in parts.items() if count < len(layers)), None)) is not None:
+        raise ModelError(f"{parts[short]} of its {len(layers)} layers have a {short}; valid: all tensors of the model")
     if len(layers) != model.config["num_hidden_layers"]:
         raise ModelError(
             f"its weights have {len(layers)} layers, its config.json says num_hidden_layers={model.config['num_hidden_layers']}; "
@@ -191,6 +209,9 @@ def wanted_shapes(config: Mapping[str, Any]) -> dict[str, dict[str, int]]:
         "lm_head.weight": rows | hidden,
         "q_proj.weight": {"num_attention_heads * head_dim": heads * head_dim} | hidden,
         "k_proj.weight": {"num_key_value_heads * head_dim": size(config, "num_key_value_heads", heads) * head_dim} | hidden,
+        "v_proj.weight": {"num_key_value_heads * head_dim": size(config, "num_key_value_heads", heads) * head_dim} | hidden,
+        "input_layernorm.weight": hidden,
+        "norm.weight": hidden,
     }
     if "intermediate_size" in config and not any("experts" in name for name in config):
         wanted["gate_proj.weight"] = {"intermediate_size": config["intermediate_size"]} | hidden
@@ -199,6 +220,17 @@ def wanted_shapes(config: Mapping[str, Any]) -> dict[str, dict[str, int]]:
 
 def by(sizes: Iterable[object]) -> str:
     return " x ".join(map(str, sizes))
+
+
+def check_adapters(path: Path, targets: Iterable[str]) -> None:
+    """
+    Raises:
+        ConfigError: no layer of the model has the name of one of the `targets`.
+    """
+    matrices = {name for file in weight_files(path) for name, shape in tensor_shapes(path / file).items() if len(shape) == 2}
+    layers = {name.split(".")[-2] for name in matrices if name.endswith(".weight")} - {"embed_tokens"}
+    if missing := [name for name in targets if name not in layers]:
+        raise ConfigError(f"lora.targets: the model has no layer {missing[0]}; valid: {', '.join(sorted(layers))}.")
 
 
 def weight_files(path: Path) -> list[str]:
@@ -222,7 +254,11 @@ def tensor_shapes(file: Path) -> dict[str, list[int]]:
     """The shapes in a safetensors file by name. Its head lists them; a file that is shorter or longer is refused."""
     try:
         with safe_open(file, framework="np") as tensors:
-            return {name: list(tensors.get_slice(name).get_shape()) for name in tensors.keys()}  # noqa: SIM118  (not a dict)
+            slices = {name: tensors.get_slice(name) for name in tensors.keys()}  # noqa: SIM118  (not a dict)
+            if other := [name for name, tensor in slices.items() if tensor.get_dtype() not in FLOATS]:
+                kind = slices[other[0]].get_dtype()
+                raise ModelError(f"{other[0]} holds {kind} numbers; valid: weights in float32 or bfloat16, to be trained")
+            return {name: list(tensor.get_shape()) for name, tensor in slices.items()}
     except (SafetensorError, OSError) as error:
         raise ModelError(
             f"{file.name} ({file.stat().st_size:,} bytes) is damaged or incomplete: {error}; valid: the whole file"

@@ -10,6 +10,7 @@ runs/<name>/round-<n>/evaluation/             one file per benchmark
 import json
 import shutil
 import uuid
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Self
@@ -60,7 +61,9 @@ class RunState:
         """
         self.folder = Path(config.runs_dir).absolute() / config.name
         self.notes: list[str] = []
+        self._made: list[Path] = []  # folders that were not there, the innermost first
         try:
+            self._made = [path for path in (self.folder, *self.folder.parents) if not path.exists()]
             self.folder.mkdir(parents=True, exist_ok=True)
             self._lock = Lock(self.folder)
         except HeldError as holder:
@@ -68,12 +71,14 @@ class RunState:
                 f"name={config.name}: another process ({holder}) is working on {self.folder}; valid: wait, or another NAME."
             ) from holder
         except OSError as error:
+            self._unmake()
             raise ConfigError(
                 f"runs_dir={config.runs_dir}: {self.folder} cannot be written: {error.strerror}; valid: a folder that can."
             ) from error
         try:
             self.manifest = self._opened(config)
         except BaseException:
+            self._unmake()
             self._lock.release()
             raise
 
@@ -166,8 +171,20 @@ class RunState:
 
     def __exit__(self, kind: type[BaseException] | None, *exception: object) -> None:
         if self._new and not self.manifest.rounds and kind is not None and issubclass(kind, ConfigError):
-            remove(self.folder)  # nothing was done, and the settings that were wrong must not bind the run
+            # Nothing was done, and the settings that were wrong must not bind the run.
+            if self.folder in self._made:
+                remove(self.folder)
+            else:  # it was there before, and may hold other files
+                for name in (FILE, PREVIOUS, "config.yaml"):
+                    remove(self.folder / name)
+            self._unmake()
         self._lock.release()
+
+    def _unmake(self) -> None:
+        """Removes those folders that this call made and that are empty."""
+        for path in self._made:
+            with suppress(OSError):
+                path.rmdir()
 
 
 def remove(path: Path) -> None:

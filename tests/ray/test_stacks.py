@@ -41,6 +41,7 @@ def test_where_the_processes_of_a_run_stand(stuck: list[str], capsys: pytest.Cap
     assert driver.startswith(f"driver (process {os.getpid()}, ")
     assert "main (jobs/stacks.py:" in driver
     assert "wait_for_nothing (tests/ray/test_stacks.py:" in actor
+    assert "(/" not in output  # every file is shown from its package, the repository or Python's own library
     assert "raylet" not in output
 
 

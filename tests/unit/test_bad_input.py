@@ -69,6 +69,14 @@ MANIFESTS: dict[str, Callable[[bytes], bytes] | None] = {
     "short of its schema": field(lambda data: data.pop("schema")),
     "with a round of no number": field(lambda data: data["rounds"].update(one=data["rounds"].pop("1"))),
     "with a field too many": field(lambda data: data.update(extra=1)),
+    "with metrics of text": field(lambda data: data["rounds"]["1"]["solver"].update(metrics="none")),
+    "with a metric of text": field(lambda data: data["rounds"]["1"]["solver"].update(metrics=[{"reward_mean": "high"}])),
+    "with accuracies in a list": field(lambda data: data["rounds"]["1"]["evaluation"].update(accuracies=[0.5])),
+    "with a policy that is a number": field(lambda data: data["rounds"]["1"]["solver"].update(policy=5)),
+    "with a round before the first": field(lambda data: data["rounds"].update({"-1": data["rounds"]["1"]})),
+    "without settings": field(lambda data: data.update(config=None)),
+    "with a section of text": field(lambda data: data["config"].update(model="tiny")),
+    "with a name that is a number": field(lambda data: data.update(name=5)),
 }
 OTHER_SCHEMA = damaged("", field(lambda data: data.update(schema=1)))
 MADE = ["--name", "made", "--runs-dir", "{here}/runs"]
@@ -87,6 +95,19 @@ RUNS = [
          make=damaged("", lambda content: b"{")),
     case("manifest damaged, push", "push", "--run made --round 1 --repo me/mine --dry --runs-dir {here}/runs", "manifest.json",
          make=damaged("", lambda content: b"{")),
+    case("manifest a folder", "report", MADE, "manifest.json", "Is a directory", "restore it",
+         make=made(lambda run: ((run / "manifest.json").unlink(), (run / "manifest.json").mkdir()))),
+    case("manifest of a later version", "evaluate", "--policy {here}/runs/made --sets math500", "schema 3, this code reads 2",
+         make=damaged("", field(lambda data: data.update(schema=3)))),
+    case("a run renamed by hand", "round", "--name other --set reward.samples=4", "name=other", "started with name=made", "NAME=",
+         make=made(lambda run: run.rename(run.parent / "other"))),
+    case("a lock that is a folder", "round", "--name made --set reward.samples=4", "cannot be written", "Is a directory",
+         make=made(lambda run: (run / ".lock").mkdir())),
+    case("a page that is a folder", "report", MADE, "report.html", "Is a directory", "valid: another path",
+         make=made(lambda run: [(run / name).mkdir() for name in ("report.html", "report.html.partial")])),
+    case("a round by no number", "evaluate", "--policy {here}/runs/made:-1 --sets math500", "no such round", "valid: 0, 1, 2",
+         make=made()),
+    case("the folder of no run", "limits", "{here}", "not the folder of a run", "manifest.json"),
     case("a run of that name with other settings", "round", "--name made --set seed=1 reward.samples=4", "seed=1",
          "was started with seed=0",         "NAME=", make=made()),
     case("no such run", "status", ["--name", "other", "--runs-dir", "{here}/runs"], "NAME=other", "valid: made", make=made()),
@@ -101,6 +122,9 @@ TAKEN.bind(("127.0.0.1", 0))
 TAKEN.listen()
 
 
+AVERAGE = "--policy assets/tiny-base assets/tiny-base --output"
+
+
 def full(run: Path) -> None:
     """A disk on which the manifest finds no space."""
     (run / "manifest.previous.json.partial").symlink_to("/dev/full")
@@ -113,6 +137,14 @@ ENVIRONMENT = [
          make=holds("a", "")),
     case("output that is a file", "evaluate", "--policy assets/tiny-base --output {here}/a --sets assets/heldout.parquet",
          "OUTPUT", "{here}/a", "cannot be written", "valid", make=holds("a", "")),
+    case("mean below a file", "average", f"{AVERAGE} {{here}}/a/b", "--output {here}/a/b", "cannot be written", "valid",
+         make=holds("a", "")),
+    case("mean where no folder can be", "average", f"{AVERAGE} /proc/b", "--output /proc/b", "cannot be written", "valid"),
+    case("mean over a link to nowhere", "average", f"{AVERAGE} {{here}}/a", "exists", "valid: a new folder",
+         make=lambda folder: (folder / "a").symlink_to("/nowhere")),
+    case("mean of a damaged policy", "average", "--policy assets/tiny-base {here}/a --output {here}/b", "{here}/a",
+         "is damaged or incomplete", "valid", make=lambda folder: [(folder / "a").mkdir(), *(
+             (folder / "a" / name).write_text("{}") for name in ("config.json", "model.safetensors"))]),
     case("no space", "round", "--name made --set reward.samples=4", "No space left on device", "the same command resumes",
          make=made(full), status=1),
     case("store that cannot be written", "round", "--set tracking_uri=sqlite:////proc/none/m.db", "tracking_uri=", "/proc/none",
@@ -129,6 +161,8 @@ ENVIRONMENT = [
     case("dashboard of a server", "dashboard", "--tracking-uri http://127.0.0.1:1", "--tracking-uri", "sqlite:///<file>"),
     case("address of no dashboard", "submit", "", "RAY_ADDRESS=127.0.0.1:", "http://head:8265"),
     case("watch without a terminal", "watch", MADE, "needs a terminal", "make status", make=made()),
+    case("status of a folder that is a file", "status", "--runs-dir {here}/a", "runs_dir={here}/a", "holds no run",
+         make=holds("a", "")),
     case("stacks of a run at rest", "stacks", MADE, "NAME=made", "no process", make=made()),
 ]  # fmt: skip
 

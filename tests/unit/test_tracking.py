@@ -172,6 +172,7 @@ def test_a_store_that_was_moved_is_refused(config: Config, tmp_path: Path) -> No
         source.backup(copy)
     with pytest.raises(ValueError, match="was created elsewhere"):
         open_store(f"sqlite:///{tmp_path}/mlruns/mlflow.db")
+    assert open_store(f"sqlite:///{tmp_path}/mlruns/mlflow.db", moved=True)[1] == experiment_id(config.tracking_uri)  # to be read
 
 
 def experiment_id(uri: str) -> str:
