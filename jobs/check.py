@@ -40,7 +40,9 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         "--profile", default="tiny", help=f"one of {', '.join(profiles())}, or a path to a YAML file (default tiny)"
     )
     parser.add_argument("--name", help="name of the run (default: the profile's)")
-    parser.add_argument("--set", nargs="*", default=[], metavar="SETTING=VALUE", help="the run's settings, as for jobs.round")
+    parser.add_argument(
+        "--set", nargs="*", action="extend", default=[], metavar="SETTING=VALUE", help="the run's settings, as for jobs.round"
+    )
     parser.add_argument("--try", dest="trial", action="store_true", help="also draw questions and answers from the base model")
     parser.add_argument(
         "--tokens-per-second", type=float, metavar="N", help="of all engines together, for a round's hours (--try measures it)"

@@ -70,7 +70,7 @@ def failed(error: OSError) -> int:
     """Says in a line what a disk or a path lacks, and returns the exit status; other errors are raised again."""
     place = f"{error.filename2 or error.filename}: " if error.filename else ""
     if error.errno in STORAGE:
-        print(f"error: {visible(place)}{error.strerror}; once it can be written, the same command resumes", file=sys.stderr)
+        print(f"error: {visible(place)}{error.strerror}; once it can be used, the same command resumes", file=sys.stderr)
         return 1
     if error.errno in PATHS:
         print(f"error: {visible(place)}{error.strerror}; valid: another path, or this one freed", file=sys.stderr)

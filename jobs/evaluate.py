@@ -48,7 +48,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument(
         "--profile", default="tiny", help=f"settings of a policy that is no run's: {', '.join(profiles())}, or a file"
     )
-    parser.add_argument("--set", nargs="*", default=[], metavar="SETTING=VALUE", help="e.g. rollout.engines=2")
+    parser.add_argument("--set", nargs="*", action="extend", default=[], metavar="SETTING=VALUE", help="e.g. rollout.engines=2")
     options = parser.parse_args(arguments)
     prepare_environment()
     targets = find_policies(options.policy)

@@ -32,7 +32,9 @@ def parse(arguments: Sequence[str], program: str) -> argparse.Namespace:
     parser.add_argument("--profile", default="tiny", help=f"one of {names}, or a path to a YAML file (default tiny)")
     parser.add_argument("--name", help="name of the run (default: the profile's)")
     parser.add_argument("--seed", type=int, help="seed of the run (default: the profile's)")
-    parser.add_argument("--set", nargs="*", default=[], metavar="SETTING=VALUE", help="e.g. challenger.steps=2 reward.lambda=0.5")
+    parser.add_argument(
+        "--set", nargs="*", action="extend", default=[], metavar="SETTING=VALUE", help="e.g. challenger.steps=2 reward.lambda=0.5"
+    )
     return parser.parse_args(arguments)
 
 

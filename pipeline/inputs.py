@@ -79,7 +79,7 @@ def fingerprint(folder: Path) -> str:
     """A hash of a model folder: its weight files' names, sizes and ends, its configuration and its tokenizer."""
     parts = []
     for path in sorted(folder.iterdir()):
-        if path.suffix in (".safetensors", ".json", ".txt", ".model", ".jinja"):
+        if path.is_file() and path.suffix in (".safetensors", ".json", ".txt", ".model", ".jinja"):
             with path.open("rb") as file:
                 size = file.seek(0, os.SEEK_END)
                 ends = []

@@ -155,6 +155,7 @@ CONFIGURATION = [
     case("ITER no number", "round", "--iter two", "--iter", "'two'"),
     case("SEED no number", "round", "--seed 1.5", "--seed", "'1.5'"),
     case("NAME empty", "round", ["--name", ""], "name=", "letters, digits"),
+    case("SET given twice", "round", "--set solver.steps=x --set seed=1", "solver.steps=x", "int at least 0"),
     case("another option", "round", "--fast", "--fast"),
     case("submit", "submit", "--set solver.lr=nan", "solver.lr=nan", "finite"),
     case("evaluate with NaN", "evaluate", "--policy assets/tiny-base --set sampling.top_p=nan", "sampling.top_p=nan", "at most"),

@@ -181,7 +181,7 @@ def read_manifest(folder: Path) -> Manifest:
 
     Raises:
         DamagedError: both are damaged.
-        ConfigError: it has another schema.
+        ConfigError: it has another schema, or belongs to another user.
     """
     manifest, damage = sound_manifest(folder)
     if damage is not None:
@@ -212,6 +212,8 @@ def _read(path: Path) -> Manifest:
     try:
         data = json.loads(path.read_text())
         version = data["schema"]
+    except PermissionError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}; valid: a run that this user may read.") from error
     except OSError as error:
         raise DamagedError(f"{path}: the manifest cannot be read ({error.strerror})", USED) from error
     except (ValueError, KeyError, TypeError, RecursionError) as error:

@@ -1,6 +1,7 @@
 """Read-only access to runs on disk, for reports and the status commands. Nothing here writes or waits."""
 
 import fcntl
+import os
 from pathlib import Path
 
 from conf.load import ConfigError
@@ -23,6 +24,8 @@ def find_run(runs_dir: str, name: str | None) -> Path:
         ConfigError: there is none.
     """
     folders = run_folders(runs_dir)
+    if Path(runs_dir).is_dir() and not os.access(runs_dir, os.R_OK | os.X_OK):
+        raise ConfigError(f"runs_dir={runs_dir}: cannot be read: Permission denied; valid: a folder that this user may read.")
     if not folders:
         raise ConfigError(f"runs_dir={runs_dir}: holds no run yet; `make round` starts one.")
     for folder in folders:

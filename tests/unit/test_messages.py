@@ -23,7 +23,7 @@ CLEARS = "a\x1b[2J"  # the screen
     [
         (RunError(f"{CLEARS}\nb"), 1, "error: a\\x1b[2J\nb\n"),
         (ConfigError(f"{CLEARS}\nb"), 2, "error: a\\x1b[2J b\n"),
-        (OSError(errno.ENOSPC, "full", CLEARS), 1, "error: a\\x1b[2J: full; once it can be written, the same command resumes\n"),
+        (OSError(errno.ENOSPC, "full", CLEARS), 1, "error: a\\x1b[2J: full; once it can be used, the same command resumes\n"),
         (OSError(errno.ENOTDIR, "no folder", CLEARS), 2, "error: a\\x1b[2J: no folder; valid: another path, or this one freed\n"),
         (FileNotFoundError(errno.ENOENT, "No usable temporary directory"), 2, None),
     ],
