@@ -8,8 +8,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 
-from ray.exceptions import RayTaskError
+from ray.exceptions import GetTimeoutError, RayError, RayTaskError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from rich.text import Text
 
 from actors.cluster import LOGS_OF, failure_folder, private_folder
@@ -20,9 +22,11 @@ from pipeline.observe.terminal import console, printable, say
 
 SERVICES = ("gcs_server", "raylet")  # of Ray, without which nothing can go on
 LINES = 20_000  # last lines kept of each log
+REPLY_S = 60.0  # for the nodes of a cluster to reply with their logs
 SHOWN = 20  # lines printed
 # worker-<worker id>-<job>-<pid>.out or .err
 WORKER_LOG = re.compile(r"worker-\w+-\w+-(?P<pid>\d+)(?P<stream>\.(?:out|err))$")
+NO_JOB = "ffffffff"  # in the name of a worker that Ray started in advance; its log says later which job it got
 ACTOR_NAME = re.compile(r"^:actor_name:(\w+)")
 # What is not the actor's own in its log: lines of Ray itself, and frames of native code without a name.
 BOILERPLATE = re.compile(
@@ -77,28 +81,53 @@ def lost_services(error: BaseException) -> list[str]:
 
 def private_logs(folder: Path, services: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
     """(name, last lines) of each log of a private cluster's workers and of those services."""
-    logs = folder / "session_latest" / "logs"
-    for path in sorted(path for name in ("worker-*", *(f"{service}.*" for service in services)) for path in logs.glob(name)):
-        with path.open(errors="replace") as file:
-            yield named(path.name, list(deque((line.rstrip("\n") for line in file), LINES)))
+    for file, lines in read_logs(folder / "session_latest" / "logs", ["worker-*", *(f"{service}.*" for service in services)]):
+        yield named(file, lines)
 
 
 def cluster_logs() -> Iterator[tuple[str, list[str]]]:
-    """The same for this job's workers on all nodes of a cluster; prints a line for each node that does not reply."""
-    import ray
-    import requests
-    from ray.util.state import get_log, list_logs
-    from ray.util.state.exception import RayStateApiException
+    """The same for this job's workers on all nodes of a cluster; prints a line for each node that does not reply.
 
-    mine = f"worker-*-{ray.get_runtime_context().get_job_id()}-*"
+    Each node's logs are read by a task there: Ray's own API for them needs a dashboard, and an agent on each node.
+    """
+    import ray
+
+    job = ray.get_runtime_context().get_job_id()
+    workers = [f"worker-*-{job}-*", f"worker-*-{NO_JOB}-*"]
+    read = ray.remote(num_cpus=0, max_retries=0)(read_logs)
+    calls = {}
     for node in (node for node in ray.nodes() if node["Alive"]):
-        address, id_ = node["NodeManagerAddress"], node["NodeID"]
+        there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+        calls[read.options(scheduling_strategy=there).remote(logs_of(node), workers, job)] = node
+    replied, _ = ray.wait(list(calls), num_returns=len(calls), timeout=REPLY_S)
+    for call, node in calls.items():
+        address = node["NodeManagerAddress"]
         try:
-            for path in sorted({path for paths in list_logs(node_id=id_, glob_filter=mine).values() for path in paths}):
-                content = "".join(get_log(node_id=id_, filename=path, tail=LINES, errors="replace"))
-                yield named(path, content.splitlines(), f"{address}-")
-        except (RayStateApiException, requests.RequestException) as problem:
-            say(f"no logs from node {address} ({reason(problem)}); they remain on that node, in the logs folder of Ray's session")
+            if call not in replied:
+                raise GetTimeoutError(f"no reply in {REPLY_S:.0f} s")
+            for file, lines in ray.get(call):
+                yield named(file, lines, f"{address}-")
+        except RayError as problem:
+            say(f"no logs from node {address} ({reason(problem)}); they remain on that node, in {logs_of(node)}")
+
+
+def logs_of(node: Mapping[str, Any]) -> Path:
+    """The folder of a node's logs, from its entry in `ray.nodes()`; nodes may have folders of their own (`--temp-dir`)."""
+    return Path(node["RayletSocketName"]).parent.parent / "logs"
+
+
+def read_logs(folder: Path, patterns: Sequence[str], job: str = "") -> list[tuple[str, list[str]]]:
+    """(file, last lines) of each log in the folder whose name matches a pattern; of this job alone, if one is given."""
+    logs = []
+    for path in sorted(path for pattern in patterns for path in folder.glob(pattern)):
+        lines, mine = deque[str](maxlen=LINES), job in path.name
+        with path.open(errors="replace") as file:
+            for line in file:
+                lines.append(line.rstrip("\n"))
+                mine = mine or lines[-1] == f":job_id:{job}"
+        if mine:
+            logs.append((path.name, list(lines)))
+    return logs
 
 
 def named(file: str, lines: list[str], node: str = "") -> tuple[str, list[str]]:

@@ -177,6 +177,8 @@ def check(config: Config) -> None:
             f"rollout.tensor_parallel={config.rollout.tensor_parallel}: splits an engine over GPUs; valid with "
             "resources.device=cpu: 1, with rollout.engines for more processes."
         )
+    if config.learner.liger and config.resources.device == "cpu":
+        raise ConfigError("learner.liger=true: its kernels run on GPUs; valid with resources.device=cpu: false.")
     check_gpus(config)
     check_transfer(config)
     if config.learner.offload != "none" and config.learner.zero_stage == 0:

@@ -159,6 +159,7 @@ class LearnerConfig:
     weight_decay: float = setting(0.01, "AdamW weight decay", low=0)
     max_grad_norm: float = setting(1.0, "gradient norm at which gradients are clipped", low=0)
     gradient_checkpointing: bool = setting(False, "recompute activations in the backward pass to save memory")
+    liger: bool = setting(False, "on GPUs, Liger's kernels for RMSNorm, RoPE and SwiGLU")
     offload: str = setting(
         "none",
         "what is kept in host memory: the optimizer state, or also the KL reference between batches and at ZeRO 3 the parameters",

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from actors.learner.liger import check_liger
 from conf.load import ConfigError, resolve
 from conf.schema import Config
 from pipeline.algorithm.rewards import Scorer, find_scorer, scorer_name
@@ -209,4 +210,5 @@ def model_inputs(config: Config, parts: Parts, base_path: str) -> Inputs:
     if config.lora.rank:
         check_adapters(Path(base_path), config.lora.targets)
     model = json.loads((Path(base_path) / "config.json").read_text(encoding="utf-8"))
+    check_liger(config, model)
     return Inputs(base_path, parts.prompts, parts.scorers, check_lengths(config, model), model, warnings)

@@ -69,6 +69,7 @@ CONFIGURATION = [
     setting("sampling.temperature=-1", "at least 0.01"),
     setting("seed=-1", "at least 0"),
     setting("learner.gradient_checkpointing=maybe", "bool"),
+    setting("learner.liger=true", "resources.device=cpu: false"),
     setting("learner.zero_stage=4", "0 | 1 | 2 | 3"),
     setting("grpo.aggregation=sum", "token_mean | sequence_mean"),
     setting("evaluation.limit=0", "int or null at least 1"),

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from actors.learner.liger import use_liger
 from actors.learner.lora import adapter_off, add_adapter
 from conf.schema import Config
 from pipeline.algorithm.memory import BUCKET
@@ -52,6 +53,8 @@ def load_policy(config: Config, model_path: str) -> PolicyModel:
     model = AutoModelForCausalLM.from_pretrained(
         model_path, dtype=getattr(torch, config.model.dtype), attn_implementation=ATTENTION, trust_remote_code=False
     )
+    if config.learner.liger:
+        use_liger(model)
     if config.learner.gradient_checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})
     return PolicyModel(model, config.sampling.temperature)

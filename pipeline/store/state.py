@@ -41,6 +41,7 @@ FREE_SETTINGS = (
     "reward.workers",
     "learner.checkpoint_every",
     "learner.gradient_checkpointing",
+    "learner.liger",
     "learner.micro_batch_tokens",
     "learner.timeout_s",
 )

@@ -135,9 +135,16 @@ def test_an_engine_out_of_gpu_memory_is_replaced(monkeypatch: pytest.MonkeyPatch
     assert failed.exists()
 
 
-def test_a_rank_keeps_no_cached_gpu_memory_while_engines_work(tmp_path: Path) -> None:
-    learner = Learner(0, 1, "cuda")
-    learner.join("127.0.0.1", learner.listen("127.0.0.1"))
+@pytest.fixture(scope="module", name="learner")
+def _learner() -> Iterator[Learner]:
+    """A rank in this process, where DeepSpeed's groups belong to the first world that it joins."""
+    made = Learner(0, 1, "cuda")
+    made.join("127.0.0.1", made.listen("127.0.0.1"))
+    yield made
+    torch.distributed.destroy_process_group()
+
+
+def test_a_rank_keeps_no_cached_gpu_memory_while_engines_work(learner: Learner, tmp_path: Path) -> None:
     config = load_config("tiny", SHARED)
     for _ in range(2):
         for work in (
@@ -153,7 +160,6 @@ def test_a_rank_keeps_no_cached_gpu_memory_while_engines_work(tmp_path: Path) ->
     learner._release()
     gc.collect()
     assert torch.cuda.memory_allocated() < before / 4
-    torch.distributed.destroy_process_group()
 
 
 COLOCATED = (*SHARED, "resources.placement=colocated", "rollout.gpu_memory_utilization=0.85")
@@ -215,21 +221,30 @@ def test_two_sharded_ranks_take_turns_with_two_engines() -> None:
 
 
 @pytest.mark.parametrize("offload", ["none", "optimizer"])
-def test_fused_adamw_steps_as_the_plain_one_does(offload: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fused_adamw_steps_as_the_plain_one_does(learner: Learner, offload: str, monkeypatch: pytest.MonkeyPatch) -> None:
     weights = []
     for fused in (True, False):
         adamw = torch.optim.AdamW
         monkeypatch.setattr("torch.optim.AdamW", lambda *a, _adamw=adamw, _fused=fused, **o: _adamw(*a, **{**o, "fused": _fused}))
-        learner = Learner(0, 1, "cuda")
-        learner.join("127.0.0.1", learner.listen("127.0.0.1"))
         learner.begin_phase(load_config("tiny", [*SHARED, f"learner.offload={offload}"]), BASE, 1e-4, None)
         for seed in range(3):
             learner.update(draw_batch(16, 24, 48, 700, seed))
         weights.append(torch.cat([p.detach().float().cpu().flatten() for p in learner.engine.module.parameters()]))
-        learner._release()
-        torch.distributed.destroy_process_group()
         monkeypatch.undo()
     assert torch.allclose(*weights, atol=1e-3)
+
+
+def test_ligers_kernels_compute_what_transformers_does(learner: Learner) -> None:
+    batch, results = draw_batch(16, 24, 48, 700), []
+    for liger in ("false", "true"):  # in this order: a kernel stays in the process
+        learner.begin_phase(load_config("tiny", [*SHARED, f"learner.liger={liger}"]), BASE, 1e-4, None)
+        (layer, *_) = learner.engine.module.model.layers
+        assert (layer.mlp._get_name() == "LigerSwiGLUMLP") == (liger == "true")
+        logprobs = torch.tensor([value for values in learner.logprobs(batch.samples).values() for value in values])
+        results.append((logprobs, learner.update(batch)["grad_norm"]))
+    (plain, norm), (kernels, their_norm) = results
+    torch.testing.assert_close(kernels, plain, atol=5e-2, rtol=0)
+    assert their_norm == pytest.approx(norm, rel=0.02)
 
 
 def test_a_larger_chunk_of_logits_changes_no_log_probability() -> None:

@@ -15,24 +15,52 @@ SRUN = """#!/bin/sh
 while [ "${1#--}" != "$1" ]; do shift; done
 case "$*" in
     "ray start --head"*) shift 2; set -- ray start --num-gpus 1 --num-cpus 2 --object-store-memory 80000000 "$@" ;;
+    "python -m jobs.round"*) PYTHONPATH=$PWD python "$FAILING" || true ;;
     "ray start"*) set -- "$@" --num-gpus 1 --num-cpus 2 --object-store-memory 80000000 --node-ip-address 127.0.0.1 ;;
 esac
 exec "$@"
 """
+# Runs before the job itself, on the same cluster.
+FAILING = """
+import os
+from pathlib import Path
+
+import ray
+
+from actors.cluster import init_ray
+from actors.evidence import evidence_kept
+
+
+@ray.remote(num_gpus=1)
+class Engine:
+    def node(self):
+        print("an engine draws")
+        return ray.get_runtime_context().get_node_id()
+
+
+init_ray()
+engines = [Engine.remote() for _ in range(2)]
+with evidence_kept(Path(os.environ["FAILING"]).parent / "logs"):
+    assert len(set(ray.get([engine.node.remote() for engine in engines]))) == 2
+    raise RuntimeError("CUDA out of memory")
+"""
 STAND_INS = {"srun": SRUN, "scontrol": "#!/bin/sh\nprintf 'one\\ntwo\\n'\n", "hostname": "#!/bin/sh\necho 127.0.0.1\n"}
 
 
-def test_a_job_has_the_exit_status_and_the_raylets_of_all_nodes() -> None:
-    """The job needs one GPU more than the two nodes have, and says so."""
+def test_a_job_has_the_exit_status_and_the_raylets_of_all_nodes_and_their_logs() -> None:
+    """The job needs one GPU more than the two nodes have, and says so. Before it, another fails that has an actor on each."""
     with tempfile.TemporaryDirectory(prefix="rzero-", ignore_cleanup_errors=True) as folder:
         for name, script in STAND_INS.items():
             (Path(folder) / name).write_text(script)
             (Path(folder) / name).chmod(0o755)
+        failing = Path(folder) / "failing.py"
+        failing.write_text(FAILING)
         (port,) = free_ports(1)
         environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
         environment |= {
             "PATH": f"{folder}{os.pathsep}{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
             "RAY_TMPDIR": folder,
+            "FAILING": str(failing),
             "RAY_AUTH_TOKEN_PATH": str(Path(folder) / "token"),  # unused beside RAY_AUTH_TOKEN; tells the processes of this test
             "SLURM_SUBMIT_DIR": str(ROOT),
             "SLURM_JOB_NODELIST": "one,two",
@@ -44,9 +72,11 @@ def test_a_job_has_the_exit_status_and_the_raylets_of_all_nodes() -> None:
         try:
             run = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120)
             left = started_in(Path(folder))
+            logs = [log.read_text() for log in Path(folder).glob("logs/*/Engine-*.out")]
         finally:
             for process in started_in(Path(folder)):
                 process.kill()
         assert run.returncode == 2, run.stdout + run.stderr
         assert re.search(r"free GPUs: 1 of 1 on \S+, 1 of 1 on \S+; valid", run.stderr), run.stderr
         assert not left
+        assert [log.count("an engine draws") for log in logs] == [1, 1], run.stdout + run.stderr

@@ -7,7 +7,7 @@ import pytest
 from ray.exceptions import RayActorError, RayTaskError
 
 from actors.cluster import FAILURES_KEPT, FOLDER_PREFIX, remove_orphans
-from actors.evidence import evidence_kept
+from actors.evidence import evidence_kept, read_logs
 from conf.load import ConfigError
 from pipeline.errors import ClusterLostError, LearnerError, RolloutError
 
@@ -132,6 +132,21 @@ def test_nothing_is_kept_of_a_mistake_in_the_settings_or_an_interruption(
 ) -> None:
     fail(tmp_path / "logs", error)
     assert not (tmp_path / "logs").exists()
+
+
+def test_of_a_node_the_logs_of_one_job_are_read_also_those_of_workers_started_before_it(cluster: None, tmp_path: Path) -> None:
+    logs = tmp_path / "cluster" / "session_latest" / "logs"
+    (logs / "worker-1a-ffffffff-73.err").write_text("early\n" + LEARNER_ERR)
+    (logs / "worker-1b-ffffffff-74.err").write_text(":job_id:02000000\n:actor_name:Other\n")
+    (logs / "worker-1c-ffffffff-75.err").write_text("")
+    (logs / "worker-1d-02000000-76.err").write_text(":job_id:02000000\n")
+    read = read_logs(logs, ["worker-*-01000000-*", "worker-*-ffffffff-*"], "01000000")
+    assert [(file.rpartition("-")[2], lines[-1]) for file, lines in read] == [
+        ("71.err", "torch.OutOfMemoryError: CUDA out of memory"),
+        ("71.out", "loading"),
+        ("72.err", "RuntimeError: connection closed by peer"),
+        ("73.err", "RuntimeError: connection closed by peer"),
+    ]
 
 
 def test_nothing_is_kept_of_a_success(cluster: None, tmp_path: Path) -> None:

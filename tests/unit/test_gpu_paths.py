@@ -1,5 +1,6 @@
 """What a CPU can check of the GPU paths: environments, buffers, stop tokens, the memory of a transfer."""
 
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -7,10 +8,11 @@ import torch
 from transformers import AutoTokenizer
 
 from actors.learner.environment import rank_environment, socket_interfaces
+from actors.learner.liger import check_liger
 from actors.rollout.text import end_of_sequence_ids, turn_end
 from actors.rollout.worker import engine_environment
 from actors.weights.buckets import Staging, checksum
-from conf.load import ROOT
+from conf.load import ROOT, ConfigError, load_config
 from conf.schema import Config, LearnerConfig, ResourcesConfig
 
 CUDA = ResourcesConfig(device="cuda", learner_gpus=1, rollout_gpus=1)
@@ -106,3 +108,22 @@ def test_a_bucket_is_laid_out_in_staging_memory_without_overlap() -> None:
 def test_tensors_on_the_host_are_not_copied() -> None:
     named = [("a", torch.randn(3)), ("b", torch.randn(2))]
     assert all(host is tensor for (_, host), (_, tensor) in zip(Staging().on_host(named), named, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("family", "installed", "expected"),
+    [
+        ("gemma3_text", True, r"used for llama, .*, and Qwen/Qwen3-4B-Base is gemma3_text; valid: false"),
+        (None, True, "is None; valid: false"),
+        ("qwen3", False, "liger-kernel is not installed here; valid: false, or `make setup EXTRA=gpu`"),
+        ("qwen3", True, None),
+    ],
+)
+def test_ligers_kernels_need_a_family_they_know_and_their_package(
+    family: str | None, installed: bool, expected: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("actors.learner.liger.find_spec", lambda name: name if installed else None)
+    config = load_config("qwen3-4b", ["learner.liger=true", "evaluation.sets=[]"])
+    with pytest.raises(ConfigError, match=expected) if expected else nullcontext():
+        check_liger(config, {"model_type": family})
+    check_liger(load_config(), {"model_type": family})  # which does not ask for them
