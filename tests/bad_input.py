@@ -12,7 +12,7 @@ Prepare = Callable[[Path], object]
 
 
 def case(
-    name: str, command: str, arguments: str, *said: str, make: Prepare = lambda folder: None, status: int = 2
+    name: str, command: str, arguments: str | list[str], *said: str, make: Prepare = lambda folder: None, status: int = 2
 ) -> tuple[object, ...]:
     """`arguments` are split at spaces; {here} is the test's folder. `said` are parts of the message, in order."""
     return pytest.param(command, arguments, said, make, status, id=name)  # type: ignore[return-value]

@@ -142,7 +142,7 @@ def read_sets(path: Path) -> list[BenchmarkSet]:
     for name, node in document.items():
         _refuse_number(name, name, "its name")
         if "${" in str(node) or "???" in str(node):  # OmegaConf would fill them in, with variables of the environment too
-            raise ConfigError(f"set {name}: its definition holds ${{...}} or ???; valid: the value itself.")
+            raise ConfigError(f"set {name!s}: its definition holds ${{...}} or ???; valid: the value itself.")
     return [parse_set(str(name), node, path.parent) for name, node in document.items()]
 
 

@@ -9,8 +9,8 @@ import json
 import os
 import sys
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import asdict, dataclass, field, is_dataclass
-from functools import cache
 from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
@@ -256,17 +256,23 @@ def _fits(value: Any, hint: Any) -> bool:
     """Whether a value that was read from JSON has the type of its field."""
     parts = get_args(hint)
     if is_dataclass(hint):
-        return all(_fits(getattr(value, name), kind) for name, kind in _hints(hint).items())
+        return all(_fits(getattr(value, name), kind) for name, kind in get_type_hints(hint).items())
     if get_origin(hint) is dict:
-        return isinstance(value, dict) and all(_fits(key, parts[0]) and _fits(each, parts[1]) for key, each in value.items())
+        return isinstance(value, dict) and _all_fit(value, parts[0]) and _all_fit(value.values(), parts[1])
     if get_origin(hint) is list:
-        return isinstance(value, list) and all(_fits(each, parts[0]) for each in value)
+        return isinstance(value, list) and _all_fit(value, parts[0])
     if isinstance(hint, UnionType):
         return any(_fits(value, part) for part in parts)
-    return hint is Any or type(value) in ((int, float) if hint is float else (hint,))
+    return hint is Any or type(value) in _types(hint)
 
 
-_hints = cache(get_type_hints)
+def _all_fit(values: Collection[Any], hint: Any) -> bool:
+    """The same of each value; of the many numbers of a step by their types alone, which is fast."""
+    return set(map(type, values)) <= _types(hint) or all(_fits(value, hint) for value in values)
+
+
+def _types(hint: Any) -> set[Any]:
+    return {int, float} if hint is float else set() if is_dataclass(hint) else {hint}
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> str:
