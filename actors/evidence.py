@@ -94,7 +94,7 @@ def cluster_logs() -> Iterator[tuple[str, list[str]]]:
 
     job = ray.get_runtime_context().get_job_id()
     workers = [f"worker-*-{job}-*", f"worker-*-{NO_JOB}-*"]
-    read = ray.remote(num_cpus=0, max_retries=0)(read_logs)
+    read: Any = ray.remote(num_cpus=0, max_retries=0)(read_logs)
     calls = {}
     for node in (node for node in ray.nodes() if node["Alive"]):
         there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
