@@ -1,8 +1,8 @@
 """Whether another round will help, without any label: from votes, verdicts and the agreement between rounds; pure.
 
 A curriculum's trust is an estimate of how many of its labels are right: the share of the previous Solver's answers that agree
-with the label, times the share of verdicts that do not call the question ill-posed. The rule is provisional: `TRUSTED` has not
-been fitted to runs yet, and `python -m jobs.rising --factorial --collect` says what each threshold would have cost.
+with the label, times the share of verdicts that do not call the question ill-posed. The rule is provisional: `TRUSTED` is below
+what runs that rose had, and no run that falls has been measured with it (docs/results/limits.md).
 """
 
 from collections.abc import Sequence
@@ -10,7 +10,8 @@ from statistics import fmean
 
 from pipeline.types import AnsweredQuestion
 
-TRUSTED = 0.4  # provisional
+TRUSTED = 0.3  # provisional
+JUDGED_FROM = 3  # round 2's labels are compared with answers of the base model, which gives few of them whatever the labels are
 
 
 def trust(items: Sequence[tuple[AnsweredQuestion, float | None]]) -> float | None:
@@ -28,8 +29,8 @@ def best_round(trusts: Sequence[float | None], trusted: float = TRUSTED) -> int:
 
     Another round will not help where this is not the last round.
 
-    >>> best_round([None, 0.6, 0.3, 0.6], 0.4), best_round([None, 0.6], 0.4)
-    (2, 2)
+    >>> best_round([None, 0.2, 0.6, 0.3, 0.6], 0.4), best_round([None, 0.2], 0.4)
+    (3, 2)
     """
-    failing = [number for number, each in enumerate(trusts, start=1) if each is not None and each < trusted]
-    return max(1, failing[0] - 1) if failing else len(trusts)
+    judged = list(enumerate(trusts, start=1))[JUDGED_FROM - 1 :]
+    return next((number - 1 for number, each in judged if each is not None and each < trusted), len(trusts))
