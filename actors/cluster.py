@@ -214,18 +214,21 @@ def check_head(address: str) -> None:
 def reach(address: str) -> None:
     """Connects to a cluster's address, such as head:6379 or http://head:8265, and ends the connection: Ray would try for minutes.
 
-    Does nothing for an address without a host and a port, such as `auto`, which Ray resolves.
+    Does nothing for `auto` and `local`, which Ray resolves.
 
     Raises:
-        OSError: nothing listens there.
+        OSError: nothing listens there, or it is no address.
     """
+    if address in ("auto", "local"):
+        return
     try:
         parts = urlsplit(address if "://" in address else f"//{address}")
         host, port = parts.hostname, parts.port or {"http": 80, "https": 443}.get(parts.scheme)
     except ValueError as error:
         raise OSError(str(error)) from error
-    if host and port:
-        socket.create_connection((host, port), timeout=CONNECT_S).close()
+    if not (host and port):
+        raise OSError("it names no host and port")
+    socket.create_connection((host, port), timeout=CONNECT_S).close()
 
 
 def init_ray(**options: Any) -> None:

@@ -264,7 +264,12 @@ def test_a_cluster_is_reached_by_either_address() -> None:
     for address in addresses:
         with pytest.raises(OSError, match="refused"):
             reach(address)
-    for address, reason in (("127.0.0.1:99999", "Port out of range"), ("[::1", "IPv6"), ("127.0.0.1:head", "Port could not")):
+    for address, reason in (
+        ("127.0.0.1:99999", "Port out of range"),
+        ("[::1", "IPv6"),
+        ("127.0.0.1:head", "Port could not"),
+        *((each, "no host and port") for each in ("hello", ":6379", "127.0.0.1", " ", "ray://head")),
+    ):
         with pytest.raises(OSError, match=reason):
             reach(address)
 
