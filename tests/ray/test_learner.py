@@ -289,11 +289,10 @@ def test_updates_follow_the_advantages(groups: Groups, model_path: str) -> None:
     assert float(np.corrcoef(rise, batch.advantages)[0, 1]) > 0.7
 
 
-@pytest.mark.parametrize(("ranks", "stage"), [(1, 0), (2, 3)])
 def test_an_update_has_its_learning_rate_a_phase_its_reference_and_a_policy_a_share_of_its_start(
-    groups: Groups, model_path: str, tmp_path: Path, ranks: int, stage: int
+    groups: Groups, model_path: str, tmp_path: Path
 ) -> None:
-    group, batch = groups(ranks, stage), make_batch(6)
+    group, batch = groups(2, 3), make_batch(6)
     group.begin_phase(model_path, LR)
     before = weights_of(group)
     assert group.update(batch, 0.0)["kl"] == 0
