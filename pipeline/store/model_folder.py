@@ -204,12 +204,13 @@ def wanted_shapes(config: Mapping[str, Any]) -> dict[str, dict[str, int]]:
     hidden, heads = {"hidden_size": config["hidden_size"]}, size(config, "num_attention_heads")
     head_dim = size(config, "head_dim", config["hidden_size"] // heads)
     rows = {"vocab_size": config["vocab_size"]}
+    keys = {"num_key_value_heads * head_dim": size(config, "num_key_value_heads", heads) * head_dim}
     wanted = {
         "embed_tokens.weight": rows | hidden,
         "lm_head.weight": rows | hidden,
         "q_proj.weight": {"num_attention_heads * head_dim": heads * head_dim} | hidden,
-        "k_proj.weight": {"num_key_value_heads * head_dim": size(config, "num_key_value_heads", heads) * head_dim} | hidden,
-        "v_proj.weight": {"num_key_value_heads * head_dim": size(config, "num_key_value_heads", heads) * head_dim} | hidden,
+        "k_proj.weight": keys | hidden,
+        "v_proj.weight": keys | hidden,
         "input_layernorm.weight": hidden,
         "norm.weight": hidden,
     }
