@@ -153,7 +153,7 @@ def test_what_tells_right_labels_from_wrong_ones_is_beside_each_question(tmp_pat
     text = " ".join(page_of(write_run(made_config(tmp_path), 2)).text.split())
     assert "25% of the previous Solver's answers agree" in text
     assert "Support of the labels" in text
-    assert "below 40% another round will not help; best: round 1" in text
+    assert "below 30% another round will not help; best: round 2" in text
 
 
 def test_the_votes_that_are_kept_are_marked() -> None:
