@@ -8,12 +8,14 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cache
+from io import StringIO
 from pathlib import Path
 from typing import Literal, cast
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from conf.files import read_text
 from conf.load import ROOT, ConfigError, resolve
 from conf.settings import LARGEST
 from pipeline.domain.graders.find import find_grader
@@ -134,7 +136,7 @@ def read_sets(path: Path) -> list[BenchmarkSet]:
         ConfigError: the file cannot be read, or a definition is invalid.
     """
     try:
-        document = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
+        document = OmegaConf.to_container(OmegaConf.load(StringIO(read_text(path))), resolve=False)
     except Exception as error:  # PyYAML and OmegaConf raise unrelated types for a file that cannot be read
         raise ConfigError(f"{path}: cannot be read as YAML: {error}") from error
     if not isinstance(document, dict) or not document:

@@ -15,6 +15,7 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
+from conf.files import read_text
 from conf.load import ConfigError
 from conf.schema import Config
 from pipeline.errors import DamagedError
@@ -210,7 +211,7 @@ def previous_manifest(folder: Path) -> Manifest | None:
 
 def _read(path: Path) -> Manifest:
     try:
-        data = json.loads(path.read_text())
+        data = json.loads(read_text(path))
         version = data["schema"]
     except PermissionError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}; valid: a run that this user may read.") from error

@@ -14,6 +14,7 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
+from conf.files import read_text
 from conf.load import ConfigError
 from pipeline.algorithm.model_shape import size
 
@@ -70,7 +71,7 @@ def read_json(path: Path, default: dict[str, Any] | None = None) -> dict[str, An
     if default is not None and not path.exists():
         return default
     try:
-        tree = json.loads(path.read_text(encoding="utf-8"))
+        tree = json.loads(read_text(path))
     except (OSError, ValueError, RecursionError) as error:
         raise ModelError(f"its {path.name} cannot be read: {error}; valid: the model's own {path.name}") from error
     if not isinstance(tree, dict):
