@@ -54,6 +54,18 @@ class RoleConfig:
 
 
 @dataclass
+class ChallengerConfig(RoleConfig):
+    """The Challenger's phase."""
+
+    start: str = setting(
+        "previous",
+        "what the phase starts from: the previous round's Challenger, or the base model, near whose questions it then stays "
+        "(Prism, arXiv 2603.13309, starts it anew in each round as well)",
+        choices=("previous", "base"),
+    )
+
+
+@dataclass
 class SolverConfig(RoleConfig):
     """The Solver's phase."""
 
@@ -274,7 +286,7 @@ class Config:
     )
     model: ModelConfig = field(default_factory=ModelConfig)
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
-    challenger: RoleConfig = field(default_factory=lambda: RoleConfig(steps=5, batch=128, group=4, lr=5e-4))
+    challenger: ChallengerConfig = field(default_factory=lambda: ChallengerConfig(steps=5, batch=128, group=4, lr=5e-4))
     solver: SolverConfig = field(default_factory=SolverConfig)
     reward: RewardConfig = field(default_factory=RewardConfig)
     curriculum: CurriculumConfig = field(default_factory=CurriculumConfig)

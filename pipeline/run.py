@@ -46,7 +46,10 @@ class Run(Inference):
         return self.base_path if round_ == 0 or policy is None else str(self.state.folder / policy)
 
     def phase_start(self, role: Role, round_: int) -> tuple[Role, int]:
-        """The role and round whose final weights a role's phase starts from: its own latest, or those of the shared model."""
+        """The role and round whose final weights a role's phase starts from: its own latest, or those of the shared model; of
+        the Challenger those of the base model with `challenger.start=base`."""
+        if role == "challenger" and self.config.challenger.start == "base":
+            return role, 0
         if self.config.policies == "separate":
             return role, round_ - 1
         return ("solver", round_ - 1) if role == "challenger" else ("challenger", round_)

@@ -121,6 +121,8 @@ CONFIGURATION = [
     case("adapters of no effect", "round", "--set lora.rank=4 lora.alpha=0", "lora.alpha=0", "at least 1"),
     case("adapters of no layer", "round", "--set lora.rank=4 lora.targets=[nothing]", "no layer nothing", "valid", "q_proj"),
     setting("solver.average=0.5 solver.steps=0", "solver.average=0.5", "solver.steps of at least 1"),
+    setting("challenger.start=solver", "challenger.start=solver", "previous | base"),
+    setting("challenger.start=base policies=shared", "challenger.start=base", "policies=separate"),
     setting("solver.averages=0.5", "no such setting", "solver.average"),
     setting("rollout.ahead=1 grpo.importance=none", "rollout.ahead=1", "grpo.importance=token_tis"),
     setting("name=" + "a" * 300, "at most 200"),

@@ -9,6 +9,7 @@ import pytest
 
 from actors.cluster import ROOT
 from conf.load import ConfigError
+from conf.schema import ChallengerConfig
 from pipeline.policies import find_policies
 from pipeline.run import Run
 from pipeline.store.manifest import read_manifest, write_manifest
@@ -16,7 +17,7 @@ from tests.made_runs import made_config, write_run
 
 
 def make_run(policies: str) -> Run:
-    config: Any = SimpleNamespace(policies=policies)
+    config: Any = SimpleNamespace(policies=policies, challenger=ChallengerConfig())
     return Run(config, *[cast(Any, None)] * 9)
 
 
@@ -34,6 +35,13 @@ def test_a_phase_starts_from_the_roles_own_last_weights_or_from_the_one_models(
     run = make_run(policies)
     assert run.phase_start("challenger", 3) == challenger
     assert run.phase_start("solver", 3) == solver
+
+
+def test_a_challenger_starts_anew_from_the_base_where_the_setting_says_so() -> None:
+    run = make_run("separate")
+    run.config.challenger.start = "base"
+    assert [run.phase_start("challenger", round_) for round_ in (1, 3)] == [("challenger", 0)] * 2
+    assert run.phase_start("solver", 3) == ("solver", 2)
 
 
 def test_policies_of_a_run_are_found_by_round_and_all_together(tmp_path: Path) -> None:
