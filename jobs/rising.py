@@ -44,6 +44,15 @@ def factorial() -> tuple[Variant, ...]:
 LARGER_PHASE = Variant("larger", "larger phase", 6)
 PRESET = Variant("rising", "preset rising", 6, ("preset=rising",))
 REPLAY = Variant("replay", "preset rising, questions of all rounds", 6, ("preset=rising", "curriculum.replay=5"))
+CONFIDENT = Variant(
+    "confident",
+    "preset rising, the more confident half of three times the questions",
+    6,
+    ("preset=rising", "curriculum.questions=1344", "curriculum.confident=0.5"),
+)
+FRESH = Variant(
+    "fresh", "the same, the Challenger anew from the base in each round", 6, (*CONFIDENT.overrides, "challenger.start=base")
+)
 RUNS = factorial()
 FACTORIAL = Plan(
     name="factorial",
@@ -62,7 +71,7 @@ RISING = Plan(
     module="jobs.rising",
     command="python -m jobs.rising",
     title="Rounds that keep rising",
-    variants=(PRESET, LARGER_PHASE, REPLAY),
+    variants=(PRESET, LARGER_PHASE, REPLAY, CONFIDENT, FRESH),
     reference=LARGER_PHASE,
     folder="rising",
     settings=LARGER,
