@@ -196,6 +196,8 @@ def check(config: Config) -> None:
             f"solver.average={config.solver.average}: averages the weights before and after the phase, and solver.steps=0 trains "
             "none; valid: 0, or solver.steps of at least 1."
         )
+    if config.solver.members > 1 and not config.solver.steps:
+        raise ConfigError(f"solver.members={config.solver.members}: solver.steps=0 trains none of them; valid: 1.")
     if config.challenger.start == "base" and config.policies == "shared":
         raise ConfigError("challenger.start=base: policies=shared has no Challenger of its own; valid: policies=separate.")
     if config.lora.rank and config.grpo.reference == "base":

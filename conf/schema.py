@@ -52,6 +52,11 @@ class RoleConfig:
         """
         return self.lr if self.schedule == "constant" else self.lr * (self.steps - step + 1) / self.steps
 
+    @property
+    def total_steps(self) -> int:
+        """Updates in a round."""
+        return self.steps
+
 
 @dataclass
 class ChallengerConfig(RoleConfig):
@@ -79,6 +84,13 @@ class SolverConfig(RoleConfig):
         low=0,
         high=0.5,
     )
+    members: int = setting(
+        1,
+        "Solvers that a round trains one after the other, from one start on the same questions, each for `steps` steps with "
+        "other samples and in another order; the mean of their weights is the round's Solver (model soups, arXiv 2203.05482)",
+        low=1,
+        high=64,
+    )
     average: float = setting(
         0.0,
         "share of its phase's start in the weights that the Solver ends a round with, from round 2 on (WARP, arXiv 2406.16768): "
@@ -86,6 +98,10 @@ class SolverConfig(RoleConfig):
         low=0,
         high=0.9,
     )
+
+    @property
+    def total_steps(self) -> int:
+        return self.steps * self.members
 
 
 @dataclass

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pipeline.store.damage import refuse_damage
 from pipeline.store.state import remove
 from pipeline.store.tables import SampleRow, write_table
 from pipeline.types import Role, ScoredGroups, ScoredQuestion
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 class PhaseHistory:
     """A phase's steps: those recorded in the manifest, and those made since.
 
-    Opening it removes leftovers of an interruption: checkpoints and batches that the manifest does not name.
+    Opening it removes leftovers of an interruption: checkpoints, batches and members that no manifest names.
     """
 
     def __init__(self, run: "Run", round_: int, role: Role) -> None:
@@ -25,6 +26,7 @@ class PhaseHistory:
         self.folder = run.state.round_folder(round_) / role
         self.metrics = list(self._stage.metrics)
         self.p_hats = list(self._stage.p_hats)
+        self.members = list(self._stage.members)
         self._remove_leftovers()
 
     @property
@@ -75,24 +77,36 @@ class PhaseHistory:
             self._stage.ahead = state.relative(ahead) if drawn else None
             self._commit()
 
+    def end_member(self) -> None:
+        """Exports the policy as one of those whose mean ends the phase; the next checkpoint records it."""
+        member = self.folder / f"member-{self.steps:04d}"
+        with self._run.clock.part("checkpoint"):
+            self._run.learner.export(str(member))
+        self.members.append(self._run.state.relative(member))
+
     def finish(self) -> None:
-        """Exports the policy, which replaces the checkpoint, and records it in the manifest."""
+        """Exports the policy, which replaces checkpoint and members, and records it in the manifest."""
         policy = self.folder / "policy"
         # In round 1 a phase moves far from the base, and towards where later ones stay.
         averaged = self.role == "solver" and self.round > 1
         with self._run.clock.part("checkpoint"):
-            self._run.learner.export(str(policy), self._run.config.solver.average if averaged else 0.0)
+            members = [str(self._run.state.folder / member) for member in self.members]
+            for member in members:
+                refuse_damage(Path(member))
+            self._run.learner.export(str(policy), self._run.config.solver.average if averaged else 0.0, members)
         self._stage.policy = self._run.state.relative(policy)
         self._stage.checkpoint = self._stage.ahead = None
+        self.members = []
         self._stage.seconds = self._run.take_usage().seconds
         self._commit()
 
     def _commit(self) -> None:
         self._stage.metrics, self._stage.p_hats = list(self.metrics), list(self.p_hats)
+        self._stage.members = list(self.members)
         self._run.state.save()
 
     def _remove_leftovers(self) -> None:
-        """Removes checkpoints and batches sampled ahead that no manifest names."""
-        for path in [*self.folder.glob("checkpoint-*"), *self.folder.glob("ahead-*")]:
+        """Removes checkpoints, batches sampled ahead and members that no manifest names."""
+        for path in [path for kind in ("checkpoint", "ahead", "member") for path in self.folder.glob(f"{kind}-*")]:
             if self._run.state.relative(path) not in self._run.state.kept:
                 remove(path)

@@ -64,14 +64,15 @@ def train(run: "Run", round_: int, task: Task, history: PhaseHistory) -> None:
         LearnerLostError: a learner rank died, hung or failed.
         NoSignalError: the role has nothing to learn from; nothing of the last step is in the manifest.
     """
-    config, total = run.config, run.config.role(task.role).steps
+    config, role = run.config, run.config.role(task.role)
+    total = role.total_steps
     say(f"round {round_} {task.role}: starting the learner")
     run.free_gpus(task.role)
     with run.clock.part("start-up"):
         start = run.policy_path(*run.phase_start(task.role, round_))
         refuse_damage(Path(start))
         reference = run.base_path if config.grpo.reference == "base" else start
-        run.learner.begin_phase(start, config.role(task.role).lr, history.checkpoint, reference)
+        run.learner.begin_phase(start, role.lr, history.checkpoint, reference)
     with (
         run.tracker.phase(round_, task.role) as tracked,
         run.watched_by(PhaseProgress(f"round {round_} {task.role}", total=total, done=history.steps)) as progress,
@@ -80,12 +81,17 @@ def train(run: "Run", round_: int, task: Task, history: PhaseHistory) -> None:
         if history.ahead:
             batches.restore(history.steps + 1, history.ahead)
         for step in range(history.steps + 1, total + 1):
+            of_member = (step - 1) % role.steps + 1
+            if of_member == 1 and step > 1:  # the next member: from the same start, with an optimizer of its own
+                history.end_member()
+                with run.clock.part("start-up"):
+                    run.learner.begin_phase(start, role.lr, None, reference)
             policy = Policy(policy_version(task.role, round_, step - 1), run.learner.weights())
             scored = task.score(step, batches.arriving(step, policy), policy)
-            if config.rollout.ahead and step < total:
+            if config.rollout.ahead and of_member < role.steps:
                 batches.sample_ahead(step + 1, policy)
             run.free_gpus(task.role)
-            update = learn(run, scored, policy, config.role(task.role).lr_at(step))
+            update = learn(run, scored, policy, role.lr_at(of_member))
             usage = run.take_usage()
             metrics = step_metrics(scored, update, usage.seconds, usage.rollout, usage.sandbox)
             history.record(scored, metrics)

@@ -60,7 +60,7 @@ class Run(Inference):
 
     def stored_policy(self, role: Role, round_: int) -> Policy:
         """A role's weights at the end of a round, read when rollout workers first need them."""
-        steps = self.config.role(role).steps if round_ else 0
+        steps = self.config.role(role).total_steps if round_ else 0
         dtype: torch.dtype = getattr(torch, self.config.model.dtype)
         weights = stored_weights(self.policy_path(role, round_), dtype, self.config.rollout.transfer_timeout_s)
         return Policy(policy_version(role, round_, steps), weights)

@@ -123,6 +123,7 @@ CONFIGURATION = [
     setting("solver.average=0.5 solver.steps=0", "solver.average=0.5", "solver.steps of at least 1"),
     setting("challenger.start=solver", "challenger.start=solver", "previous | base"),
     setting("challenger.start=base policies=shared", "challenger.start=base", "policies=separate"),
+    setting("solver.members=3 solver.steps=0", "solver.members=3", "valid: 1"),
     setting("solver.averages=0.5", "no such setting", "solver.average"),
     setting("rollout.ahead=1 grpo.importance=none", "rollout.ahead=1", "grpo.importance=token_tis"),
     setting("name=" + "a" * 300, "at most 200"),

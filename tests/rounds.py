@@ -16,7 +16,8 @@ from tests.watch import SECRETS
 SMALL = [
     "challenger.steps=2",
     "challenger.batch=16",
-    "solver.steps=2",
+    "solver.steps=1",
+    "solver.members=2",
     "solver.batch=20",
     "curriculum.questions=48",
     "curriculum.part=16",

@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -84,6 +84,14 @@ def deepspeed_records() -> list[Callable[..., Any] | tuple[Callable[..., Any], s
     from deepspeed.utils.tensor_fragment import fragment_address
 
     return [LossScaler, ZeroStageEnum, fragment_address]
+
+
+def take_mean(weights: dict[str, Tensor], others: Sequence[str]) -> None:
+    """Replaces `weights` by their mean with those of other model folders, taken in float32, one tensor at a time."""
+    for entries in zip(*(read_checkpoint(other, torch.float32) for other in others), strict=True):
+        name, dtype = entries[0][0], weights[entries[0][0]].dtype
+        total = sum((tensor for _, tensor in entries), weights[name].float())
+        weights[name] = (total / (len(others) + 1)).to(dtype)
 
 
 def mix_in(weights: dict[str, Tensor], start: str, share: float) -> None:

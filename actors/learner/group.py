@@ -152,12 +152,14 @@ class LearnerGroup:
         """Writes a checkpoint for `begin_phase(resume_from=path)`. With several nodes the folder must be shared by all."""
         self._call("save", os.path.abspath(path))
 
-    def export(self, path: str, start: float = 0.0) -> None:
+    def export(self, path: str, start: float = 0.0, members: Sequence[str] = ()) -> None:
         """Writes the policy as a HF model folder, which transformers and vLLM load.
 
-        `start` is the share in it of the weights that the phase started from, which are then a folder that this has written.
+        Args:
+            start: the share in it of the weights that the phase started from, which are then a folder that this has written.
+            members: folders that this has written, of whose weights and the learner's the mean is taken first.
         """
-        self._call("export", os.path.abspath(path), start)
+        self._call("export", os.path.abspath(path), start, list(map(os.path.abspath, members)))
 
     def shutdown(self) -> None:
         """Ends the ranks; unsaved state is lost."""

@@ -21,7 +21,7 @@ import ray
 import torch
 from torch import Tensor
 
-from actors.learner.checkpoint import load_engine, mix_in, save_engine, write_folder, write_hf
+from actors.learner.checkpoint import load_engine, mix_in, save_engine, take_mean, write_folder, write_hf
 from actors.learner.deepspeed_engine import Reference, training_engine
 from actors.learner.environment import socket_interfaces
 from actors.learner.lora import adapted_layers, adapter_parameters, base_parameters, merged
@@ -286,15 +286,14 @@ class Learner:
         write_folder(Path(path), self.rank, lambda folder: save_engine(self.engine, self.config, self.rank, folder))
         self._empty_cache()
 
-    def export(self, path: str, start: float = 0.0) -> None:
-        """Writes the policy in HF format, with the base model's tokenizer, to `path`, atomically.
-
-        `start` is the share of the weights in it that the phase started from.
-        """
+    def export(self, path: str, start: float = 0.0, members: Sequence[str] = ()) -> None:
+        """Writes the policy in HF format, with the base model's tokenizer, to `path`, atomically; see `LearnerGroup.export`."""
 
         def write(folder: Path) -> None:
             weights = self._host_weights()
             if self.rank == 0:
+                if members:
+                    take_mean(weights, members)
                 if start:
                     mix_in(weights, self.model_path, start)
                 write_hf(folder, self.model_path, self.engine.module.config, weights)

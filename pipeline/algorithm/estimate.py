@@ -28,13 +28,13 @@ def round_minutes(
         mean: tokens of a question's and of an answer's response.
         speed: tokens/s of one engine with as many responses as it has room for.
     """
-    calls = {"Challenger": 2 * config.challenger.steps, "curriculum": 2, "Solver": config.solver.steps}
+    calls = {"Challenger": 2 * config.challenger.steps, "curriculum": 2, "Solver": config.solver.total_steps}
     learned, stored = BYTES_S[config.rollout.transfer], BYTES_S["host"]
     weights = model_bytes(shape, config)
     transfers = {
         "Challenger": config.challenger.steps * (weights / learned + weights / stored),
         "curriculum": 2 * weights / stored,
-        "Solver": config.solver.steps * weights / learned,
+        "Solver": config.solver.total_steps * weights / learned,
     }
     seconds = {
         name: responses.tokens(*mean) / (speed * (config.rollout.engines or 1))
@@ -44,9 +44,9 @@ def round_minutes(
     }
     phases = (("Challenger", config.challenger, mean[0]), ("Solver", config.solver, mean[1]))
     for name, role, length in phases:
-        seconds[name] += role.steps * update_seconds(shape, config, role.batch * (PROMPT + length))
-    saved = sum(max(0, role.steps - 1) // config.learner.checkpoint_every for _, role, _ in phases)
-    written = saved * checkpoint_bytes(shape, config) + len(phases) * weights
+        seconds[name] += role.total_steps * update_seconds(shape, config, role.batch * (PROMPT + length))
+    saved = sum(max(0, role.total_steps - 1) // config.learner.checkpoint_every for _, role, _ in phases)
+    written = saved * checkpoint_bytes(shape, config) + (len(phases) + config.solver.members - 1) * weights
     seconds["other"] = START_S + written / DISK_BYTES_S
     return {name: value / 60 for name, value in seconds.items()}
 

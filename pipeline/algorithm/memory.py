@@ -205,8 +205,12 @@ class DiskNeed:
 
 
 def disk_need(shape: ModelShape, config: Config) -> DiskNeed:
-    """A round keeps both roles' policies. In a phase its last two checkpoints, and briefly a third, lie beside them."""
+    """A round keeps both roles' policies. In a phase its last two checkpoints, and briefly a third, lie beside
+    them, and the Solver's members until their mean is there."""
     policy, checkpoint = model_bytes(shape, config), checkpoint_bytes(shape, config)
-    saved = [(role.steps - 1) // config.learner.checkpoint_every for role in (config.challenger, config.solver) if role.steps]
+    saved = [
+        (role.total_steps - 1) // config.learner.checkpoint_every for role in (config.challenger, config.solver) if role.steps
+    ]
     two, three = (min(most, max(saved, default=0)) * checkpoint for most in (2, 3))
-    return DiskNeed(policy + two, policy + max(three, two + policy), 2 * policy)
+    members = (config.solver.members - 1) * policy
+    return DiskNeed(policy + members + two, policy + members + max(three, two + policy), 2 * policy)

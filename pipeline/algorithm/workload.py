@@ -43,7 +43,7 @@ def round_responses(
     stages = {
         "Challenger": Responses(posed, posed * votes * (1 + asks_validity), longest),
         "curriculum": Responses(written, written * votes * labelled, longest),
-        "Solver": Responses(0, config.solver.steps * config.solver.batch * (1 + config.solver.resample), longest),
+        "Solver": Responses(0, config.solver.total_steps * config.solver.batch * (1 + config.solver.resample), longest),
     }
     measured = [Responses(0, problems * (1 + samples), most) for problems, samples, most in held_out]
     if measured:

@@ -43,6 +43,7 @@ class PhaseStage:
     p_hats: list[list[float]] = field(default_factory=list)
     checkpoint: str | None = None
     ahead: str | None = None  # a batch that was sampled ahead
+    members: list[str] = field(default_factory=list)  # policies that the phase has trained, before their mean
     policy: str | None = None  # the trained weights in HF format, once the phase is finished
     seconds: Seconds = field(default_factory=dict)
 
@@ -156,9 +157,9 @@ class Manifest:
         return next((stage for stage in stages if not self.round(number).stage(stage).finished), None)
 
     def checkpoints(self) -> set[str]:
-        """The checkpoints and the batches sampled ahead that unfinished phases resume from, relative to the run's folder."""
+        """What unfinished phases resume from, relative to the run's folder: checkpoints, batches sampled ahead, members."""
         phases = [phase for round_ in self.rounds.values() for phase in (round_.challenger, round_.solver)]
-        return {path for phase in phases for path in (phase.checkpoint, phase.ahead) if path}
+        return {path for phase in phases for path in (phase.checkpoint, phase.ahead, *phase.members) if path}
 
     def spent(self, number: int) -> Seconds:
         """Wall-clock seconds of a round by part; round 1 includes the evaluation of the base model."""

@@ -92,7 +92,7 @@ def size(config: dict[str, Any], stage: StageName | None) -> int:
     """Steps of a phase, parts of a curriculum, benchmarks of an evaluation."""
     match stage:
         case "challenger" | "solver":
-            return int(config[stage]["steps"])
+            return int(config[stage]["steps"]) * int(config[stage].get("members", 1))
         case "curriculum":
             return -(-config["curriculum"]["questions"] // config["curriculum"]["part"])
         case "evaluation":

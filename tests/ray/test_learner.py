@@ -303,9 +303,16 @@ def test_an_update_has_its_learning_rate_a_phase_its_reference_and_a_policy_a_sh
     group.begin_phase(str(tmp_path / "policy"), LR, reference=model_path)
     assert group.update(batch)["kl"] > 0
     start, end = load_file(tmp_path / "policy" / "model.safetensors"), weights_of(group)
-    group.export(str(tmp_path / "policy"), 0.25)
+    members = [str(tmp_path / name) for name in ("first", "second")]
+    group.export(members[0])
+    group.update(batch)
+    group.export(members[1])
+    group.update(batch)
+    first, second, end = end, load_file(tmp_path / "second" / "model.safetensors"), weights_of(group)
+    group.export(str(tmp_path / "policy"), 0.25, members)
     averaged = load_file(tmp_path / "policy" / "model.safetensors")
-    assert same_bits(averaged, {name: torch.lerp(end[name], start[name], 0.25) for name in end})
+    means = {name: (end[name] + first[name] + second[name]) / 3 for name in end}
+    assert same_bits(averaged, {name: torch.lerp(means[name], start[name], 0.25) for name in end})
     assert not same_bits(averaged, end)
     assert same_bits(weights_of(group), end)
 

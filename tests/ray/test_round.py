@@ -276,7 +276,7 @@ def test_a_reward_actor_that_dies_again_and_again_ends_the_run_and_leaves_its_la
 
 
 def test_a_batch_sampled_ahead_is_one_update_stale_and_outlives_an_interruption(tmp_path: Path) -> None:
-    ahead = ["rollout.ahead=1", "challenger.steps=1", "solver.steps=3", "evaluation.samples=0"]
+    ahead = ["rollout.ahead=1", "challenger.steps=1", "solver.steps=3", "solver.members=1", "evaluation.samples=0"]
     interrupt_after(tmp_path, "solver", 1, *ahead)
     run = tmp_path / "small"
     stage = manifest(tmp_path)["rounds"]["1"]["solver"]

@@ -4,6 +4,7 @@ import math
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,10 +17,12 @@ from pipeline.algorithm.metrics import step_metrics
 from pipeline.algorithm.selection import keeps
 from pipeline.challenger import challenger_metrics
 from pipeline.curriculum import funnel
+from pipeline.errors import DamagedError
 from pipeline.history import PhaseHistory
 from pipeline.measure import ScoreRow, accuracy_by_band
 from pipeline.observe.clock import Clock
 from pipeline.solver import batch_places
+from pipeline.store.checksums import write_checksums
 from pipeline.store.state import RunState
 from pipeline.store.tables import CurriculumRow, SampleRow, kept_questions, read_table, write_table
 from pipeline.types import AnsweredQuestion, Sample, ScoredGroups, ScoredQuestion, Vote, in_groups
@@ -138,9 +141,15 @@ class Learner:
     def save(self, path: str) -> None:
         Path(path).mkdir()
 
-    def export(self, path: str, start: float) -> None:
+    def __init__(self) -> None:
+        self.members: list[str] = []
+
+    def export(self, path: str, start: float = 0.0, members: Sequence[str] = ()) -> None:
         assert start == 0  # of a phase that is not averaged
-        Path(path).mkdir()
+        Path(path).mkdir(parents=True)
+        (Path(path) / "model.safetensors").touch()
+        write_checksums(Path(path))
+        self.members = [Path(member).name for member in members]
 
 
 class NothingAhead:
@@ -182,3 +191,39 @@ def test_a_phases_history_survives_an_interruption(tmp_path: Path) -> None:
     assert read_table(folder / "samples-0002.parquet", SampleRow) == [
         SampleRow(0, sample(1), 0.0), SampleRow(0, sample(2), 1.0),
     ]  # fmt: skip
+
+
+def test_the_members_of_a_phase_are_kept_until_their_mean_ends_it(tmp_path: Path) -> None:
+    config = Config(runs_dir=str(tmp_path), name="a")
+    scored = ScoredGroups([[sample(1), sample(2)]], [[0.0, 1.0]], {}, [0.5])
+    folder = tmp_path / "a" / "round-1" / "challenger"
+    with RunState(config) as state:
+        history = PhaseHistory(run_of(state), 1, "challenger")
+        history.record(scored, {"reward_mean": 0.5})
+        history.end_member()  # nothing names it when the run is interrupted
+    with RunState(config) as state:
+        history = PhaseHistory(run_of(state), 1, "challenger")
+        assert not list(folder.glob("member-*"))
+        for step in (1, 2):
+            history.record(scored, {"reward_mean": 0.5})
+            history.end_member()
+            history.save(NothingAhead())  # type: ignore[arg-type]
+            assert len(history.members) == step
+    with RunState(config) as state:
+        run = run_of(state)
+        history = PhaseHistory(run, 1, "challenger")
+        history.record(scored, {"reward_mean": 0.5})
+        history.finish()
+        assert run.learner.members == ["member-0001", "member-0002"]
+        state.save()
+        assert not list(folder.glob("member-*"))
+
+
+def test_a_damaged_member_is_told_and_the_phase_not_ended(tmp_path: Path) -> None:
+    with RunState(Config(runs_dir=str(tmp_path), name="a")) as state:
+        history = PhaseHistory(run_of(state), 1, "challenger")
+        history.end_member()
+        (tmp_path / "a" / "round-1" / "challenger" / "member-0000" / "model.safetensors").write_text("damaged")
+        with pytest.raises(DamagedError, match="member-0000"):
+            history.finish()
+        assert not state.round(1).challenger.finished
