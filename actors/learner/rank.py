@@ -292,8 +292,7 @@ class Learner:
         def write(folder: Path) -> None:
             weights = self._host_weights()
             if self.rank == 0:
-                if members:
-                    take_mean(weights, members)
+                take_mean(weights, members)
                 if start:
                     mix_in(weights, self.model_path, start)
                 write_hf(folder, self.model_path, self.engine.module.config, weights)

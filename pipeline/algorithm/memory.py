@@ -205,8 +205,9 @@ class DiskNeed:
 
 
 def disk_need(shape: ModelShape, config: Config) -> DiskNeed:
-    """A round keeps both roles' policies. In a phase its last two checkpoints, and briefly a third, lie beside
-    them, and the Solver's members until their mean is there."""
+    """A round keeps both roles' policies. In a phase its last two checkpoints, and briefly a third, lie beside them; in the
+    Solver's also its members, until their mean is there.
+    """
     policy, checkpoint = model_bytes(shape, config), checkpoint_bytes(shape, config)
     saved = [
         (role.total_steps - 1) // config.learner.checkpoint_every for role in (config.challenger, config.solver) if role.steps
