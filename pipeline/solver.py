@@ -58,8 +58,14 @@ class SolverTask:
         settings, path = self.run.config.solver, (self.run.config.seed, self.round, self.role)
         size = settings.batch // settings.group
         verdicts = round(settings.verdicts * size) if self.verdicts else 0
-        asked = [self.exercises[place] for place in batch_places(step, size - verdicts, len(self.exercises), *path)]
+        share = self._share(step)
+        asked = [share[place] for place in batch_places(step, size - verdicts, len(share), *path)]
         return asked + [self.verdicts[place] for place in batch_places(step, verdicts, len(self.verdicts), *path, "verdicts")]
+
+    def _share(self, step: int) -> list[Exercise]:
+        """The exercises of the member that is trained in a step: every `members`-th one; all, where there are fewer than that."""
+        settings = self.run.config.solver
+        return self.exercises[(step - 1) // settings.steps :: settings.members] or self.exercises
 
     def score(self, step: int, arriving: Iterator[tuple[int, list[Sample]]], policy: Policy) -> ScoredGroups:
         batch = self._batch(step)
@@ -108,8 +114,9 @@ class SolverTask:
             if not (even := [place for place, group in enumerate(rewards) if len(set(group)) == 1]):
                 break
             path = (self.round, self.role, step, "resample", draw)
-            order = shuffled(len(self.exercises), derive_seed(run.config.seed, *path, "order"))
-            fresh = [self.exercises[place] for place in order[: len(even)]]
+            share = self._share(step)
+            order = shuffled(len(share), derive_seed(run.config.seed, *path, "order"))
+            fresh = [share[place] for place in order[: len(even)]]
             requests = seeded_requests(run.config.seed, [self._prompt(each) for each in fresh], run.config.solver.group, *path)
             drawn, graded, _ = self._graded(fresh, run.stream(self.role, requests, policy, run.config.sampling))
             uneven = [place for place, group in enumerate(graded) if len(set(group)) > 1]

@@ -113,6 +113,25 @@ def test_a_share_of_the_prompts_asks_for_verdicts(tmp_path: Path) -> None:
     assert not task(tmp_path, verdicts=0.0).verdicts
 
 
+def test_each_member_has_a_share_of_its_own(tmp_path: Path) -> None:
+    made = task(tmp_path, members=3, steps=4, resample=1)
+    shares = []
+    for member in range(3):
+        steps = range(4 * member + 1, 4 * member + 5)
+        asked = {exercise.question for step in steps for exercise in made._batch(step)}
+        for step in steps:  # what is drawn in place of others is of the same share
+            groups = made.score(step, first_draw(made, step), POLICY).groups
+            assert {f"{group[0].prompt_ids[0]}. What?" for group in groups} <= asked
+        shares.append(asked)
+    assert sorted(map(len, shares)) == [2, 3, 3]
+    assert len(set.union(*shares)) == 8
+
+
+def test_more_members_than_questions_train_on_all(tmp_path: Path) -> None:
+    made = task(tmp_path, members=9, steps=1)
+    assert [len({exercise.question for exercise in made._batch(step)}) for step in (1, 8, 9)] == [1, 1, 8]
+
+
 def test_a_verdict_is_an_exercise_without_a_vote() -> None:
     assert Exercise("x", "valid").asks_verdict
     assert not Exercise("x", "7", 0.0).asks_verdict
