@@ -12,7 +12,7 @@ from conf.load import ConfigError
 from jobs.cli import command
 from jobs.lanes import options, run_plan
 from jobs.plans import LARGER, Plan, Variant
-from jobs.rising_summary import effects_section, stop_section
+from jobs.rising_summary import curves_section, effects_section, stop_section
 
 FACTORS = {
     "zone": ("reward.scorers=[zone,repetition]", "curriculum.keep=[4,7]"),
@@ -66,17 +66,18 @@ FACTORIAL = Plan(
     appends=True,
     summary=lambda results: f"{effects_section(results, RUNS, tuple(FACTORS))}\n\n{stop_section(results)}",
 )
+VARIANTS = (PRESET, LARGER_PHASE, REPLAY, CONFIDENT, FRESH)
 RISING = Plan(
     name="rising",
     module="jobs.rising",
     command="python -m jobs.rising",
     title="Rounds that keep rising",
-    variants=(PRESET, LARGER_PHASE, REPLAY, CONFIDENT, FRESH),
+    variants=VARIANTS,
     reference=LARGER_PHASE,
     folder="rising",
     settings=LARGER,
     appends=True,
-    summary=stop_section,
+    summary=lambda results: f"{curves_section(results, VARIANTS)}\n\n{stop_section(results)}",
 )
 
 

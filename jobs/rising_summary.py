@@ -1,14 +1,33 @@
-"""What the runs of `jobs/rising.py` say: the main effect of each switch, and how well the stop rule picks a round."""
+"""What the runs of `jobs/rising.py` say: curves, the main effects of switches, and how well the stop rule picks a round."""
 
 from collections.abc import Sequence
 from statistics import fmean
 
-from jobs.outcomes import OUTCOMES, best_rounds, main_effects, outcomes
+from jobs.outcomes import LAST, OUTCOMES, best_rounds, main_effects, outcomes
 from jobs.plans import Results, Variant
 from pipeline.algorithm.stop_rule import TRUSTED
 from pipeline.observe import markdown
 
 THRESHOLDS = tuple(step / 20 for step in range(2, 17))  # 0.1 to 0.8
+
+
+def curves_section(results: Results, variants: Sequence[Variant]) -> str:
+    """Mean sampled accuracy by round of each variant, over its finished runs, and how their last round is."""
+    from jobs.table_results import cell
+
+    last = ("heldout greedy", "heldout majority", "labels right")
+    rows = []
+    for variant in variants:
+        rounds = results.get(variant.name, {})
+        if seeds := sorted(rounds.get(LAST, {})):
+            sampled = [[rounds[each][seed]["heldout sampled"] for seed in seeds] for each in range(1, LAST + 1)]
+            rise = [after - before for before, after in zip(sampled[2], sampled[-1], strict=True)]
+            ends = [fmean(rounds[LAST][seed][name] for seed in seeds) for name in last]
+            curve = (f"{100 * value:.1f}" for value in (*map(fmean, sampled), *ends))
+            rows.append([variant.label, len(seeds), *curve, cell(rise, "rise")])
+    head = ["", "seeds", *map(str, range(1, LAST + 1)), "greedy", "majority", "labels right", f"{LAST} less 3"]
+    words = f"Runs of all {LAST} rounds; greedy, majority and labels after the last."
+    return "\n\n".join(["## Sampled accuracy by round", words, markdown.table(head, rows) if rows else "No run is finished yet."])
 
 
 def effects_section(results: Results, runs: Sequence[Variant], factors: Sequence[str]) -> str:

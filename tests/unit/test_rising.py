@@ -11,7 +11,7 @@ from conf.load import ROOT, load_config, read_yaml
 from jobs.outcomes import OUTCOMES, best_rounds, main_effects, outcomes
 from jobs.plans import LARGER, Measures, Results
 from jobs.rising import FACTORIAL, FACTORS, LARGER_PHASE, PRESET, RISING, RUNS, main
-from jobs.rising_summary import effects_section, stop_section
+from jobs.rising_summary import curves_section, effects_section, stop_section
 from pipeline.algorithm.stop_rule import best_round, trust
 from pipeline.inputs import check_inputs
 from pipeline.store.tables import CurriculumRow, write_table
@@ -114,6 +114,19 @@ def test_the_command_says_what_each_threshold_loses() -> None:
     assert "| 0.30, the setting | 1 | 3.0 | 6.0 | 0.0 |" in stop_section(results)
     assert "| 0.60 | 1 | 0.0 | 6.0 | 0.0 |" in stop_section(results)
     assert "No run has its signals yet" in stop_section({"larger": results["larger"]})
+
+
+def test_curves_are_means_over_the_runs_of_all_rounds() -> None:
+    others = {"heldout greedy": 0.9, "heldout majority": 0.8, "labels right": 0.5}
+    rounds = {
+        each: {seed: others | {"heldout sampled": 0.7 + 0.02 * each + 0.1 * seed} for seed in (0, 1)} for each in range(1, 7)
+    }
+    for each in range(1, 5):
+        rounds[each][2] = others | {"heldout sampled": 0.0}  # not finished
+    page = curves_section({"rising": rounds, "larger": {1: rounds[1]}}, [PRESET, LARGER_PHASE])
+    assert "| preset rising | 2 | 77.0 | 79.0 | 81.0 | 83.0 | 85.0 | 87.0 | 90.0 | 80.0 | 50.0 | 6.0 ± 0.0 |" in page
+    assert "larger" not in page
+    assert "No run is finished yet" in curves_section({"larger": {1: rounds[1]}}, [LARGER_PHASE])
 
 
 @pytest.mark.parametrize(("agreement", "says"), [(0, False), (1, True)])
