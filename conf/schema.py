@@ -64,8 +64,7 @@ class ChallengerConfig(RoleConfig):
 
     start: str = setting(
         "previous",
-        "what the phase starts from: the previous round's Challenger, or the base model, near whose questions it then stays "
-        "(Prism, arXiv 2603.13309, starts it anew in each round as well)",
+        "what the phase starts from: the previous round's Challenger, or the base model, near whose questions it then stays",
         choices=("previous", "base"),
     )
 

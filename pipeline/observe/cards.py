@@ -14,7 +14,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from conf.load import resolve
 from conf.settings import flatten
 from pipeline.observe.markdown import table, text
-from pipeline.observe.report.data import Accuracy, read_accuracy
+from pipeline.observe.report.data import Accuracy, narrowed, read_accuracy
 from pipeline.store.manifest import Manifest, MeasuredSet
 from pipeline.store.state import may_change
 from pipeline.types import Role
@@ -86,7 +86,7 @@ def curriculum_card(manifest: Manifest, round_: int) -> str:
         "answers": config["reward"]["samples"],
         "delta": rules["delta"],
         "keep": rules.get("keep"),
-        "narrowed": rules.get("confident", 1) < 1 or rules.get("agreement", 0) > 0,
+        "narrowed": narrowed(config),
         "base": text(base_name(config)),
     }
     return card("curriculum_card.md", data, manifest, round_, **values)

@@ -199,10 +199,6 @@ class Tracker(TrackedRun):
         self._name = config.name
         self._tags = {"run": config.name, "seed": str(config.seed), "profile": config.profile}
 
-    @property
-    def parent_id(self) -> str:
-        return self.run_id
-
     def round(self, number: int) -> TrackedRun:
         """The run of a round, nested in the parent."""
         name = f"{self._name} round {number}" if number else f"{self._name} base"

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from pipeline.domain.benchmarks import by_band
+from pipeline.domain.bands import by_band
 from pipeline.types import WAYS
 
 

@@ -2,6 +2,7 @@
 
 import codecs
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from conf.load import ConfigError
-from pipeline.domain.benchmarks import read_benchmark
+from pipeline.domain.sets import of_file
+from pipeline.store.benchmarks import read_problems
 
 GOOD = {"question": "What is 2 + 3?", "answer": "5"}
 PROBLEM = GOOD | {"id": "0", "band": None, "subject": None, "options": ()}
@@ -23,6 +25,10 @@ def written(folder: Path, content: bytes, name: str = "set.jsonl") -> str:
     return str(path)
 
 
+def read(path: str) -> list[dict[str, Any]]:
+    return [asdict(problem) for problem in read_problems(of_file(Path(path), "mine"))]
+
+
 def lines(*rows: object) -> bytes:
     return "\n".join(json.dumps(row, ensure_ascii=False) for row in rows).encode()
 
@@ -31,7 +37,7 @@ def lines(*rows: object) -> bytes:
 def test_a_line_of_jsonl_ends_with_a_line_feed_alone(line_end: str, tmp_path: Path) -> None:
     question = f"What is 2{line_end}+ 3?"
     content = lines({"question": question, "answer": "5"}, GOOD)
-    assert [row["question"] for row in read_benchmark("x", written(tmp_path, content))] == [question, GOOD["question"]]
+    assert [row["question"] for row in read(written(tmp_path, content))] == [question, GOOD["question"]]
 
 
 @pytest.mark.parametrize(
@@ -44,22 +50,22 @@ def test_a_line_of_jsonl_ends_with_a_line_feed_alone(line_end: str, tmp_path: Pa
     ],
 )
 def test_files_that_hold_one_problem(content: bytes, tmp_path: Path) -> None:
-    assert read_benchmark("x", written(tmp_path, content)) == [PROBLEM]
+    assert read(written(tmp_path, content)) == [PROBLEM]
 
 
 @pytest.mark.parametrize(
     ("answer", "text"), [(5, "5"), (-2.5, "-2.5"), ("005", "005"), (10**400, "1" + "0" * 400), ("null", "null")]
 )
 def test_a_number_is_an_answer_as_text(answer: object, text: str, tmp_path: Path) -> None:
-    (row,) = read_benchmark("x", written(tmp_path, lines(GOOD | {"answer": answer})))
+    (row,) = read(written(tmp_path, lines(GOOD | {"answer": answer})))
     assert row["answer"] == text
 
 
 def test_columns_that_mean_something_are_read_as_texts(tmp_path: Path) -> None:
     rows = [GOOD | {"band": band, "id": 7 + index, "source": "mine"} for index, band in enumerate(("easy", 3, None))]
-    read = read_benchmark("x", written(tmp_path, lines(*rows)))
-    assert [(row["band"], row["id"]) for row in read] == [("easy", "7"), ("3", "8"), (None, "9")]
-    (choice,) = read_benchmark("x", written(tmp_path, lines(GOOD | {"answer": "B", "options": [4, "5"]})))
+    rows_read = read(written(tmp_path, lines(*rows)))
+    assert [(row["band"], row["id"]) for row in rows_read] == [("easy", "7"), ("3", "8"), (None, "9")]
+    (choice,) = read(written(tmp_path, lines(GOOD | {"answer": "B", "options": [4, "5"]})))
     assert choice["options"] == ("4", "5")
 
 
@@ -95,7 +101,7 @@ WRONG: list[tuple[bytes, list[str]]] = [
 def test_what_is_no_problem_is_told_in_one_line(content: bytes, said: list[str], tmp_path: Path) -> None:
     path = written(tmp_path, content)
     with pytest.raises(ConfigError) as caught:
-        read_benchmark("mine", path)
+        read(path)
     for words in ["set" if "row" in said[0] or "problems" in said[0] else path, *said]:
         assert words in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -116,7 +122,7 @@ def test_rows_of_parquet_are_checked_alike(columns: dict[str, Any], said: str, t
     path = tmp_path / "set.parquet"
     pq.write_table(pa.table(columns), path)
     with pytest.raises(ConfigError) as caught:
-        read_benchmark("mine", str(path))
+        read(str(path))
     assert said in str(caught.value)
     assert "set" in str(caught.value)
 
@@ -124,4 +130,4 @@ def test_rows_of_parquet_are_checked_alike(columns: dict[str, Any], said: str, t
 @pytest.mark.parametrize("name", ["set.parquet", "set.json", "set.txt"])
 def test_a_file_that_is_not_what_its_name_says_is_told(name: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=rf"mine=.*{name}: .*(cannot be read as|is no data file; valid: \.parquet, \.jsonl)"):
-        read_benchmark("mine", written(tmp_path, b"question,answer\nQ,5\n", name))
+        read(written(tmp_path, b"question,answer\nQ,5\n", name))

@@ -50,7 +50,7 @@ def test_runs_are_nested_and_described(tracker: Tracker, config: Config) -> None
     assert names == ("tiny", "tiny round 1", "tiny round 1 challenger")
     assert [run.data.tags["level"] for run in (parent, middle, leaf)] == ["run", "round", "phase"]
     assert (leaf.data.tags["round"], leaf.data.tags["role"], leaf.data.tags["run"]) == ("1", "challenger", "tiny")
-    assert middle.data.tags["mlflow.parentRunId"] == tracker.parent_id
+    assert middle.data.tags["mlflow.parentRunId"] == tracker.run_id
     assert leaf.data.tags["mlflow.parentRunId"] == round_.run_id
     assert (parent.data.tags["model"], parent.data.tags["profile"], parent.data.tags["seed"]) == ("assets/tiny-base", "tiny", "0")
     experiment = tracker.client.get_experiment_by_name(EXPERIMENT)
@@ -67,8 +67,8 @@ def test_an_older_description_of_the_experiment_is_replaced(config: Config) -> N
 
 def test_a_resumed_run_continues_the_same_runs(tracker: Tracker, config: Config) -> None:
     phase = tracker.phase(1, "solver")
-    again = Tracker(config, tracking_id=tracker.parent_id)
-    assert again.parent_id == tracker.parent_id
+    again = Tracker(config, tracking_id=tracker.run_id)
+    assert again.run_id == tracker.run_id
     assert again.phase(1, "solver").run_id == phase.run_id
     assert again.phase(2, "solver").run_id != phase.run_id
     assert again.phase(1, "challenger").run_id != phase.run_id
@@ -154,8 +154,8 @@ def test_endings(tracker: Tracker, error: type[BaseException], ending: str) -> N
 def test_a_parent_that_was_deleted_or_never_existed_is_replaced(config: Config) -> None:
     first = Tracker(config, tracking_id=None)
     first.client.delete_run(first.run_id)
-    assert Tracker(config, tracking_id=first.parent_id).parent_id != first.parent_id
-    assert Tracker(config, tracking_id="0" * 32).parent_id != "0" * 32
+    assert Tracker(config, tracking_id=first.run_id).run_id != first.run_id
+    assert Tracker(config, tracking_id="0" * 32).run_id != "0" * 32
 
 
 def test_an_experiment_deleted_in_the_dashboard_is_restored(config: Config) -> None:

@@ -1,7 +1,7 @@
 """The data of a report, read from a run's files: no Ray, no model. Of an unfinished run it reads what exists."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
@@ -197,3 +197,9 @@ def mean(values: Iterable[float]) -> float:
     """The mean, 0 without values: a step without a well-formed question has no reward."""
     listed = list(values)
     return fmean(listed) if listed else 0.0
+
+
+def narrowed(config: Mapping[str, Any]) -> bool:
+    """Whether not all of these questions are kept, by the settings of a run, maybe from before the further rules."""
+    rules = config["curriculum"]
+    return rules.get("confident", 1) < 1 or rules.get("agreement", 0) > 0

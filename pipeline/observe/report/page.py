@@ -18,7 +18,7 @@ from markupsafe import Markup
 from conf.schema import Config
 from conf.settings import flatten
 from pipeline.observe.report import charts
-from pipeline.observe.report.data import Accuracy, JudgedQuestion, Round, RunData, gain, mean, read_run, votes
+from pipeline.observe.report.data import Accuracy, JudgedQuestion, Round, RunData, gain, mean, narrowed, read_run, votes
 from pipeline.observe.report.figures import Figure, spread
 from pipeline.observe.terminal import duration
 from pipeline.store.manifest import write_atomically
@@ -102,6 +102,8 @@ def content(run: RunData) -> dict[str, Any]:
         "written": datetime.fromtimestamp(run.written, UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "samples": ", ".join(sorted({str(measured.samples) for round_ in rounds for measured in round_.sets.values()})),
         "scorers": config["reward"]["scorers"],
+        "kept": kept,
+        "narrowed": narrowed(config),
         "part_colours": colours,
         "settings": list(settings(config)),
     }
