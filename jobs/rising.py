@@ -53,6 +53,19 @@ CONFIDENT = Variant(
 FRESH = Variant(
     "fresh", "the same, the Challenger anew from the base in each round", 6, (*CONFIDENT.overrides, "challenger.start=base")
 )
+MEMBERS = Variant(
+    "members",
+    "preset rising, four Solvers a round, labels of 4 to 7 of 8 votes, the Challenger anew from the base",
+    6,
+    (
+        "preset=rising",
+        "solver.members=4",
+        "solver.steps=40",
+        "curriculum.questions=1344",
+        "curriculum.keep=[4,7]",
+        "challenger.start=base",
+    ),
+)
 RUNS = factorial()
 FACTORIAL = Plan(
     name="factorial",
@@ -66,7 +79,7 @@ FACTORIAL = Plan(
     appends=True,
     summary=lambda results: f"{effects_section(results, RUNS, tuple(FACTORS))}\n\n{stop_section(results)}",
 )
-VARIANTS = (PRESET, LARGER_PHASE, REPLAY, CONFIDENT, FRESH)
+VARIANTS = (PRESET, LARGER_PHASE, REPLAY, CONFIDENT, FRESH, MEMBERS)
 RISING = Plan(
     name="rising",
     module="jobs.rising",
