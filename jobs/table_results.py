@@ -166,9 +166,10 @@ def differences(results: Results, reference: str, labels: Labels) -> str:
 
 
 def draw(results: Results, labels: Labels, path: Path) -> None:
-    """Accuracy and labels by round, a line per variant, with intervals."""
+    """Accuracy and labels by round, a line per variant, with intervals where there are three seeds or more: of two they are as
+    wide as the figure."""
     shown = {"held-out, sampled": "heldout sampled", "hard band, sampled": "heldout_hard sampled", "labels right": "labels right"}
-    figure = Figure(figsize=(12, 4), dpi=120, layout="constrained")
+    figure = Figure(figsize=(12, 4.6), dpi=120, layout="constrained")
     axes = figure.subplots(ncols=len(shown))
     for axis, (title, name) in zip(axes, shown.items(), strict=True):
         axis.set_prop_cycle(color=color_sequences["petroff10"])
@@ -179,11 +180,12 @@ def draw(results: Results, labels: Labels, path: Path) -> None:
             if points:
                 at, centres, halves = np.array(points).T
                 style = {"marker": "o", "markersize": 3, "linewidth": 1.2, "capsize": 2}
+                halves[[len(values) < 3 for values in by_seed.values() if values]] = np.nan
                 axis.errorbar(at, 100 * centres, 100 * halves, label=labels[variant], **style)
         axis.set_title(f"{title}, %", fontsize=9, loc="left")
         axis.set_xlabel("round", fontsize=8)
         axis.xaxis.get_major_locator().set_params(integer=True)
-    axes[0].legend(fontsize=7, frameon=False)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower left", ncols=2, fontsize=7, frameon=False)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path)
 
