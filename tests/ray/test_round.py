@@ -195,6 +195,9 @@ def test_a_round_with_adapters_two_updates_a_batch_and_other_scorers(tmp_path: P
     finish(
         start(
             tmp_path,
+            "solver.steps=2",
+            "solver.members=1",  # so that the second step follows an update
+            "solver.batch=40",  # and not all of its groups have equal rewards
             "lora.rank=4",
             "learner.zero_stage=2",
             "learner.offload=all",
