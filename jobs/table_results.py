@@ -175,12 +175,13 @@ def draw(results: Results, labels: Labels, path: Path) -> None:
         axis.set_prop_cycle(color=color_sequences["petroff10"])
         axis.spines[["top", "right"]].set_visible(False)
         for place, (variant, rounds) in enumerate(results.items()):
-            by_seed = {r: [one[name] for one in seeds.values() if name in one] for r, seeds in rounds.items()}
-            points = [(r + 0.04 * (place - len(results) / 2), *interval(values)) for r, values in by_seed.items() if values]
-            if points:
+            measured = {r: [one[name] for one in seeds.values() if name in one] for r, seeds in rounds.items()}
+            by_seed = {r: values for r, values in measured.items() if values}
+            if by_seed:
+                points = [(r + 0.04 * (place - len(results) / 2), *interval(values)) for r, values in by_seed.items()]
                 at, centres, halves = np.array(points).T
                 style = {"marker": "o", "markersize": 3, "linewidth": 1.2, "capsize": 2}
-                halves[[len(values) < 3 for values in by_seed.values() if values]] = np.nan
+                halves[[len(values) < 3 for values in by_seed.values()]] = np.nan
                 axis.errorbar(at, 100 * centres, 100 * halves, label=labels[variant], **style)
         axis.set_title(f"{title}, %", fontsize=9, loc="left")
         axis.set_xlabel("round", fontsize=8)

@@ -109,12 +109,11 @@ class SolverTask:
 
         At most `solver.resample` times it draws as many groups as have equal rewards, from seeds of their own.
         """
-        run, replaced = self.run, 0
+        run, share, replaced = self.run, self._share(step), 0
         for draw in range(1, run.config.solver.resample + 1):
             if not (even := [place for place, group in enumerate(rewards) if len(set(group)) == 1]):
                 break
             path = (self.round, self.role, step, "resample", draw)
-            share = self._share(step)
             order = shuffled(len(share), derive_seed(run.config.seed, *path, "order"))
             fresh = [share[place] for place in order[: len(even)]]
             requests = seeded_requests(run.config.seed, [self._prompt(each) for each in fresh], run.config.solver.group, *path)

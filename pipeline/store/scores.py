@@ -3,7 +3,6 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from pipeline.domain.bands import by_band
 from pipeline.types import WAYS
 
 
@@ -26,3 +25,16 @@ def scores_by_band(name: str, rows: Iterable[ScoreRow]) -> dict[str, dict[str, l
         group: {way: values for way in WAYS if (values := [value for row in members if (value := getattr(row, way)) is not None])}
         for group, members in by_band(name, rows).items()
     }
+
+
+def by_band(name: str, rows: Iterable[ScoreRow]) -> dict[str, list[ScoreRow]]:
+    """The rows of a benchmark under its name, which comes first, and those of each of its bands under `name_band`.
+
+    A band called "transfer" is reported on its own and left out of the benchmark, unless there is nothing else in it.
+    """
+    listed = list(rows)
+    groups: dict[str, list[ScoreRow]] = {name: [row for row in listed if row.band != "transfer"] or listed}
+    for row in listed:
+        if row.band:
+            groups.setdefault(f"{name}_{row.band}", []).append(row)
+    return groups

@@ -195,8 +195,8 @@ def test_a_round_with_adapters_two_updates_a_batch_and_other_scorers(tmp_path: P
     finish(
         start(
             tmp_path,
-            "solver.steps=3",
-            "solver.members=1",  # so that later steps follow an update
+            "solver.steps=2",
+            "solver.members=1",  # so that the second step follows an update
             "lora.rank=4",
             "learner.zero_stage=2",
             "learner.offload=all",
@@ -208,9 +208,7 @@ def test_a_round_with_adapters_two_updates_a_batch_and_other_scorers(tmp_path: P
     for role in ("challenger", "solver"):
         metrics = manifest(tmp_path)["rounds"]["1"][role]["metrics"]
         assert metrics[0]["kl"] > 0  # from the batch's second update on
-        later = [step["mismatch_max"] for step in metrics[1:] if step["tokens"]]  # none where all groups have equal rewards
-        assert later
-        assert max(later) < 1e-4  # vLLM sampled with what the previous step's adapter was merged to
+        assert metrics[1]["mismatch_max"] < 1e-4  # vLLM sampled with what the first step's adapter was merged to
     steps = [read_questions(tmp_path, step) for step in (1, 2)]
     assert 0 < max(row["reward"] for row in steps[0]) <= 0.5
     posed_before = [row["question"] for row in steps[0] if row["question"]]
