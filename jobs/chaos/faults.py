@@ -34,8 +34,8 @@ LONGEST_DELAY_S = 1.0  # after a mark: about as long as a step of the tiny round
 class Fault:
     """`target` suffers `action`, `delay` seconds after the run has passed MARKS[mark].
 
-    `choice` in [0, 1) picks one of several files, or processes, and the byte. One that `cuts` kills the driver together with
-    the damage to a file, as a power cut does.
+    `choice` in [0, 1) picks one of several files, or processes, and the byte. One that `cuts` kills the driver and then
+    damages the file, as a power cut does.
     """
 
     number: int

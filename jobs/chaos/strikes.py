@@ -84,9 +84,9 @@ def strike(fault: Fault, life: Life, folder: Path, surroundings: Surroundings) -
             surroundings.repair_later(fault, full.unlink)
             return Victims([])
         case "file":
+            if fault.cuts:
+                life.kill()  # first: a driver that lives may replace the file between the damage and its end
             damage = inflict(folder, fault.action, fault.choice)
-            if damage is not None and fault.cuts:
-                life.send(number)
             return None if damage is None else Victims([], damage)
         case "raylet of a second node":
             assert surroundings.nodes is not None

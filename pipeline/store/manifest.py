@@ -212,7 +212,8 @@ def previous_manifest(folder: Path) -> Manifest | None:
 
 def _read(path: Path) -> Manifest:
     try:
-        data = json.loads(read_text(path))
+        text = read_text(path)
+        data = json.loads(text)
         version = data["schema"]
     except PermissionError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}; valid: a run that this user may read.") from error
@@ -226,7 +227,8 @@ def _read(path: Path) -> Manifest:
             "Finish the run with that version, or start another one: NAME=..."
         )
     try:
-        if data.pop("checksum", None) not in (None, _checksum(data)):  # none in one of an earlier version
+        # An earlier version wrote none. The text is compared, since another last digit of a number may be the same number.
+        if data.pop("checksum", None) is not None and text != _text(data):
             raise DamagedError(f"{path}: the manifest is damaged (its checksum differs)", USED)
         rounds = {int(number): _round(stages) for number, stages in data.pop("rounds").items()}
         manifest = Manifest(**data, rounds=rounds)
@@ -279,14 +281,14 @@ def _types(hint: Any) -> set[Any]:
 
 def write_manifest(folder: Path, manifest: Manifest) -> str:
     """Replaces the manifest; returns its text."""
-    data = json.loads(json.dumps(asdict(manifest)))
-    text = json.dumps(data | {"checksum": _checksum(data)}, indent=1)
+    text = _text(json.loads(json.dumps(asdict(manifest))))
     write_atomically(folder / FILE, text)
     return text
 
 
-def _checksum(data: dict[str, Any]) -> str:
-    return hashlib.blake2b(json.dumps(data, sort_keys=True).encode(), digest_size=16).hexdigest()
+def _text(data: dict[str, Any]) -> str:
+    checksum = hashlib.blake2b(json.dumps(data, sort_keys=True).encode(), digest_size=16).hexdigest()
+    return json.dumps(data | {"checksum": checksum}, indent=1)
 
 
 def write_atomically(path: Path, text: str) -> None:

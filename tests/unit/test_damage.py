@@ -15,7 +15,7 @@ from pipeline.errors import DamagedError
 from pipeline.store.checksums import damaged_file, write_checksums
 from pipeline.store.damage import refuse_damage
 from pipeline.store.lock import Lock
-from pipeline.store.manifest import FILE, PREVIOUS, PhaseStage, Round, read_manifest
+from pipeline.store.manifest import FILE, PREVIOUS, PhaseStage, Round, read_manifest, sound_manifest
 from pipeline.store.state import RunState
 from pipeline.store.tables import CurriculumRow, join_tables, kept_questions, read_table, remove_damaged, write_table
 from pipeline.types import AnsweredQuestion, ScoredQuestion, Vote
@@ -206,6 +206,20 @@ def test_a_policy_that_is_lost_ends_in_one_line(tmp_path: Path) -> None:
         ) as error:
             RunState(config)
         assert "\n" not in str(error.value)
+
+
+def test_another_character_anywhere_in_a_manifest_is_found(tmp_path: Path) -> None:
+    """Also in the last digit of a number, where it may be the same number."""
+    with RunState(made_config(tmp_path)) as state:
+        state.round(1).challenger.metrics = [{"reward_mean": 0.16874999999999998}]
+        state.save()
+    content = (state.folder / FILE).read_bytes()
+    digit = content.index(b"99999998") + 7
+    assert float(f"0.1687499999999999{chr(content[digit] ^ 1)}") == 0.16874999999999998
+    for place in [digit, *range(0, len(content), 7)]:
+        (state.folder / FILE).write_bytes(flipped(content, place, 1))
+        _, damage = sound_manifest(state.folder)
+        assert "is damaged" in str(damage)
 
 
 def test_both_manifests_damaged_are_told_and_one_is_used_by_every_reader(
