@@ -18,7 +18,8 @@ from urllib.parse import urlsplit
 
 from actors.bundles import gpus
 from actors.processes import stacks_on_signal
-from conf.load import ROOT, ConfigError
+from conf.errors import ConfigError
+from conf.load import ROOT
 from conf.schema import Config
 from pipeline.errors import ClusterLostError
 

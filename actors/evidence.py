@@ -16,7 +16,7 @@ from rich.text import Text
 
 from actors.cluster import LOGS_OF, failure_folder, private_folder
 from actors.failures import pids, reason
-from conf.load import ConfigError
+from conf.errors import ConfigError
 from pipeline.errors import NoSignalError, chain
 from pipeline.observe.terminal import console, printable, say
 

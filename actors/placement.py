@@ -15,7 +15,7 @@ from ray.util.placement_group import PlacementGroup, placement_group, remove_pla
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from actors.bundles import Plan, missing, plan
-from conf.load import ConfigError
+from conf.errors import ConfigError
 from conf.schema import Config
 
 POLL_S = 1.0  # between two looks at a cluster without room

@@ -57,6 +57,14 @@ class RoleConfig:
         """Updates in a round."""
         return self.steps
 
+    def member(self, step: int) -> tuple[int, int]:
+        """Which member a step of the round trains, from 0, and which of its own steps it is, from 1.
+
+        >>> SolverConfig(steps=4, members=2).member(5)
+        (1, 1)
+        """
+        return (step - 1) // self.steps, (step - 1) % self.steps + 1
+
 
 @dataclass
 class ChallengerConfig(RoleConfig):

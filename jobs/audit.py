@@ -14,7 +14,8 @@ import requests
 import yaml
 from pip._internal.models.index import PyPI
 
-from conf.load import ROOT, ConfigError
+from conf.errors import ConfigError
+from conf.load import ROOT
 from jobs.cli import command
 
 TIMEOUT_S = 30

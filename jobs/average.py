@@ -18,7 +18,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from conf.load import ConfigError
+from conf.errors import ConfigError
 from jobs.cli import command
 from pipeline.errors import DamagedError
 from pipeline.observe.terminal import say

@@ -8,7 +8,7 @@ from pathlib import Path
 from huggingface_hub import HfApi
 from huggingface_hub.utils import disable_progress_bars
 
-from conf.load import ConfigError
+from conf.errors import ConfigError
 from jobs.cli import command
 from pipeline.domain.sets import BenchmarkSet, catalogue, find_sets
 from pipeline.store.benchmarks import FOLDER, fetch, read_problems, read_stored

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from conf.load import ConfigError
+from conf.errors import ConfigError
 from conf.schema import Config
 from jobs.cli import command
 from pipeline.observe.terminal import console, printable, table_of

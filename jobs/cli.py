@@ -11,7 +11,7 @@ from contextlib import suppress
 from functools import wraps
 from io import TextIOWrapper
 
-from conf.load import ConfigError
+from conf.errors import ConfigError
 from conf.schema import Config
 from conf.secrets import without_credentials
 from pipeline.errors import RunError

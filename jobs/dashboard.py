@@ -17,7 +17,7 @@ from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from urllib.parse import quote, urlencode
 
-from conf.load import ConfigError
+from conf.errors import ConfigError
 from conf.schema import Config
 from jobs.cli import command
 from pipeline.errors import RunError

@@ -14,7 +14,8 @@ from dataclasses import asdict
 from pathlib import Path
 
 from actors.cluster import check_cluster, prepare_environment, ray_cluster
-from conf.load import ConfigError, load_config, profiles
+from conf.errors import ConfigError
+from conf.load import load_config, profiles
 from conf.schema import Config
 from jobs.cli import command
 from pipeline.domain.sets import BenchmarkSet, find_sets

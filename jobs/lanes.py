@@ -11,7 +11,8 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from actors.cluster import prepare_environment, ray_cluster
-from conf.load import ROOT, ConfigError
+from conf.errors import ConfigError
+from conf.load import ROOT
 from conf.schema import Config
 from jobs.plans import Job, Plan, finished
 from pipeline.errors import RunError

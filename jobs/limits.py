@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from statistics import median
 
-from conf.load import ConfigError
+from conf.errors import ConfigError
 from jobs.cli import command
 from pipeline.domain.tiny import words
 from pipeline.domain.tiny.mistakes import KINDS, RIGHT, mistake

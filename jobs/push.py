@@ -13,7 +13,7 @@ from huggingface_hub.utils import disable_progress_bars, validate_repo_id
 from pyarrow import ArrowException
 from rich.filesize import decimal
 
-from conf.load import ConfigError
+from conf.errors import ConfigError
 from conf.schema import Config
 from conf.secrets import without_credentials
 from jobs.cli import command

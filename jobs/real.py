@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
-from conf.load import ROOT, ConfigError
+from conf.errors import ConfigError
+from conf.load import ROOT
 from jobs import round as round_job
 from jobs.cli import command
 

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from itertools import product
 
-from conf.load import ConfigError
+from conf.errors import ConfigError
 from jobs.cli import command
 from jobs.lanes import options, run_plan
 from jobs.plans import LARGER, Plan, Variant

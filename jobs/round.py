@@ -6,7 +6,8 @@ import sys
 from collections.abc import Sequence
 
 from actors.cluster import check_cluster, prepare_environment, ray_cluster
-from conf.load import ConfigError, load_config, profiles
+from conf.errors import ConfigError
+from conf.load import load_config, profiles
 from conf.schema import Config
 from conf.settings import help_text
 from jobs.cli import command, make_line, replaced

@@ -18,7 +18,8 @@ from typing import Any
 import psutil
 
 from actors.processes import STACK_SIGNAL, RunProcess, answers_signal, run_processes
-from conf.load import ROOT, ConfigError
+from conf.errors import ConfigError
+from conf.load import ROOT
 from jobs.cli import command, options
 from pipeline.observe.terminal import printable
 from pipeline.store.runs import find_run

@@ -12,7 +12,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from conf.load import ConfigError
+from conf.errors import ConfigError
 from jobs.cli import command, options
 from pipeline.errors import DamagedError
 from pipeline.observe.terminal import console, duration, printable

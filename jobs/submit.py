@@ -14,7 +14,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from conf.load import ROOT, ConfigError, load_config, resolve
+from conf.errors import ConfigError
+from conf.load import ROOT, load_config, resolve
 from conf.schema import Config
 from conf.secrets import without_credentials
 from jobs.cli import command

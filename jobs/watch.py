@@ -7,7 +7,7 @@ from contextlib import suppress
 
 from rich.live import Live
 
-from conf.load import ConfigError
+from conf.errors import ConfigError
 from jobs.cli import command, options
 from jobs.status import one_run
 from pipeline.observe.terminal import console

@@ -3,7 +3,7 @@
 import traceback
 from collections.abc import Iterator
 
-from conf.load import ConfigError
+from conf.errors import ConfigError
 
 
 class RunError(RuntimeError):

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from actors.reward.client import RewardClient
 from actors.rollout.fleet import RolloutFleet
-from conf.load import ConfigError
+from conf.errors import ConfigError
 from conf.schema import Config, SamplingConfig
 from pipeline.algorithm.rewards import needs_of
 from pipeline.domain.codec import PromptCodec

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from actors.learner.liger import check_liger
-from conf.load import ConfigError, resolve
+from conf.errors import ConfigError
+from conf.load import resolve
 from conf.schema import Config
 from pipeline.algorithm.rewards import Scorer, find_scorer, scorer_name
 from pipeline.domain.graders.find import find_grader

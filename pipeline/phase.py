@@ -81,7 +81,7 @@ def train(run: "Run", round_: int, task: Task, history: PhaseHistory) -> None:
         if history.ahead:
             batches.restore(history.steps + 1, history.ahead)
         for step in range(history.steps + 1, total + 1):
-            of_member = (step - 1) % role.steps + 1
+            _, of_member = role.member(step)
             if of_member == 1 and step > 1:  # the next member: from the same start, with an optimizer of its own
                 history.end_member()
                 with run.clock.part("start-up"):

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from conf.load import ConfigError
+from conf.errors import ConfigError
 from pipeline.inputs import find_model
 from pipeline.store.manifest import FILE, Manifest, read_manifest
 

@@ -8,7 +8,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
-from conf.load import ConfigError, resolve
+from conf.errors import ConfigError
+from conf.load import resolve
 from conf.schema import Config
 from pipeline.domain.problems import Problem, checksum
 from pipeline.domain.sets import BenchmarkSet

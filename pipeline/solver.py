@@ -65,7 +65,7 @@ class SolverTask:
     def _share(self, step: int) -> list[Exercise]:
         """The exercises of the member that is trained in a step: every `members`-th one; all, where there are fewer than that."""
         settings = self.run.config.solver
-        return self.exercises[(step - 1) // settings.steps :: settings.members] or self.exercises
+        return self.exercises[settings.member(step)[0] :: settings.members] or self.exercises
 
     def score(self, step: int, arriving: Iterator[tuple[int, list[Sample]]], policy: Policy) -> ScoredGroups:
         batch = self._batch(step)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-from conf.load import ConfigError
+from conf.errors import ConfigError
 from conf.schema import Config
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from conf.load import ConfigError
+from conf.errors import ConfigError
 from jobs.chaos.faults import KINDS
 from jobs.cli import command
 

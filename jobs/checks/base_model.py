@@ -7,7 +7,8 @@ from typing import Any
 
 import yaml
 
-from conf.load import ROOT, ConfigError
+from conf.errors import ConfigError
+from conf.load import ROOT
 from conf.schema import Config
 from jobs.checks.finding import Finding
 from pipeline.inputs import Inputs, Parts, check_lengths, check_sets, find_model, local_model, model_inputs

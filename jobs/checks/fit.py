@@ -9,7 +9,7 @@ from actors.bundles import gpus as reserved
 from actors.bundles import plan
 from actors.cluster import private_folder
 from actors.machine import free_memory, total_memory
-from conf.load import ConfigError
+from conf.errors import ConfigError
 from conf.schema import Config
 from jobs.checks.finding import Finding, compared, gb
 from jobs.checks.machine import disk_finding, gpu_findings, host_finding, store_finding

@@ -18,7 +18,7 @@ from urllib.request import urlopen
 
 from actors.cluster import STORE_ON_CPU, ray_cluster
 from actors.machine import total_memory
-from conf.load import ConfigError
+from conf.errors import ConfigError
 from conf.schema import Config, ResourcesConfig
 
 TIMEOUT_S = 5

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from jinja2 import TemplateError
 
-from conf.load import ConfigError
+from conf.errors import ConfigError
 from conf.schema import Config
 from pipeline.domain.problems import Problem
 from pipeline.domain.prompts import Example, ExampleSource, Prompt, Prompts, as_response, parse_question

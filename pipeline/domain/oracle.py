@@ -4,7 +4,7 @@ import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from conf.load import ConfigError
+from conf.errors import ConfigError
 
 VALID = "valid: a module such as pipeline.domain.tiny.read, or null."
 

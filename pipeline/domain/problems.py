@@ -7,7 +7,7 @@ import string
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 
-from conf.load import ConfigError
+from conf.errors import ConfigError
 from pipeline.domain.rows import Row
 from pipeline.domain.sets import BenchmarkSet, Column
 

@@ -15,8 +15,9 @@ from typing import Literal, cast
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from conf.errors import ConfigError
 from conf.files import read_text
-from conf.load import ROOT, ConfigError, resolve
+from conf.load import ROOT, resolve
 from conf.settings import LARGEST
 from pipeline.domain.graders.find import find_grader
 from pipeline.domain.rows import SUFFIXES, read_rows

@@ -14,7 +14,7 @@ from typing import Self
 from mlflow.exceptions import MlflowException
 from sqlalchemy.exc import SQLAlchemyError
 
-from conf.load import ConfigError
+from conf.errors import ConfigError
 from conf.schema import Config
 from pipeline.observe.journal import FILE, Entry, Journal, Record
 from pipeline.observe.plots import p_hat_histogram

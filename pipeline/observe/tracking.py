@@ -24,7 +24,8 @@ from mlflow.utils.git_utils import get_git_commit
 from omegaconf import OmegaConf
 from sqlalchemy.exc import SQLAlchemyError
 
-from conf.load import ROOT, ConfigError
+from conf.errors import ConfigError
+from conf.load import ROOT
 from conf.schema import Config
 from conf.settings import flatten
 from pipeline.observe import plots

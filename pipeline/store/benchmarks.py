@@ -15,7 +15,8 @@ from pathlib import Path, PurePosixPath
 
 from huggingface_hub import HfApi
 
-from conf.load import ROOT, ConfigError, resolve
+from conf.errors import ConfigError
+from conf.load import ROOT, resolve
 from pipeline.domain.problems import Problem, checksum, to_problems
 from pipeline.domain.rows import SUFFIXES, Row, read_rows
 from pipeline.domain.sets import BenchmarkSet

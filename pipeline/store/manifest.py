@@ -15,8 +15,8 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
+from conf.errors import ConfigError
 from conf.files import read_text
-from conf.load import ConfigError
 from conf.schema import Config
 from pipeline.errors import DamagedError
 from pipeline.types import Role

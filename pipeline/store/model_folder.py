@@ -14,8 +14,8 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
+from conf.errors import ConfigError
 from conf.files import read_text
-from conf.load import ConfigError
 from pipeline.algorithm.model_shape import size
 
 INDEX = "model.safetensors.index.json"

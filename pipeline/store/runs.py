@@ -4,7 +4,7 @@ import fcntl
 import os
 from pathlib import Path
 
-from conf.load import ConfigError
+from conf.errors import ConfigError
 from pipeline.store.lock import FILE as LOCK
 from pipeline.store.manifest import FILE, PREVIOUS
 

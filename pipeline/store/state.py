@@ -17,7 +17,7 @@ from typing import Any, Self
 
 from omegaconf import OmegaConf
 
-from conf.load import ConfigError
+from conf.errors import ConfigError
 from conf.schema import Config
 from conf.settings import flatten
 from pipeline.errors import DamagedError

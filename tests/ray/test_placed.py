@@ -23,7 +23,8 @@ import actors.rollout.worker
 from actors.learner.group import LearnerGroup
 from actors.placement import Placement, reserved
 from actors.rollout.fleet import RolloutFleet
-from conf.load import ConfigError, load_config
+from conf.errors import ConfigError
+from conf.load import load_config
 from conf.schema import Config
 from jobs.bench.common import in_new_process
 from pipeline.types import Checksums, Policy

@@ -17,7 +17,8 @@ from typing import Any
 import pytest
 
 from actors.cluster import init_ray
-from conf.load import ROOT, ConfigError
+from conf.errors import ConfigError
+from conf.load import ROOT
 from pipeline.store.manifest import StageName
 from tests.bad_input import CONFIGURATION, FILES, PLACES, Prepare, case, holds
 from tests.made_runs import made_config, write_run

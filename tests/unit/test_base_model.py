@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from huggingface_hub import constants
 
-from conf.load import ConfigError, load_config
+from conf.errors import ConfigError
+from conf.load import load_config
 from jobs.checks.base_model import BaseModel, find_base, hub_config, sets_finding
 from pipeline.inputs import check_parts
 from tests.hub import Hub, Repository

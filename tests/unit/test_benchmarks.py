@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from conf.load import ConfigError
+from conf.errors import ConfigError
 from pipeline.domain.sets import of_file
 from pipeline.store.benchmarks import read_problems
 

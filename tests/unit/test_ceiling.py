@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import jobs.table_results
-from conf.load import ConfigError
+from conf.errors import ConfigError
 from conf.settings import flatten, help_text
 from jobs.ceiling import PLAN, REFERENCE, RELABEL, WARNING, by_oracle, posed
 from jobs.ceiling_summary import SCREENED, summary

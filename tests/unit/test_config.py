@@ -9,7 +9,8 @@ from typing import Any, get_args
 import pytest
 from omegaconf import OmegaConf
 
-from conf.load import ConfigError, load_config, profiles
+from conf.errors import ConfigError
+from conf.load import load_config, profiles
 from conf.settings import NULL, flatten, help_text, settings, shown
 from jobs.round import main, make_command, parse
 from jobs.round import settings as settings_of

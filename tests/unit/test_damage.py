@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from actors.weights.host import stored_weights
-from conf.load import ConfigError
+from conf.errors import ConfigError
 from jobs.status import main, next_step
 from pipeline.errors import DamagedError
 from pipeline.store.checksums import damaged_file, write_checksums

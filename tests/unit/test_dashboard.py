@@ -12,7 +12,8 @@ from urllib.request import urlopen
 
 import pytest
 
-from conf.load import ROOT, ConfigError
+from conf.errors import ConfigError
+from conf.load import ROOT
 from jobs.dashboard import HOST, check, page
 from tests.watch import Watch
 

@@ -8,7 +8,7 @@ from ray.exceptions import RayActorError, RayTaskError
 
 from actors.cluster import FAILURES_KEPT, FOLDER_PREFIX, remove_orphans
 from actors.evidence import evidence_kept, read_logs
-from conf.load import ConfigError
+from conf.errors import ConfigError
 from pipeline.errors import ClusterLostError, LearnerError, RolloutError
 
 HEADER = ":job_id:01000000\n:actor_name:{}\n"

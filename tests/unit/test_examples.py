@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from conf.load import ConfigError, load_config
+from conf.errors import ConfigError
+from conf.load import load_config
 from pipeline.domain.prompts import Example
 from pipeline.examples import ChallengerPrompts
 from pipeline.inputs import check_inputs

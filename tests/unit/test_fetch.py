@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 from huggingface_hub import HfApi, constants
 
-from conf.load import ROOT, ConfigError
+from conf.errors import ConfigError
+from conf.load import ROOT
 from jobs.benchmarks import main
 from pipeline.domain.sets import CATALOGUE, BenchmarkSet, read_sets
 from pipeline.store.benchmarks import Fetched, fetch, read_problems, read_stored

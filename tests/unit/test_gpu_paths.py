@@ -12,7 +12,8 @@ from actors.learner.liger import check_liger
 from actors.rollout.text import end_of_sequence_ids, turn_end
 from actors.rollout.worker import engine_environment
 from actors.weights.buckets import Staging, checksum
-from conf.load import ROOT, ConfigError, load_config
+from conf.errors import ConfigError
+from conf.load import ROOT, load_config
 from conf.schema import Config, LearnerConfig, ResourcesConfig
 
 CUDA = ResourcesConfig(device="cuda", learner_gpus=1, rollout_gpus=1)

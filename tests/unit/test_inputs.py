@@ -7,7 +7,8 @@ import yaml
 from transformers import AutoTokenizer
 
 from actors.reward.sandbox import AnswerSandbox
-from conf.load import ROOT, ConfigError, load_config, resolve
+from conf.errors import ConfigError
+from conf.load import ROOT, load_config, resolve
 from jobs.round import parse
 from jobs.submit import entrypoint, prompts_on_cluster, relocations
 from pipeline.domain.codec import PromptCodec

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from conf.load import ConfigError
+from conf.errors import ConfigError
 from jobs.limits import main, rounds
 from pipeline.domain.tiny.mistakes import mistake
 from pipeline.store.tables import CurriculumRow, EvaluationRow, write_table

@@ -10,7 +10,8 @@ import pytest
 
 from actors import machine
 from actors.cluster import check_cluster, reach
-from conf.load import ConfigError, load_config
+from conf.errors import ConfigError
+from conf.load import load_config
 from jobs import check
 from jobs.checks import fit, probe
 from jobs.checks.finding import Finding, gb

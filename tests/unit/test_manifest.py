@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from conf.load import ConfigError
+from conf.errors import ConfigError
 from conf.schema import Config
 from pipeline.inputs import fingerprint
 from pipeline.store.manifest import read_manifest

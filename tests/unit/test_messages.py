@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from conf.load import ROOT, ConfigError
+from conf.errors import ConfigError
+from conf.load import ROOT
 from jobs.cli import command
 from pipeline.errors import RunError
 from tests.made_runs import made_config, write_run

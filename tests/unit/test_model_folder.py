@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from conf.load import ConfigError, load_config
+from conf.errors import ConfigError
+from conf.load import load_config
 from jobs import check
 from pipeline.inputs import check_inputs
 from pipeline.store.model_folder import CPU_HEADS, check_model_folder

@@ -8,7 +8,7 @@ from typing import Any, cast
 import pytest
 
 from actors.cluster import ROOT
-from conf.load import ConfigError
+from conf.errors import ConfigError
 from conf.schema import ChallengerConfig
 from pipeline.policies import find_policies
 from pipeline.run import Run

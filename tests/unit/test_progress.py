@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from conf.load import ROOT, ConfigError
+from conf.errors import ConfigError
+from conf.load import ROOT
 from conf.schema import Config
 from jobs.status import main
 from pipeline.store.manifest import read_manifest, write_manifest

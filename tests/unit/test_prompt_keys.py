@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from actors.rollout.text import before_stop, decode
-from conf.load import ConfigError, load_config
+from conf.errors import ConfigError
+from conf.load import load_config
 from pipeline.domain.codec import PromptCodec
 from pipeline.domain.problems import Problem
 from pipeline.domain.prompt_file import load_prompts

@@ -9,7 +9,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
-from conf.load import ConfigError, load_config
+from conf.errors import ConfigError
+from conf.load import load_config
 from pipeline.domain.codec import PromptCodec
 from pipeline.domain.prompt_file import load_prompts
 from pipeline.domain.prompts import Prompts, extract_boxed, parse_question

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from actors.cluster import ROOT
-from conf.load import ConfigError, load_config
+from conf.errors import ConfigError
+from conf.load import load_config
 from conf.schema import Config
 from pipeline.domain.problems import Problem, checksum
 from pipeline.domain.sets import BenchmarkSet, find_sets

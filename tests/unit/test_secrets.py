@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 from huggingface_hub import constants
 
-from conf.load import ConfigError, load_config
+from conf.errors import ConfigError
+from conf.load import load_config
 from jobs import best, check, round, submit
 from pipeline.observe.terminal import printable, say
 from pipeline.store.hub import explain

@@ -10,7 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 
 import pipeline.curriculum
-from conf.load import ConfigError, load_config
+from conf.errors import ConfigError
+from conf.load import load_config
 from conf.schema import CurriculumConfig, RewardConfig
 from pipeline.algorithm.rewards import QuestionBatch, zone
 from pipeline.algorithm.selection import keeps, surest

@@ -9,7 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from conf.load import ROOT, ConfigError, resolve
+from conf.errors import ConfigError
+from conf.load import ROOT, resolve
 from pipeline.domain.problems import Problem, checksum, to_problems
 from pipeline.domain.prompt_file import load_prompts
 from pipeline.domain.rows import read_rows

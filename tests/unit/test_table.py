@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from conf.load import ROOT, ConfigError
+from conf.errors import ConfigError
+from conf.load import ROOT
 from conf.schema import Config
 from jobs.lanes import claim, take_base_evaluation
 from jobs.plans import Variant

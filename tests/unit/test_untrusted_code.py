@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from conf.load import ROOT, ConfigError, load_config
+from conf.errors import ConfigError
+from conf.load import ROOT, load_config
 from pipeline.inference import prompt_codec
 from pipeline.inputs import check_inputs
 
