@@ -83,9 +83,12 @@ def read_accepted(path: Path) -> dict[str, str]:
     """The reason for each advisory, by id, that is known and accepted.
 
     Raises:
-        ConfigError: the file does not hold reasons by id.
+        ConfigError: the file cannot be read, or does not hold reasons by id.
     """
-    accepted = yaml.safe_load(path.read_text()) or {}
+    try:
+        accepted = yaml.safe_load(path.read_text()) or {}
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"{path}: cannot be read as YAML: {error}") from error
     if not isinstance(accepted, dict) or not all(isinstance(reason, str) and reason for reason in accepted.values()):
         raise ConfigError(f"{path}: holds no reasons by id; valid: lines such as `PYSEC-2026-1: why it does not concern us`.")
     return accepted

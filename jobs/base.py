@@ -12,6 +12,7 @@ samples, and able to pose questions that it can almost solve.
 import argparse
 import math
 import os
+import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from itertools import islice
@@ -30,7 +31,9 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.utils import logging
 
+from conf.errors import ConfigError
 from jobs.base_measure import PROMPTS, Row, measure, table
+from jobs.cli import command
 from pipeline.domain.tiny import read as domain
 from pipeline.domain.tiny import words as phrases
 from pipeline.domain.tiny.write import write
@@ -224,7 +227,7 @@ def train(model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFast, steps: in
 
 
 def write_assets(out: Path, model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFast, rows: Sequence[Row], card: str) -> None:
-    """The model's folder and, beside it, heldout.parquet. The folder is replaced atomically."""
+    """The model's folder and, beside it, heldout.parquet. It is complete before it takes the place of an older one."""
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=".tiny-base-") as temp:
         new, heldout = Path(temp, "new"), Path(temp, "heldout.parquet")
@@ -241,7 +244,9 @@ def write_assets(out: Path, model: Qwen3ForCausalLM, tokenizer: PreTrainedTokeni
         os.replace(heldout, out.parent / "heldout.parquet")
 
 
-def main() -> None:
+@command
+def main(arguments: Sequence[str]) -> int:
+    """Exit status: 0 made or measured, 2 an argument cannot be used."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=ROOT / "assets/tiny-base")
     parser.add_argument("--steps", type=int, default=3600, help="training steps")
@@ -250,7 +255,11 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--measure", action="store_true", help="train nothing: measure the model in --out and write its card")
-    args = parser.parse_args()
+    args = parser.parse_args(arguments)
+    if args.steps < 1:
+        raise ConfigError(f"--steps {args.steps}: valid: 1 or more.")
+    if args.measure and not (args.out / "config.json").is_file():
+        raise ConfigError(f"--out {args.out}: no model is there to measure; valid: the folder of one.")
     torch.set_num_threads(args.threads)
     torch.manual_seed(args.seed)
     logging.disable_progress_bar()
@@ -267,7 +276,8 @@ def main() -> None:
     values = vars(args) | {"parameters": parameters, "slip": SLIP, "most": domain.MOST_SLIPS, "table": results}
     card = Path(__file__).with_name("base_card.md").read_text().format(**values)
     write_assets(args.out, model, tokenizer, rows, card)
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main(sys.argv[1:]))

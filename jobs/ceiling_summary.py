@@ -28,7 +28,7 @@ def summary(results: Results, plan: Plan) -> str:
     """A Markdown section: the effect of each change after round `SCREENED`, and a sentence that names the limit."""
     from jobs.table_results import interval
 
-    rows, beyond = [], []
+    rows, beyond, compared = [], [], 0
     for variant in plan.variants:
         of_seeds = gains(results, plan, variant.name) if variant != plan.reference else []
         if not of_seeds:
@@ -36,10 +36,11 @@ def summary(results: Results, plan: Plan) -> str:
         intervals = [interval(column) for column in zip(*of_seeds, strict=True)]
         rows.append([variant.label, len(of_seeds), *(points(*each) for each in intervals)])
         centre, half = intervals[0]
-        if abs(centre) > half:  # never with one seed, whose interval is unknown
+        compared += half == half  # with one seed the interval is unknown
+        if abs(centre) > half:
             beyond.append((centre, variant.label))
     missing = sum(seed not in results.get(variant.name, {}).get(variant.rounds, {}) for variant, seed in plan.jobs())
-    parts = ["## The limit", said(beyond, len(rows))]
+    parts = ["## The limit", said(beyond, compared)]
     parts.append(f"Points of accuracy after round {SCREENED} above {plan.reference.label}, paired by seed.")
     if missing:
         parts.append(f"{missing} of {len(plan.jobs())} runs are missing.")
@@ -57,15 +58,18 @@ def points(centre: float, half: float) -> str:
 def said(beyond: Sequence[tuple[float, str]], compared: int) -> str:
     """The sentence about changes beyond their intervals: (gain, label).
 
-    >>> said([(0.02, "batch of 320")], 20)[:76]
-    'What raises sampled accuracy after round 3 most: batch of 320 (+2.0 points).'
+    >>> said([(0.02, "batch of 320")], 20)[:93]
+    'Beyond its 95 % interval, what raises sampled accuracy after round 3 most: batch of 320 (+2.0'
     """
     if not compared:
-        return f"Nothing can be said yet: no change has a run of {SCREENED} rounds beside one of the reference."
+        return f"Nothing can be said yet: no change has two runs of {SCREENED} rounds beside those of the reference."
     if not beyond:
-        return f"None of {compared} changes has an effect on sampled accuracy after round {SCREENED} beyond its 95 % interval."
+        return (
+            f"None of {compared} changes with two seeds or more has an effect on sampled accuracy after round {SCREENED} "
+            "beyond its 95 % interval."
+        )
     (low, lowest), (high, highest) = min(beyond), max(beyond)
-    raises = f"What raises sampled accuracy after round {SCREENED} most: {highest} ({100 * high:+.1f} points)."
+    raises = f"Beyond its 95 % interval, what raises sampled accuracy after round {SCREENED} most: {highest} ({100 * high:+.1f} points)."
     sentences = [raises] if high > 0 else []
     sentences += [f"What lowers it most: {lowest} ({100 * low:+.1f} points)."] if low < 0 else []
     chance = f"By chance alone {compared / 20:.1f} of {compared} changes would be beyond their intervals."

@@ -4,12 +4,15 @@ import argparse
 import errno
 import os
 import shlex
+import shutil
 import signal
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import wraps
 from io import TextIOWrapper
+
+from safetensors import SafetensorError
 
 from conf.errors import ConfigError
 from conf.schema import Config
@@ -53,6 +56,9 @@ def command(main: Main) -> Main:
         except BrokenPipeError:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left of the output, at exit
             return 128 + signal.SIGPIPE
+        except (shutil.Error, SafetensorError) as error:  # a model folder cannot be copied or written
+            print(f"error: {in_a_line(error)}", file=sys.stderr)
+            return 1
         except OSError as error:
             return failed(error)
         except SystemExit as ended:

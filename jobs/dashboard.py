@@ -92,13 +92,13 @@ def serve(port: int, tracking_uri: str, experiment_id: str) -> None:
 
 
 def wait_until_ready(server: subprocess.Popen[bytes], port: int) -> None:
-    """Returns once the server listens, or has exited. Raises TimeoutError after READY_S seconds."""
+    """Returns once the server listens, or has exited. Raises RunError after READY_S seconds."""
     deadline = time.monotonic() + READY_S
     while server.poll() is None:
         with suppress(OSError), socket.create_connection((HOST, port), timeout=5):
             return
         if time.monotonic() > deadline:
-            raise TimeoutError(f"the MLflow server did not respond on port {port} within {READY_S:.0f} s")
+            raise RunError(f"the MLflow server did not respond on port {port} within {READY_S:.0f} s")
         time.sleep(0.2)
 
 

@@ -1,5 +1,6 @@
 """Writes docs/settings.md from conf/schema.py: `make docs`. A test fails if the file and the schema differ."""
 
+import argparse
 import sys
 from dataclasses import Field, asdict
 from itertools import groupby
@@ -51,6 +52,7 @@ def cells(name: str, default: str, field: Field[Any]) -> tuple[str, ...]:
 
 
 def main() -> int:
+    argparse.ArgumentParser(prog="python -m jobs.docs", description="Writes docs/settings.md from the schema.").parse_args()
     PATH.write_text(settings_page())
     print(PATH.relative_to(ROOT))
     return 0

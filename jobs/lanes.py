@@ -135,6 +135,8 @@ def run_plan(plan: Plan, arguments: Sequence[str], chosen: argparse.Namespace) -
     """Runs what is missing of a plan, as `options` chose, and writes its results; 1 if a lane failed."""
     from jobs.table_results import recorded, write_results
 
+    if chosen.seeds is not None and chosen.seeds < 1:
+        raise ConfigError(f"--seeds {chosen.seeds}: valid: 1 or more.")
     jobs = plan.jobs(chosen.seeds)
     todo = [job for job in jobs if not recorded(plan, job)] if plan.appends else jobs
     if chosen.lane is not None:

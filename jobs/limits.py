@@ -4,6 +4,7 @@
 """
 
 import argparse
+import math
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -89,7 +90,7 @@ def questions(folder: Path, measured: Sequence[int]) -> Iterator[list[object]]:
         largest = sorted(max(map(abs, values)) for values in results)
         if largest:
             shares = [percent(forms[form], len(problems)) for form in FORMS]
-            extremes = [f"{median(largest):.0f}", largest[int(0.9 * len(largest))]]
+            extremes = [f"{median(largest):.0f}", largest[math.ceil(0.9 * len(largest)) - 1]]
             negative = percent(sum(min(values) < 0 for values in results), len(problems))
             yield [number, len(kept), percent(len(problems), len(kept)), *shares, *extremes, negative]
 

@@ -58,7 +58,7 @@ class Plan:
 
     def jobs(self, seeds: int | None = None) -> list[Job]:
         """All runs, by stage and then seed by seed, so that partial results cover all variants; `seeds` overrides how many."""
-        wanted = [(variant, range(seeds) if seeds else variant.seeds) for variant in self.variants]
+        wanted = [(variant, variant.seeds if seeds is None else range(seeds)) for variant in self.variants]
         last = max(each.stop for _, each in wanted)
         jobs = [(variant, seed) for seed in range(last) for variant, each in wanted if seed in each]
         return sorted(jobs, key=lambda job: job[0].stage)

@@ -49,9 +49,9 @@ def main(arguments: Sequence[str]) -> int:
     chosen = parser.parse_args(arguments)
     check_repository(chosen.repo)
     try:
-        upload = pack(find_run(chosen.runs_dir, chosen.run), chosen.what, chosen.round)
+        upload = pack(find_run(chosen.runs_dir, chosen.run, "RUN"), chosen.what, chosen.round)
     except (OSError, ArrowException) as error:
-        raise ConfigError(f"NAME={chosen.run}: its files cannot be read: {error}") from error
+        raise ConfigError(f"RUN={chosen.run}: its files cannot be read: {error}") from error
     if chosen.dry:
         print(contents(upload, f"{'public' if chosen.public else 'private'} {upload.kind} repository {chosen.repo}"))
         return 0

@@ -51,9 +51,11 @@ for node in "${nodes[@]:1}"; do
 done
 
 # With `--signal=B:TERM@<seconds>` Slurm signals this script alone, and srun passes the signal on to the driver.
+driver='' signalled=0
+trap 'signalled=1; [ -z "$driver" ] || kill -TERM "$driver" 2>/dev/null || true' TERM
 RAY_ADDRESS=$address "${step[@]}" --nodelist="${nodes[0]}" python -m jobs.round "$@" &
 driver=$!
-trap 'signalled=1; kill -TERM "$driver" 2>/dev/null || true' TERM
+[ "$signalled" = 0 ] || kill -TERM "$driver"  # it came before the driver was known
 signalled=1
 while [ "$signalled" = 1 ]; do  # a signal ends `wait`, not the driver
     signalled=0 status=0

@@ -8,6 +8,7 @@ import asyncio
 import logging
 import os
 import shlex
+import signal
 import sys
 from argparse import Namespace
 from collections.abc import Iterator, Sequence
@@ -21,6 +22,7 @@ from conf.secrets import without_credentials
 from jobs.cli import command
 from jobs.round import overrides, parse, settings
 from pipeline.domain.prompt_file import OWN
+from pipeline.errors import RunError
 from pipeline.inputs import read_prompts
 
 if TYPE_CHECKING:
@@ -38,18 +40,25 @@ class ClusterError(ConfigError):
 
 @command
 def main(arguments: Sequence[str]) -> int:
-    """Exit status: the job's own, 2 if nothing was submitted, 130 if following was interrupted (the job keeps running)."""
+    """Exit status: the job's own, 2 if nothing was submitted.
+
+    Where following ends before the job, which keeps running: 1 the connection was lost, 130 or 143 interrupted.
+    """
     entry, config = entrypoint(parse(arguments, "jobs.submit"))
     address = cluster_address()
     client, job = submit(address, entry)
     print(f"job {job} was submitted to {without_credentials(address)}")
     print(f"results go to {Path(config.runs_dir) / config.name} on the cluster")
     print(how_to(address, job, "Ctrl-C stops following; the job keeps running. Then"), flush=True)
+    from aiohttp import ClientError  # imported late: with ray
+
     try:
         return asyncio.run(follow(client, address, job))
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit) as end:
         print(how_to(address, job, f"\njob {job} keeps running"), file=sys.stderr)
-        return 130
+        return 130 if isinstance(end, KeyboardInterrupt) else 128 + signal.SIGTERM
+    except (RuntimeError, OSError, ClientError) as error:  # of Ray's client, requests and aiohttp
+        raise RunError(how_to(address, job, f"the connection was lost ({error}); job {job} keeps running")) from error
 
 
 def how_to(address: str, job: str, first: str) -> str:

@@ -54,7 +54,8 @@ def measures(folder: Path, round_: int) -> Measures:
     values = {f"{group} {way}": value for group, ways in accuracies.items() for way, value in ways.items()}
     if round_:
         stage = manifest.round(round_).curriculum
-        values |= {"labels right": stage.label_accuracy or 0.0, "kept": stage.kept / stage.written}
+        values |= {"kept": stage.kept / stage.written}
+        values |= {} if stage.label_accuracy is None else {"labels right": stage.label_accuracy}
         values |= of_curriculum(folder / f"round-{round_}" / "curriculum.parquet", manifest.config["evaluation"]["oracle"])
     return values
 
@@ -135,14 +136,16 @@ def cell(values: Sequence[float], name: str) -> str:
 
 
 def table(results: Results, columns: Mapping[str, str], labels: Labels, title: str = "{}") -> str:
-    """A Markdown table with a line per variant and round that has these measures; the base once."""
+    """A Markdown table with a line per variant and round that has these measures; the base, of every seed, once."""
+    base = {seed: measured for rounds in results.values() for seed, measured in rounds.get(0, {}).items()}
+    lines = [("base", base)]
+    for variant, rounds in results.items():
+        lines += [(f"{title.format(labels[variant])}, round {number}", seeds) for number, seeds in rounds.items() if number]
     rows = []
-    for place, (variant, rounds) in enumerate(results.items()):
-        for round_, seeds in rounds.items():
-            values = {name: [one[name] for one in seeds.values() if name in one] for name in columns.values()}
-            if (round_ or not place) and all(values.values()):
-                label = f"{title.format(labels[variant])}, round {round_}" if round_ else "base"
-                rows.append([label, len(seeds), *(cell(by_seed, name) for name, by_seed in values.items())])
+    for label, seeds in lines:
+        values = {name: [one[name] for one in seeds.values() if name in one] for name in columns.values()}
+        if all(values.values()):
+            rows.append([label, len(seeds), *(cell(by_seed, name) for name, by_seed in values.items())])
     return markdown.table(["", "seeds", *columns], rows)
 
 
@@ -192,14 +195,18 @@ def draw(results: Results, labels: Labels, path: Path) -> None:
 
 
 def write_results(plan: Plan, todo: Sequence[Job]) -> None:
-    """docs/results/<name>.md, .json and .png; docs/results/README.md discusses them."""
+    """docs/results/<name>.md, .json and .png; docs/results/README.md discusses them.
+
+    Of results that were recorded earlier, the page has those whose variant is in the plan.
+    """
     plain = [(plan.reference, seed) for seed in sorted({seed for _, seed in todo})]
-    results = collect(plan, [*plain, *(job for job in todo if job not in plain)])
+    collected = collect(plan, [*plain, *(job for job in todo if job not in plain)])
+    name, labels = plan.name, {variant.name: variant.label for variant in (plan.reference, *plan.variants)}
+    results = {variant: collected[variant] for variant in labels if variant in collected}
     if not results:
         say(f"no round of {plan.name} is finished: nothing is written")
         return
-    name, labels = plan.name, {variant.name: variant.label for variant in (*plan.variants, plan.reference)}
-    head = f"`{plan.command}`, {hardware()}, {time.strftime('%Y-%m-%d')}. Mean over seeds ± half its 95 % interval, in %."
+    head = f"`{plan.command}`, {hardware()}; written {time.strftime('%Y-%m-%d')}. Mean over seeds ± half its 95 % interval, in %."
     stage = [variant.name for variant in (plan.reference, *plan.variants) if variant.stage == 1]
     curves = {variant: rounds for variant, rounds in results.items() if variant in stage}
     drawn = 0 < len(curves) <= MOST_CURVES
@@ -218,7 +225,7 @@ def write_results(plan: Plan, todo: Sequence[Job]) -> None:
         ]
     )
     write_atomically(RESULTS / f"{name}.md", page + "\n")
-    write_records(plan, results)
+    write_records(plan, collected)
     if drawn:
         draw(curves, labels, RESULTS / f"{name}.png")
     print(page)

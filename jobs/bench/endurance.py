@@ -54,7 +54,8 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument(
         "--rounds", type=int, default=ROUNDS, help=f"rounds of {2 * STEPS} steps, 3 or more (default: %(default)s)"
     )
-    rounds = parser.parse_args(arguments).rounds
+    if (rounds := parser.parse_args(arguments).rounds) < 3:
+        parser.error(f"--rounds {rounds}: valid: 3 or more, since the last is compared with the second")
     with tempfile.TemporaryDirectory() as folder:
         places = [f"runs_dir={folder}", f"tracking_uri=sqlite:///{folder}/mlflow.db"]
         command = [sys.executable, "-m", "jobs.round", "--iter", str(rounds), "--name", NAME, "--set", *TINY, *places]
@@ -73,7 +74,9 @@ def watched(run: "subprocess.Popen[bytes]", folder: Path) -> list[Look]:
     looks: list[Look] = []
     seen = (0, 0)
     while run.poll() is None:
-        with suppress(OSError, psutil.Error):  # before the manifest is there; a process has ended meanwhile
+        with suppress(
+            OSError, psutil.Error, LookupError, StopIteration
+        ):  # a file is not there yet, or half written; a process has ended
             if (now := steps(folder)) > seen:
                 looks.append(look(folder, run.pid, now[0]))
                 seen = now
@@ -97,7 +100,7 @@ def look(folder: Path, driver: int, round_: int) -> Look:
             values["MiB", found.role] += found.process.memory_info().rss / MIB
             values["open files", found.role] += found.process.num_fds()
             values["processes", found.role] += 1
-    (cluster,) = Path(tempfile.gettempdir()).glob(f"{FOLDER_PREFIX}{driver}-*")
+    cluster = next(iter(Path(tempfile.gettempdir()).glob(f"{FOLDER_PREFIX}{driver}-*")))
     state = (cluster / "session_latest" / "logs" / "debug_state.txt").read_text()  # which the raylet writes every ten seconds
     values["objects", "object store"] = float(re.findall(r"num local plasma objects: (\d+)", state)[0])
     values["MiB", "object store"] = float(re.findall(r"pinned objects size: (\d+)", state)[0]) / MIB

@@ -34,6 +34,8 @@ def main(arguments: Sequence[str]) -> int:
     from pipeline.observe.terminal import console, say
 
     numbers = range(options.faults) if options.only is None else [options.only]
+    if not options.output.suffix:
+        parser.error(f"--output {options.output}: valid: a file with a suffix, beside which a folder without it is made")
     folder = options.output.with_suffix("").absolute()
     records = Campaign(options.seed, options.output, folder, 60 * options.minutes, say).run(
         numbers, again=options.only is not None

@@ -26,7 +26,7 @@ class Life:
         self, runs: Path, log: Path, seed: int, settings: list[str], cluster: Mapping[str, str], session: str | None
     ) -> None:
         environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")} | dict(cluster)
-        self.log, self.started = log, time.time()
+        self.log = log
         command = [sys.executable, "-m", "jobs.round", "--name", NAME, "--seed", str(seed), "--set", *ROUND]
         with log.open("w") as output:
             self._driver = subprocess.Popen(
@@ -40,9 +40,6 @@ class Life:
     def ended(self) -> int | None:
         """The driver's exit status, None while it runs."""
         return self._driver.poll()
-
-    def output(self) -> str:
-        return " ".join(self.log.read_text(errors="replace").split())
 
     def send(self, number: signal.Signals) -> None:
         if self.ended() is None:

@@ -33,15 +33,17 @@ class Record:
 
 def append(path: Path, records: Sequence[Record]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
+    if path.exists() and (before := path.read_text()) and not before.endswith("\n"):
+        path.write_text(before[: before.rfind("\n") + 1])  # a kill has cut off the last line
     with path.open("a") as file:
         file.writelines(json.dumps(asdict(record)) + "\n" for record in records)
 
 
 def read(path: Path, seed: int) -> list[Record]:
-    """The records of a seed, none if there is no file; the last one of each fault."""
+    """The records of a seed, none if there is no file; the last one of each fault. A line that a kill cut off is left out."""
     if not path.exists():
         return []
-    records = [Record(**json.loads(line)) for line in path.read_text().splitlines()]
+    records = [Record(**json.loads(line)) for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]
     return list({record.number: record for record in records if record.seed == seed}.values())
 
 

@@ -17,8 +17,8 @@ def run_folders(runs_dir: str) -> list[Path]:
     return sorted(written, key=lambda folder: written[folder], reverse=True)
 
 
-def find_run(runs_dir: str, name: str | None) -> Path:
-    """The folder of a run, by default the most recently written one.
+def find_run(runs_dir: str, name: str | None, variable: str = "NAME") -> Path:
+    """The folder of a run, by default the most recently written one; `variable` is what the user gave the name with.
 
     Raises:
         ConfigError: there is none.
@@ -31,7 +31,7 @@ def find_run(runs_dir: str, name: str | None) -> Path:
     for folder in folders:
         if name in (None, folder.name):
             return folder
-    raise ConfigError(f"NAME={name}: no such run in {runs_dir}; valid: {', '.join(folder.name for folder in folders)}.")
+    raise ConfigError(f"{variable}={name}: no such run in {runs_dir}; valid: {', '.join(folder.name for folder in folders)}.")
 
 
 def in_use(folder: Path) -> bool:

@@ -226,12 +226,12 @@ def test_fused_adamw_steps_as_the_plain_one_does(learner: Learner, offload: str,
     for fused in (True, False):
         adamw = torch.optim.AdamW
         monkeypatch.setattr("torch.optim.AdamW", lambda *a, _adamw=adamw, _fused=fused, **o: _adamw(*a, **{**o, "fused": _fused}))
-        learner.begin_phase(load_config("tiny", [*SHARED, f"learner.offload={offload}"]), BASE, 1e-4, None)
+        learner.begin_phase(load_config("tiny", [*SHARED, f"learner.offload={offload}"]), BASE, 1e-2, None)
         for seed in range(3):
             learner.update(draw_batch(16, 24, 48, 700, seed))
         weights.append(torch.cat([p.detach().float().cpu().flatten() for p in learner.engine.module.parameters()]))
         monkeypatch.undo()
-    assert torch.allclose(*weights, atol=1e-3)
+    assert torch.allclose(*weights, atol=1e-3)  # a step moves a weight by up to 1e-2
 
 
 def test_ligers_kernels_compute_what_transformers_does(learner: Learner) -> None:

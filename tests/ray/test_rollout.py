@@ -132,10 +132,12 @@ def test_an_engine_has_as_many_samples_as_it_decodes_at_once_and_dies_with_all(
     assert most
     assert all(16 + 4 <= samples < 16 + 2 * 4 for samples in most)  # of which one chunk waits, and less than another
     arriving = fleet.stream(asked, base, SAMPLING)
+    fleet.take_counts()
     first = next(arriving)
     (process,) = [process for process in psutil.process_iter(["cmdline"]) if is_rollout_worker(process)]
     process.kill()
     again = dict([first, *arriving])
+    assert fleet.take_counts()["replaced"] == 1
     assert [again[place] for place in range(20)] == expected
 
 
@@ -199,7 +201,8 @@ def test_greedy_takes_the_likeliest_token(fleet: RolloutFleet) -> None:
 def test_an_engine_that_fails_is_replaced_and_draws_the_same(
     fleet: RolloutFleet, fate: signal.Signals, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With chunks still to draw."""
+    """With chunks still to draw: they are sent to the engine only while results are taken."""
+    monkeypatch.setattr(fleet, "_config", replace(CONFIG, rollout=replace(CONFIG.rollout, chunk=4, max_num_seqs=16)))
     model = policy(shaken(0.01), f"before-{fate.name}")
     fleet.take_counts()
     undisturbed = fleet.sample(requests(20), model, SAMPLING)

@@ -213,7 +213,6 @@ def test_a_round_with_adapters_two_updates_a_batch_and_other_scorers(tmp_path: P
     assert 0 < max(row["reward"] for row in steps[0]) <= 0.5
     posed_before = [row["question"] for row in steps[0] if row["question"]]
     assert (tmp_path / "mine.py.earlier").read_text().splitlines() == posed_before  # in the second step; nothing in the first
-    assert all(row["reward"] == 0 for row in steps[1] if row["question"] in posed_before)
 
 
 def read_questions(folder: Path, step: int) -> list[dict]:
@@ -278,15 +277,15 @@ def test_a_reward_actor_that_dies_again_and_again_ends_the_run_and_leaves_its_la
 
 
 def test_a_batch_sampled_ahead_is_one_update_stale_and_outlives_an_interruption(tmp_path: Path) -> None:
-    ahead = ["rollout.ahead=1", "challenger.steps=1", "solver.steps=3", "solver.members=1", "evaluation.samples=0"]
+    ahead = ["rollout.ahead=1", "challenger.steps=1", "solver.steps=5", "solver.members=1", "evaluation.samples=0"]
     interrupt_after(tmp_path, "solver", 1, *ahead)
     run = tmp_path / "small"
     stage = manifest(tmp_path)["rounds"]["1"]["solver"]
-    next_step = len(stage["metrics"])  # 0 is the first; the signal may have come a step late
+    next_step = len(stage["metrics"])  # 0 is the first; the signal may have come some steps late
     waiting = pq.read_table(run / stage["ahead"]).drop(["reward"])
     finish(start(tmp_path, *ahead))
-    batches = [pq.read_table(run / "round-1" / "solver" / f"samples-{step:04d}.parquet") for step in (1, 2, 3)]
-    assert [set(batch["version"].to_pylist()) for batch in batches] == [{"solver-r1-s0"}, {"solver-r1-s0"}, {"solver-r1-s1"}]
+    batches = [pq.read_table(run / "round-1" / "solver" / f"samples-{step:04d}.parquet") for step in range(1, 6)]
+    assert [set(batch["version"].to_pylist()) for batch in batches] == [{f"solver-r1-s{max(0, step - 1)}"} for step in range(5)]
     assert batches[next_step].drop(["reward"]).equals(waiting)
     fresh, *stale = (step.get("mismatch_mean", 0.0) for step in manifest(tmp_path)["rounds"]["1"]["solver"]["metrics"])
     assert fresh < 1e-4

@@ -70,7 +70,7 @@ def test_a_job_has_the_exit_status_and_the_raylets_of_all_nodes_and_their_logs()
         files = [f"runs_dir={folder}/runs", f"tracking_uri=sqlite:///{folder}/m.db"]
         command = ["bash", "jobs/slurm.sh", "--set", *gpus, *files]
         try:
-            run = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120)
+            run = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300)
             left = started_in(Path(folder))
             logs = [log.read_text() for log in Path(folder).glob("logs/*/Engine-*.out")]
         finally:

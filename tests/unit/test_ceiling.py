@@ -115,7 +115,10 @@ def test_the_summary_says_nothing_before_there_is_something_to_say() -> None:
     assert "Nothing can be said yet" in summary({}, PLAN)
     unfinished = [{each: values for each, values in run_of(0.9).items() if each < SCREENED}]
     assert "Nothing can be said yet" in summary(results_of(corrected=[run_of(0.8)], linear=unfinished), PLAN)
-    assert "None of 1 changes has an effect" in summary(results_of(corrected=[run_of(0.8)], linear=[run_of(0.9)]), PLAN)
+    one_seed = results_of(corrected=[run_of(0.8)], linear=[run_of(0.9)])  # which has no interval
+    assert "Nothing can be said yet" in summary(one_seed, PLAN)
+    two = results_of(corrected=[run_of(0.8), run_of(0.8)], linear=[run_of(0.7), run_of(0.9)])
+    assert "None of 1 changes with two seeds or more has an effect" in summary(two, PLAN)
 
 
 def test_results_are_appended_and_recorded_runs_are_not_run_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

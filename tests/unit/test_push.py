@@ -104,7 +104,7 @@ def test_a_dry_run_shows_files_and_card_and_asks_nothing(
     [
         (["--round", "7"], "ROUND=7: run 'made' has no solver of that round; valid: 1, 2."),
         (["--round", "0", "--what", "curriculum"], "ROUND=0: run 'made' has no curriculum of that round; valid: 1, 2."),
-        (["--run", "other"], "NAME=other: no such run in "),
+        (["--run", "other"], "RUN=other: no such run in "),
         (["--repo", "r-zero"], "REPO=r-zero: not a repository id; valid: owner/name"),
         (["--repo", "a/b/c"], "REPO=a/b/c: not a repository id; valid: owner/name"),
     ],

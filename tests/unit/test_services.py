@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pytest
@@ -63,17 +64,19 @@ def test_a_service_that_starts_later_is_watched_from_then_on() -> None:
     assert told == [f"Ray's sleep (pid={process.pid}) died"]
 
 
-def test_a_service_that_is_continued_in_time_is_watched_further(service: psutil.Process) -> None:
-    thread = threading.Thread(target=(watched := watch()).run)
-    thread.start()
-    for number in (signal.SIGSTOP, signal.SIGCONT) * 3:
-        service.send_signal(number)
-        time.sleep(0.25)  # half as long as it may be stopped
-    assert thread.is_alive()
-    watched.close()
-    service.kill()
-    thread.join(10)
-    assert not thread.is_alive()
+def test_a_service_that_is_continued_in_time_is_watched_further(service: psutil.Process, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    monkeypatch.setattr(services, "time", SimpleNamespace(monotonic=lambda: now))
+    watched = watch()
+    for status in (psutil.STATUS_STOPPED, psutil.STATUS_SLEEPING) * 3:
+        monkeypatch.setattr(services, "status_of", lambda process, status=status: status)
+        watched._look(service, "sleep")
+        now += 0.4  # of the 0.5 s that it may be stopped
+    monkeypatch.setattr(services, "status_of", lambda process: psutil.STATUS_STOPPED)
+    watched._look(service, "sleep")
+    now += 0.6
+    with pytest.raises(EndError, match="was stopped by a signal"):
+        watched._look(service, "sleep")
 
 
 def test_at_the_end_a_stopped_service_is_continued_and_its_death_is_not_told(service: psutil.Process) -> None:
