@@ -58,8 +58,8 @@ def points(centre: float, half: float) -> str:
 def said(beyond: Sequence[tuple[float, str]], compared: int) -> str:
     """The sentence about changes beyond their intervals: (gain, label).
 
-    >>> said([(0.02, "batch of 320")], 20)[:93]
-    'Beyond its 95 % interval, what raises sampled accuracy after round 3 most: batch of 320 (+2.0'
+    >>> said([(0.02, "batch of 320")], 20)[:76]
+    'What raises sampled accuracy after round 3 most: batch of 320 (+2.0 points).'
     """
     if not compared:
         return f"Nothing can be said yet: no change has two runs of {SCREENED} rounds beside those of the reference."
@@ -69,7 +69,7 @@ def said(beyond: Sequence[tuple[float, str]], compared: int) -> str:
             "beyond its 95 % interval."
         )
     (low, lowest), (high, highest) = min(beyond), max(beyond)
-    raises = f"Beyond its 95 % interval, what raises sampled accuracy after round {SCREENED} most: {highest} ({100 * high:+.1f} points)."
+    raises = f"What raises sampled accuracy after round {SCREENED} most: {highest} ({100 * high:+.1f} points)."
     sentences = [raises] if high > 0 else []
     sentences += [f"What lowers it most: {lowest} ({100 * low:+.1f} points)."] if low < 0 else []
     chance = f"By chance alone {compared / 20:.1f} of {compared} changes would be beyond their intervals."

@@ -147,6 +147,6 @@ def test_the_page_is_written_from_the_records(tmp_path: Path, monkeypatch: pytes
     assert {path.name for path in tmp_path.iterdir()} == {"ceiling.json", "ceiling.md", "ceiling.png"}
     page = (tmp_path / "ceiling.md").read_text()
     assert WARNING in page
-    assert "None of 1 changes has an effect" in page
+    assert "None of 1 changes with two seeds or more has an effect" in page
     assert "| larger phase, labels corrected, round 6 | 2 |" in page
     assert json.loads((tmp_path / "ceiling.json").read_text()) == json.loads(json.dumps(found))
