@@ -34,6 +34,12 @@ def check_phases(config: Config) -> None:
         )
     if config.solver.members > 1 and not config.solver.steps:
         raise ConfigError(f"solver.members={config.solver.members}: solver.steps=0 trains none of them; valid: 1.")
+    if config.solver.verdicts and not config.solver.verdict_prompts:
+        prompts = config.solver.batch // config.solver.group
+        raise ConfigError(
+            f"solver.verdicts={config.solver.verdicts:g}: is less than one of the {prompts} prompts of a step (solver.batch / "
+            f"solver.group); valid: 0, or at least {1 / prompts:.2g}, of up to 0.5."
+        )
     if config.solver.resample and config.grpo.baseline == "batch":
         raise ConfigError(
             f"solver.resample={config.solver.resample}: under grpo.baseline=batch groups with equal rewards have a gradient; "

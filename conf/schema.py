@@ -110,6 +110,11 @@ class SolverConfig(RoleConfig):
     def total_steps(self) -> int:
         return self.steps * self.members
 
+    @property
+    def verdict_prompts(self) -> int:
+        """Prompts of a step that ask for a verdict."""
+        return round(self.verdicts * (self.batch // self.group))
+
 
 @dataclass
 class RewardConfig:
@@ -117,8 +122,8 @@ class RewardConfig:
     threshold: float = setting(0.5, "BLEU distance below which questions cluster (tau)", low=0, high=1)
     scorers: list[str] = setting(
         ["triangular", "repetition"],
-        "scorers of the Challenger's reward, in order: triangular | zone | band | variance | repetition | memory | validity | "
-        "official, or your own as path/to/file.py:function",
+        "scorers of the Challenger's reward, in order: triangular | zone | band | variance | official first, then repetition | "
+        "memory | validity, or your own as path/to/file.py:function",
     )
     peak: float = setting(0.75, "p_hat that the scorer zone rewards most", low=0, high=1)
     grader: str = setting(
@@ -144,8 +149,8 @@ class CurriculumConfig:
     )
     confident: float = setting(
         1.0,
-        "share of the questions within delta or keep that is kept, those of the surest majorities: by the least likely token of "
-        "its best response, and verdicts; 1 for all",
+        "share of a part's questions within delta or keep that is kept, those of the surest majorities: by the least likely "
+        "token of its best response, and verdicts; 1 for all",
         low=0.05,
         high=1,
     )

@@ -48,11 +48,12 @@ class ChallengerTask:
 def challenger_metrics(scored: Sequence[ScoredQuestion]) -> dict[str, float]:
     """How many questions are usable, how much they repeat each other, and what each scorer added to the mean reward.
 
-    Shares and means are over the whole batch, including malformed responses.
+    `well_formed` and the means of the reward's parts are over the whole batch, malformed responses included, and
+    `repetition_share`, the mean share of the batch that is in a question's cluster, over the well-formed ones.
     """
     clusters = [question.cluster for question in scored if question.answered.question is not None]
     sizes = Counter(clusters)
-    names = scored[0].parts if scored else ()
+    names = scored[0].parts
     return {
         "well_formed": len(clusters) / len(scored),
         "distinct_clusters": len(sizes),

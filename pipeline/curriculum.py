@@ -99,17 +99,17 @@ def write_curriculum(run: "Run", round_: int) -> None:
         tracked.log_file(path)
     if not kept:
         raise EmptyCurriculumError(
-            f"round {round_}: none of {len(rows)} questions {filter_of(run.config.curriculum)} "
+            f"round {round_}: none of {len(rows)} questions {filter_of(run)} "
             f"({counts['well_formed']} were well-formed, {counts['answered']} got an answer); see {path}. "
             "A run with larger curriculum.questions or a wider filter (under another NAME) keeps more."
         )
     stage.written, stage.well_formed = counts["written"], counts["well_formed"]
     stage.answered, stage.kept = counts["answered"], counts["kept"]
     stage.label_accuracy, stage.seconds, stage.counts, stage.finished = accuracy, usage.seconds, usage.counts(), True
-    run.state.save()
-    for part in parts:
+    for part in parts:  # the labelled ones hold all that is in them
         part.written.unlink(missing_ok=True)
         part.answered.unlink(missing_ok=True)
+    run.state.save()
 
 
 def write_questions(run: "Run", round_: int, parts: Sequence[Part]) -> None:
@@ -186,11 +186,13 @@ def agrees(run: "Run", share: float | None) -> bool:
     return share is not None and round(share * run.config.reward.samples) >= run.config.curriculum.agreement
 
 
-def filter_of(settings: CurriculumConfig) -> str:
+def filter_of(run: "Run") -> str:
     """What a question that is kept passes, in words."""
+    settings = run.config.curriculum
     band = "has {} to {} votes".format(*settings.keep) if settings.keep else f"has a p-hat within {settings.delta} of 1/2"
     agreement = f" and {settings.agreement} answers of the previous Solver for its label" if settings.agreement else ""
-    return band + agreement
+    verdicts = " and is not called ill-posed by most verdicts" if settings.confident < 1 or "verdicts" in run.needs else ""
+    return band + verdicts + agreement
 
 
 def answered(rows: Sequence[CurriculumRow]) -> list[AnsweredQuestion]:

@@ -87,7 +87,7 @@ class PhaseHistory:
     def finish(self) -> None:
         """Exports the policy, which replaces checkpoint and members, and records it in the manifest."""
         policy = self.folder / "policy"
-        # In round 1 a phase moves far from the base, and towards where later ones stay.
+        # Not in round 1, which starts from the base model: averaging with it would undo most of what the phase has learned.
         averaged = self.role == "solver" and self.round > 1
         with self._run.clock.part("checkpoint"):
             members = [str(self._run.state.folder / member) for member in self.members]

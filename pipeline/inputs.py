@@ -13,7 +13,7 @@ from actors.learner.liger import check_liger
 from conf.errors import ConfigError
 from conf.load import resolve
 from conf.schema import Config
-from pipeline.algorithm.rewards import Scorer, find_scorer, scorer_name
+from pipeline.algorithm.rewards import REPLACING, Scorer, find_scorer, scorer_name
 from pipeline.domain.graders.find import find_grader
 from pipeline.domain.oracle import load_oracle
 from pipeline.domain.prompt_file import load_prompts
@@ -159,6 +159,8 @@ def check_parts(config: Config) -> Parts:
         scorers = [find_scorer(name) for name in config.reward.scorers]
     except ValueError as error:
         raise ConfigError(f"reward.scorers: {error}.") from error
+    if late := [text for text, scorer in zip(config.reward.scorers[1:], scorers[1:], strict=True) if scorer in REPLACING]:
+        raise ConfigError(f"reward.scorers: {late[0]} replaces what the scorers before it gave; valid: {late[0]} as the first.")
     names = {scorer_name(scorer): text for text, scorer in zip(config.reward.scorers, scorers, strict=True)}
     if clash := [text for text, scorer in zip(config.reward.scorers, scorers, strict=True) if names[scorer_name(scorer)] != text]:
         raise ConfigError(f"reward.scorers: {clash[0]} has the name of another scorer; valid: functions of different names.")

@@ -56,12 +56,14 @@ def solver_path(folder: Path, manifest: Manifest, number: int) -> str:
 
 
 def best_round(manifest: Manifest, shown: str) -> int:
-    """The round whose Solver is best on the first set: by its sampled answers, or by its greedy ones."""
-    measured = {
-        number: ways.get("sampled", ways["greedy"])
-        for number, accuracies in manifest.measured()
-        if (ways := next(iter(accuracies.values()))) and (number == 0 or manifest.round(number).solver.finished)
-    }
+    """The round whose Solver is best on the first set of the last round: by its sampled answers, or by its greedy ones.
+
+    Rounds that were measured otherwise are not compared.
+    """
+    measured = [each for each in manifest.measured() if each[0] == 0 or manifest.round(each[0]).solver.finished]
     if not measured:
         raise ConfigError(f"POLICY={shown}:best: no round of it was measured; valid: a round by its number.")
-    return max(measured, key=lambda number: measured[number])
+    name, ways = next(iter(measured[-1][1].items()))
+    way = "sampled" if "sampled" in ways else "greedy"
+    values = {number: accuracies[name][way] for number, accuracies in measured if way in accuracies.get(name, {})}
+    return max(values, key=lambda number: values[number])

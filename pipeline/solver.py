@@ -1,6 +1,7 @@
 """The Solver's task: agree with the majority vote of its previous weights on the curriculum's questions."""
 
 import random
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -30,6 +31,19 @@ class Exercise:
         return self.p_hat is None
 
 
+@dataclass(frozen=True, slots=True)
+class GradedGroup:
+    """The responses to one prompt, their rewards, and how many have an answer."""
+
+    samples: list[Sample]
+    rewards: list[float]
+    answered: int
+
+    @property
+    def has_gradient(self) -> bool:
+        return len(set(self.rewards)) > 1
+
+
 class SolverTask:
     """Rewards an answer that is equivalent to the pseudo-label with 1, any other with 0."""
 
@@ -57,76 +71,72 @@ class SolverTask:
         """The exercises of a step, verdicts last."""
         settings, path = self.run.config.solver, (self.run.config.seed, self.round, self.role)
         size = settings.batch // settings.group
-        verdicts = round(settings.verdicts * size) if self.verdicts else 0
-        share = self._share(step)
-        asked = [share[place] for place in batch_places(step, size - verdicts, len(share), *path)]
+        verdicts = settings.verdict_prompts if self.verdicts else 0
+        own, (_, of_member) = self._of_member(step), settings.member(step)
+        asked = [own[place] for place in batch_places(of_member, size - verdicts, len(own), *path)]
         return asked + [self.verdicts[place] for place in batch_places(step, verdicts, len(self.verdicts), *path, "verdicts")]
 
-    def _share(self, step: int) -> list[Exercise]:
+    def _of_member(self, step: int) -> list[Exercise]:
         """The exercises of the member that is trained in a step: every `members`-th one; all, where there are fewer than that."""
         settings = self.run.config.solver
         return self.exercises[settings.member(step)[0] :: settings.members] or self.exercises
 
     def score(self, step: int, arriving: Iterator[tuple[int, list[Sample]]], policy: Policy) -> ScoredGroups:
         batch = self._batch(step)
-        groups, rewards, answered = self._graded(batch, arriving)
-        replaced = self._resample(step, policy, batch, groups, rewards) if self.run.config.solver.resample else {}
+        graded = self._graded(batch, arriving)
+        replaced = self._resample(step, policy, batch, graded) if self.run.config.solver.resample else {}
+        responses = sum(len(each.samples) for each in graded)
         return ScoredGroups(
-            groups=groups,
-            rewards=rewards,
-            metrics={"well_formed": answered / sum(map(len, rewards))} | replaced,
+            groups=[each.samples for each in graded],
+            rewards=[each.rewards for each in graded],
+            metrics={"well_formed": sum(each.answered for each in graded) / responses} | replaced,
             p_hats=[exercise.p_hat for exercise in batch if exercise.p_hat is not None],
         )
 
-    def _graded(
-        self, batch: Sequence[Exercise], arriving: Iterator[tuple[int, list[Sample]]]
-    ) -> tuple[list[list[Sample]], list[list[float]], int]:
-        """The groups in the batch's order, their rewards, and how many responses have an answer."""
+    def _graded(self, batch: Sequence[Exercise], arriving: Iterator[tuple[int, list[Sample]]]) -> list[GradedGroup]:
+        """The groups in the batch's order."""
         reward, size = self.run.reward, self.run.config.solver.group
         groups: dict[int, list[Sample]] = {}
         graders: dict[bool, Grader] = {False: reward.grader, True: ExactGrader()}
         grades = {verdict: reward.grading(grader) for verdict, grader in graders.items()}
-        answered = 0
+        answered: Counter[int] = Counter()
         for index, group in arriving:
             groups[index], verdict = group, batch[index].asks_verdict
             for place, sample in enumerate(group):
                 answer = answer_of(sample, graders[verdict])
-                answered += answer is not None
+                answered[index] += answer is not None
                 grades[verdict].add((index, place), answer, batch[index].label)
         with self.run.clock.part("scoring"):
-            rewards = grades[False].results() + grades[True].results()  # verdicts are last
-        return [groups[index] for index in range(len(batch))], in_groups(rewards, size), answered
+            rewards = in_groups(grades[False].results() + grades[True].results(), size)  # verdicts are last
+        return [GradedGroup(groups[index], rewards[index], answered[index]) for index in range(len(batch))]
 
-    def _resample(
-        self,
-        step: int,
-        policy: Policy,
-        batch: list[Exercise],
-        groups: list[list[Sample]],
-        rewards: list[list[float]],
-    ) -> dict[str, float]:
+    def _resample(self, step: int, policy: Policy, batch: list[Exercise], graded: list[GradedGroup]) -> dict[str, float]:
         """Replaces groups with equal rewards by groups of other questions, in place (DAPO, arXiv 2503.14476, section 3.2).
 
-        At most `solver.resample` times it draws as many groups as have equal rewards, from seeds of their own.
+        At most `solver.resample` times it draws as many groups as have equal rewards, of questions that the step has not asked,
+        from seeds of their own.
         """
-        run, share, replaced = self.run, self._share(step), 0
+        run, own, replaced = self.run, self._of_member(step), 0
+        asked = {exercise.question for exercise in batch}
         for draw in range(1, run.config.solver.resample + 1):
-            if not (even := [place for place, group in enumerate(rewards) if len(set(group)) == 1]):
-                break
+            even = [place for place, each in enumerate(graded) if not each.has_gradient]
             path = (self.round, self.role, step, "resample", draw)
-            order = shuffled(len(share), derive_seed(run.config.seed, *path, "order"))
-            fresh = [share[place] for place in order[: len(even)]]
+            order = shuffled(len(own), derive_seed(run.config.seed, *path, "order"))
+            fresh = [own[place] for place in order if own[place].question not in asked][: len(even)]
+            if not fresh:
+                break
+            asked |= {exercise.question for exercise in fresh}
             requests = seeded_requests(run.config.seed, [self._prompt(each) for each in fresh], run.config.solver.group, *path)
-            drawn, graded, _ = self._graded(fresh, run.stream(self.role, requests, policy, run.config.sampling))
-            uneven = [place for place, group in enumerate(graded) if len(set(group)) > 1]
-            for place, source in zip(even, uneven, strict=False):
-                batch[place], groups[place], rewards[place] = fresh[source], drawn[source], graded[source]
-            replaced += len(uneven)
+            drawn = self._graded(fresh, run.stream(self.role, requests, policy, run.config.sampling))
+            better = [(exercise, group) for exercise, group in zip(fresh, drawn, strict=True) if group.has_gradient]
+            for place, (exercise, group) in zip(even, better, strict=False):
+                batch[place], graded[place] = exercise, group
+            replaced += len(better)
         return {"resampled_groups": float(replaced)}
 
 
 def batch_places(step: int, size: int, count: int, run_seed: int, *path: int | str) -> list[int]:
-    """Indices below `count` of the questions that a step (from 1) trains on: shuffled epochs, each question once per epoch.
+    """Indices below `count` of the questions of a step (from 1): shuffled epochs, each question once in an epoch.
 
     >>> sorted(batch_places(1, 3, 4, 0) + batch_places(2, 3, 4, 0)[:1])
     [0, 1, 2, 3]

@@ -19,7 +19,10 @@ COMPANION_SUFFIXES = {".json", ".txt", ".jinja", ".model"}
 
 
 def write_folder(path: Path, rank: int, write: Callable[[Path], None]) -> None:
-    """Runs `write` on a temporary folder on all ranks, adds checksums, and renames it to `path`, replacing what was there."""
+    """Runs `write` on a temporary folder on all ranks, adds checksums, and renames it to `path`.
+
+    What was there is removed first, so that a kill in between leaves neither: no manifest may name it.
+    """
     partial = path.with_name(f"{path.name}.partial")
     if rank == 0:
         shutil.rmtree(partial, ignore_errors=True)
@@ -101,12 +104,10 @@ def mix_in(weights: dict[str, Tensor], start: str, share: float) -> None:
 
 
 def write_hf(folder: Path, model_path: str, hf_config: Any, weights: Mapping[str, Tensor]) -> None:
-    """A HF model folder with the tokenizer of the folder or hub id `model_path`."""
-    from huggingface_hub import snapshot_download
+    """A HF model folder with the tokenizer of the folder `model_path`."""
     from safetensors.torch import save_file
 
-    base = Path(model_path if Path(model_path).is_dir() else snapshot_download(model_path))
-    for file in base.iterdir():
+    for file in Path(model_path).iterdir():
         if file.suffix in COMPANION_SUFFIXES and not file.name.endswith(".index.json"):
             shutil.copy(file, folder)
     hf_config.save_pretrained(folder)

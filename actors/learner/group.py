@@ -71,7 +71,7 @@ class LearnerGroup:
         self._updates = 0
 
     def begin_phase(self, model_path: str, lr: float, resume_from: str | None = None, reference: str | None = None) -> None:
-        """Loads the policy from the HF folder (or hub id) `model_path`; it is also the KL reference, unless that has its own.
+        """Loads the policy from the HF folder `model_path`; it is also the KL reference, unless that has its own.
 
         Args:
             lr: AdamW's learning rate, unless an update has its own.
@@ -96,7 +96,7 @@ class LearnerGroup:
             importance_mean (the correction as applied), mismatch_mean (|learner's less rollout worker's log-probability|),
             mismatch_kl (k3 of KL(rollout || learner)), ratio_outside (share of learner to rollout ratios outside [0.9, 1.1]);
             tokens (of responses), learner_tokens_per_s (prompts included), seconds,
-            skipped_updates (1 if loss or gradient was not finite, so that the weights were left unchanged, else 0).
+            skipped_updates (1 if loss or gradient was not finite, so that the update and those after it were left out, else 0).
 
         Raises:
             LearnerError: a rank failed, or `MAX_SKIPPED` updates in a row were skipped.

@@ -135,17 +135,18 @@ class _Judge:
         self._verdicts: dict[tuple[str, str], bool | None] = {}
 
     def __call__(self, a: str, b: str) -> _Task[bool | None]:
+        if (a, b) in self._verdicts:  # first: what was decided stands, whatever an answer turns out to be beside another one
+            return self._verdicts[a, b]
         for answer in (a, b):
             if self._tractable.get(answer) is None and _HEAVY.search(answer):
                 yield from self._probe(answer)
             if self._tractable.get(answer) is False:
                 return None
-        if (a, b) not in self._verdicts:
-            self._counts["verify_calls"] += 1
-            self._verdicts[a, b] = yield Request(a, b, 1.0)
-            if self._verdicts[a, b] is None:
-                yield from self._probe(a)
-                yield from self._probe(b)
+        self._counts["verify_calls"] += 1
+        self._verdicts[a, b] = yield Request(a, b, 1.0)
+        if self._verdicts[a, b] is None:
+            yield from self._probe(a)
+            yield from self._probe(b)
         return self._verdicts[a, b]
 
     def _probe(self, answer: str) -> _Task[None]:

@@ -151,6 +151,8 @@ class RolloutFleet:
     def _transfer(self, policy: Policy, stale: list[Any]) -> dict[Any, Exception]:
         """Sends weights to the `stale` engines; returns those that failed or did not receive them in time, with the error."""
         started, failed = time.monotonic(), dict[Any, Exception]()
+        for worker in stale:  # a transfer that ends half way leaves them with neither version
+            self._versions.pop(worker, None)
         checksums = policy.weights.send(stale)
         loading = {worker.accept.remote(policy.version, checksums): worker for worker in stale}
         limit = self._config.rollout.transfer_timeout_s

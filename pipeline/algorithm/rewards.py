@@ -144,8 +144,8 @@ def memory(batch: QuestionBatch, rewards: list[float]) -> list[float]:
 
 @needs("verdicts")
 def validity(batch: QuestionBatch, rewards: list[float]) -> list[float]:
-    """0 for a question that most of the Solver's verdicts call ill-posed (R-Quest's vote). The curriculum excludes it too."""
-    return [0.0 if rejected(share) else reward for share, reward in zip(batch.invalid, rewards, strict=True)]
+    """At most 0 for a question that most of the Solver's verdicts call ill-posed (R-Quest); the curriculum drops it too."""
+    return [min(0.0, reward) if rejected(share) else reward for share, reward in zip(batch.invalid, rewards, strict=True)]
 
 
 def invalid_share(verdicts: Sequence[str | None]) -> float:
@@ -172,9 +172,8 @@ def rejected(invalid: float) -> bool:
     return invalid > 0.5
 
 
-SCORERS: dict[str, Scorer] = {
-    scorer.__name__: scorer for scorer in (triangular, zone, band, variance, repetition, memory, validity, official)
-}
+REPLACING: tuple[Scorer, ...] = (triangular, zone, band, variance, official)  # whatever the reward was so far
+SCORERS: dict[str, Scorer] = {scorer.__name__: scorer for scorer in (*REPLACING, repetition, memory, validity)}
 
 
 def find_scorer(name: str) -> Scorer:

@@ -130,7 +130,7 @@ class Round:
 
 @dataclass(slots=True)
 class Manifest:
-    """A run's state. `config` holds the settings it was started with, `tracking_id` its name in MLflow."""
+    """A run's state. `config` holds the settings of its last start, `tracking_id` its name in MLflow."""
 
     name: str
     config: dict[str, Any]

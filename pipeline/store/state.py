@@ -45,7 +45,8 @@ FREE_SETTINGS = (
     "learner.micro_batch_tokens",
     "learner.timeout_s",
 )
-BINDING_SETTINGS = ("rollout.ahead",)  # exceptions: these change the results
+# Exceptions: these change the results. A generator of a GPU draws other numbers from a seed than one of a CPU.
+BINDING_SETTINGS = ("rollout.ahead", "resources.device")
 
 
 class RunState:
@@ -97,6 +98,7 @@ class RunState:
         else:
             manifest, self.notes = sound_state(self.folder)
             refuse_other_settings(config.name, manifest.config, settings)
+            manifest.config = settings  # of which some may have changed: how fast it runs, how it is evaluated
             # Before the manifest is written, so that a kill in between repeats it.
             self.notes += remove_later_stages(self.folder, manifest) + join_curricula(self.folder, manifest)
         previous = previous_manifest(self.folder)

@@ -171,7 +171,7 @@ def test_the_example_of_a_scorer_halves_the_reward_of_long_questions() -> None:
     [
         ("def f(): pass", "g", "has no function g"),
         ("1 +", "f", "fails to run: SyntaxError"),
-        (None, "f", "no such scorer; valid: triangular, zone, band, variance, repetition, memory, validity, official, or path"),
+        (None, "f", "no such scorer; valid: triangular, zone, band, variance, official, repetition, memory, validity, or path"),
     ],
 )
 def test_a_scorer_that_cannot_be_had_is_named(tmp_path: Path, text: str | None, function: str, said: str) -> None:

@@ -1,6 +1,7 @@
 """The Solver's batches: exercises with a known verdict among them, and groups drawn again where there was no gradient."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -44,10 +45,10 @@ def answered_by(parity: int) -> Any:
     return drawn
 
 
-def task(tmp_path: Path, **solver: Any) -> SolverTask:
-    """Of a curriculum with the questions 10 to 17, whose labels are these numbers."""
+def task(tmp_path: Path, questions: int = 8, **solver: Any) -> SolverTask:
+    """Of a curriculum with the questions 10, 11, ..., whose labels are these numbers. A step asks eight."""
     config = Config(solver=SolverConfig(batch=16, group=2, **solver))
-    rows = [CurriculumRow(AnsweredQuestion(f"{n}. What?", (), Vote(str(n), 9, 10)), True) for n in range(10, 18)]
+    rows = [CurriculumRow(AnsweredQuestion(f"{n}. What?", (), Vote(str(n), 9, 10)), True) for n in range(10, 10 + questions)]
     write_table(tmp_path / "curriculum.parquet", CurriculumRow, rows)
     codec = SimpleNamespace(
         solver=lambda question: EncodedPrompt((int(question[:2]),)), validity=lambda question: EncodedPrompt((99, len(question)))
@@ -70,22 +71,37 @@ def first_draw(made: SolverTask, step: int) -> Iterator[tuple[int, list[Sample]]
 
 
 def test_groups_without_a_gradient_are_replaced(tmp_path: Path) -> None:
-    plain, again = task(tmp_path), task(tmp_path, resample=1)
+    plain, again = task(tmp_path, 24), task(tmp_path, 24, resample=1)
     before, after = plain.score(1, first_draw(plain, 1), POLICY), again.score(1, first_draw(again, 1), POLICY)
     even = [place for place, rewards in enumerate(before.rewards) if len(set(rewards)) == 1]
-    assert len(even) == 4  # of the eight questions those with an odd number
+    assert [plain._batch(1)[place].question for place in even] == [
+        exercise.question for exercise in plain._batch(1) if int(exercise.label) % 2
+    ]
     assert "resampled_groups" not in before.metrics
     replaced = int(after.metrics["resampled_groups"])
-    assert 0 < replaced <= 4
-    assert sum(len(set(rewards)) == 1 for rewards in after.rewards) == 4 - replaced
+    assert 0 < replaced <= len(even)
+    assert sum(len(set(rewards)) == 1 for rewards in after.rewards) == len(even) - replaced
+    assert len({group[0].prompt_ids for group in after.groups}) == 8  # by other questions
     for place in set(range(8)) - set(even):
         assert after.groups[place] == before.groups[place]
     for group, rewards in zip(after.groups, after.rewards, strict=True):
         assert rewards == [float(sample.text == f"\\boxed{{{sample.prompt_ids[0]}}}") for sample in group]
 
 
+def test_where_all_questions_are_asked_nothing_is_replaced(tmp_path: Path) -> None:
+    made = task(tmp_path, 8, resample=2)
+    assert made.score(1, first_draw(made, 1), POLICY).metrics["resampled_groups"] == 0
+
+
+def test_well_formed_is_the_share_of_what_is_trained_on(tmp_path: Path) -> None:
+    made = task(tmp_path, 24, resample=8)
+    without_boxes = ((index, [replace(each, text="7") for each in group]) for index, group in first_draw(made, 1))
+    scored = made.score(1, without_boxes, POLICY)
+    assert scored.metrics["well_formed"] == scored.metrics["resampled_groups"] / 8 > 0.5
+
+
 def test_a_step_that_is_repeated_draws_the_same_again(tmp_path: Path) -> None:
-    one, other = task(tmp_path, resample=2), task(tmp_path, resample=2)
+    one, other = task(tmp_path, 24, resample=2), task(tmp_path, 24, resample=2)
     one.score(1, first_draw(one, 1), POLICY)
     assert one.score(2, first_draw(one, 2), POLICY) == other.score(2, first_draw(other, 2), POLICY)
     seeds = {sample.seed for group in other.score(2, first_draw(other, 2), POLICY).groups for sample in group}
@@ -95,7 +111,7 @@ def test_a_step_that_is_repeated_draws_the_same_again(tmp_path: Path) -> None:
 def test_more_draws_leave_fewer_groups_without_a_gradient(tmp_path: Path) -> None:
     counts = []
     for draws in (0, 1, 8):
-        made = task(tmp_path, resample=draws)
+        made = task(tmp_path, 24, resample=draws)
         counts.append(sum(len(set(rewards)) == 1 for rewards in made.score(1, first_draw(made, 1), POLICY).rewards))
     assert counts[0] > counts[1] >= counts[2] == 0
 
@@ -114,17 +130,19 @@ def test_a_share_of_the_prompts_asks_for_verdicts(tmp_path: Path) -> None:
 
 
 def test_each_member_has_a_share_of_its_own(tmp_path: Path) -> None:
-    made = task(tmp_path, members=3, steps=4, resample=1)
+    made = task(tmp_path, 59, members=3, steps=4, resample=1)
     shares = []
     for member in range(3):
         steps = range(4 * member + 1, 4 * member + 5)
-        asked = {exercise.question for step in steps for exercise in made._batch(step)}
+        batches = [exercise.question for step in steps for exercise in made._batch(step)]
+        assert len(set(batches[:16])) == 16  # each once before any is repeated
+        asked = set(batches)
         for step in steps:  # what is drawn in place of others is of the same share
             groups = made.score(step, first_draw(made, step), POLICY).groups
             assert {f"{group[0].prompt_ids[0]}. What?" for group in groups} <= asked
         shares.append(asked)
-    assert sorted(map(len, shares)) == [2, 3, 3]
-    assert len(set.union(*shares)) == 8
+    assert sorted(map(len, shares)) == [19, 20, 20]
+    assert len(set.union(*shares)) == 59
 
 
 def test_more_members_than_questions_train_on_all(tmp_path: Path) -> None:

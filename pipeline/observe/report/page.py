@@ -32,7 +32,7 @@ CURVES = (  # of both roles: metric, title, whether it is a share
     ("well_formed", "Well-formed responses", True),
     ("response_length", "Response length, tokens", False),
     ("entropy", "Entropy, nats", False),
-    ("kl", "KL to the phase's start", False),
+    ("kl", "KL to the reference", False),
     ("grad_norm", "Gradient norm", False),
     ("truncated", "Responses cut off", True),
     ("mismatch_mean", "Mismatch of vLLM and learner", False),
