@@ -1,7 +1,8 @@
-"""Rounds without labels that keep rising: the preset `rising` over five seeds, and the factorial that its switches come from.
+"""Rounds without labels that keep rising: the preset `rising` over five seeds, and a factorial of switches for the labels.
 
-Both plans are written down before their runs. `python -m jobs.rising` runs the preset beside the larger phase alone,
-`--factorial` the 32 runs in which each of six switches is on in 16 and off in 16. No label but the votes is used.
+Both plans are written down before their runs. `python -m jobs.rising` runs the preset beside the larger phase alone and the
+steps from that to the preset, `--factorial` the 32 runs in which each of six switches is on in 16 and off in 16. No label but the
+votes is used.
 """
 
 import sys
@@ -42,29 +43,24 @@ def factorial() -> tuple[Variant, ...]:
 
 
 LARGER_PHASE = Variant("larger", "larger phase", 6)
-PRESET = Variant("rising", "preset rising", 6, ("preset=rising",))
-REPLAY = Variant("replay", "preset rising, questions of all rounds", 6, ("preset=rising", "curriculum.replay=5"))
+# The plan's sizes are above those of the preset, so that its own are given again.
+PRESET = Variant("rising", "preset rising", 6, ("preset=rising", "solver.steps=40", "curriculum.questions=1344"))
+HALF = ("solver.average=0.5", "curriculum.agreement=1")
+HALF_STEP = Variant("half", "half a step back", 6, HALF, range(3))
+REPLAY = Variant("replay", "half a step back, questions of all rounds", 6, (*HALF, "curriculum.replay=5"), range(2))
 CONFIDENT = Variant(
     "confident",
-    "preset rising, the more confident half of three times the questions",
+    "half a step back, the more confident half of three times the questions",
     6,
-    ("preset=rising", "curriculum.questions=1344", "curriculum.confident=0.5"),
+    (*HALF, "curriculum.questions=1344", "curriculum.confident=0.5"),
+    range(2),
 )
 FRESH = Variant(
-    "fresh", "the same, the Challenger anew from the base in each round", 6, (*CONFIDENT.overrides, "challenger.start=base")
-)
-MEMBERS = Variant(
-    "members",
-    "preset rising, four Solvers a round, labels of 4 to 7 of 8 votes, the Challenger anew from the base",
+    "fresh",
+    "the same, the Challenger anew from the base in each round",
     6,
-    (
-        "preset=rising",
-        "solver.members=4",
-        "solver.steps=40",
-        "curriculum.questions=1344",
-        "curriculum.keep=[4,7]",
-        "challenger.start=base",
-    ),
+    (*CONFIDENT.overrides, "challenger.start=base"),
+    range(2),
 )
 RUNS = factorial()
 FACTORIAL = Plan(
@@ -79,7 +75,7 @@ FACTORIAL = Plan(
     appends=True,
     summary=lambda results: f"{effects_section(results, RUNS, tuple(FACTORS))}\n\n{stop_section(results)}",
 )
-VARIANTS = (PRESET, LARGER_PHASE, REPLAY, CONFIDENT, FRESH, MEMBERS)
+VARIANTS = (PRESET, LARGER_PHASE, HALF_STEP, REPLAY, CONFIDENT, FRESH)
 RISING = Plan(
     name="rising",
     module="jobs.rising",

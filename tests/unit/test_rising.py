@@ -1,5 +1,6 @@
 """The factorial is balanced, its effects are recovered, and the stop rule picks a round without a label."""
 
+from dataclasses import asdict
 from itertools import combinations
 from pathlib import Path
 from types import SimpleNamespace
@@ -7,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from conf.load import ROOT, load_config, read_yaml
+from conf.load import load_config, preset_path, read_yaml
+from conf.settings import flatten
 from jobs.outcomes import OUTCOMES, best_rounds, main_effects, outcomes
-from jobs.plans import LARGER, Measures, Results
+from jobs.plans import Measures, Results
 from jobs.rising import FACTORIAL, FACTORS, LARGER_PHASE, PRESET, RISING, RUNS, main
 from jobs.rising_summary import curves_section, effects_section, stop_section
 from pipeline.algorithm.stop_rule import best_round, trust
@@ -145,16 +147,11 @@ def test_a_run_says_when_another_round_will_not_help(tmp_path: Path, agreement: 
         assert "The best round is 2" in advice
 
 
-def test_the_preset_has_the_larger_phases_sizes_and_is_marked_as_provisional() -> None:
-    preset = ROOT / "conf" / "presets" / "rising.yaml"
-    assert preset.read_text().startswith("# PROVISIONAL")
-    sizes = dict(override.split("=") for override in LARGER)
-    written = {name: str(value) for name, value in read_yaml(preset)}
-    assert {name: written[name] for name in sizes if name != "curriculum.part"} == {
-        name: value for name, value in sizes.items() if name != "curriculum.part"
-    }
+def test_the_plan_runs_the_preset_as_it_is_written() -> None:
     config = RISING.config(PRESET, 0)
-    assert (config.preset, config.solver.steps, config.solver.batch, config.curriculum.questions) == ("rising", 48, 160, 448)
+    used = dict(flatten(asdict(config)))
+    assert {name: used[name] for name, _ in read_yaml(preset_path("rising"))} == dict(read_yaml(preset_path("rising")))
+    assert (config.solver.members, config.curriculum.keep, config.challenger.start) == (4, [4, 7], "base")
     assert config.curriculum.agreement == 1  # the stop rule has its signal
     assert (PRESET.rounds, list(PRESET.seeds)) == (6, [0, 1, 2, 3, 4]) == (LARGER_PHASE.rounds, list(LARGER_PHASE.seeds))
     assert RISING.name == "rising"
