@@ -92,6 +92,20 @@ def test_settings_that_change_results_are_refused(tmp_path: Path) -> None:
     free.rollout.ahead = 1
     with pytest.raises(ConfigError, match=r"rollout\.ahead=1: run 'a' was started with rollout\.ahead=0"):
         RunState(free)
+    other = config(tmp_path)
+    other.resources.device = "cuda"  # its generator draws other numbers
+    with pytest.raises(ConfigError, match=r"resources\.device=cuda: run 'a' was started with resources\.device=cpu"):
+        RunState(other)
+
+
+def test_the_manifest_has_the_settings_of_the_last_start(tmp_path: Path) -> None:
+    with RunState(config(tmp_path)) as state:
+        state.save()
+    changed = config(tmp_path)
+    changed.evaluation.samples = 3
+    with RunState(changed) as state:
+        state.save()
+    assert read_manifest(tmp_path / "a").config["evaluation"]["samples"] == 3
 
 
 def test_a_setting_that_is_newer_than_the_run_has_its_default(tmp_path: Path) -> None:

@@ -63,6 +63,20 @@ def test_policies_of_a_run_are_found_by_round_and_all_together(tmp_path: Path) -
     assert (folder.name, folder.run) == ("tiny-base", None)
 
 
+def test_the_best_round_is_among_those_measured_as_the_last_one(tmp_path: Path) -> None:
+    run = write_run(made_config(tmp_path), 3)
+    manifest = read_manifest(run)
+    for number, accuracies in {
+        0: {"a": {"greedy": 0.9}},  # not sampled
+        1: {"b": {"greedy": 0.9, "sampled": 0.9}},  # another set
+        2: {"b": {"greedy": 0.9, "sampled": 0.9}, "a": {"greedy": 0.6, "sampled": 0.5}},
+        3: {"a": {"greedy": 0.5, "sampled": 0.4}, "b": {"greedy": 0.5, "sampled": 0.4}},
+    }.items():
+        manifest.round(number).evaluation.accuracies = accuracies
+    write_manifest(run, manifest)
+    assert [target.round for target in find_policies(f"{run}:best")] == [2]
+
+
 @pytest.mark.parametrize(
     ("policy", "said"),
     [
