@@ -34,6 +34,7 @@ TINY = (
 )
 MOST_GROWTH = 0.05
 POLL_S = 0.1
+NOT_THERE = (OSError, psutil.Error, LookupError, StopIteration)  # a file not yet, or half written; a process no more
 MIB = 1 << 20
 Key = tuple[str, str]  # what is measured, of which processes
 
@@ -74,9 +75,7 @@ def watched(run: "subprocess.Popen[bytes]", folder: Path) -> list[Look]:
     looks: list[Look] = []
     seen = (0, 0)
     while run.poll() is None:
-        with suppress(
-            OSError, psutil.Error, LookupError, StopIteration
-        ):  # a file is not there yet, or half written; a process has ended
+        with suppress(*NOT_THERE):
             if (now := steps(folder)) > seen:
                 looks.append(look(folder, run.pid, now[0]))
                 seen = now
