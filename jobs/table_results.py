@@ -138,7 +138,7 @@ def cell(values: Sequence[float], name: str) -> str:
 def table(results: Results, columns: Mapping[str, str], labels: Labels, title: str = "{}") -> str:
     """A Markdown table with a line per variant and round that has these measures; the base, of every seed, once."""
     base = {seed: measured for rounds in results.values() for seed, measured in rounds.get(0, {}).items()}
-    lines = [("base", base)]
+    lines: list[tuple[str, Mapping[int, Measures]]] = [("base", base)]
     for variant, rounds in results.items():
         lines += [(f"{title.format(labels[variant])}, round {number}", seeds) for number, seeds in rounds.items() if number]
     rows = []
