@@ -18,8 +18,15 @@ def rank_environment(config: Config) -> dict[str, str]:
         # Checkpoints are read as data: DeepSpeed would unpickle whatever they hold.
         "TORCH_FORCE_WEIGHTS_ONLY_LOAD": "1",
     }
-    # Spinning threads would take the cores from the engines afterwards.
-    return environment | ({"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "0", "DS_ACCELERATOR": "cpu"} if on_cpu else {})
+    if not on_cpu:
+        return environment
+    return environment | {
+        "OMP_WAIT_POLICY": "passive",  # spinning threads would take the cores from the engines afterwards
+        "GOMP_SPINCOUNT": "0",
+        "DS_ACCELERATOR": "cpu",
+        # Else on Intel's processors a product's last bit depends on the number of threads, and on where its factors are in memory.
+        "MKL_CBWR": "AUTO,STRICT",
+    }
 
 
 def socket_interfaces(host: str, node_ip: str) -> dict[str, str]:
