@@ -143,7 +143,7 @@ def label_questions(run: "Run", round_: int, parts: Sequence[Part]) -> Iterator[
     gated, agreement = settings.confident < 1, bool(settings.agreement) and round_ > 1
     by_path: dict[Paths, Part] = {(round_, "curriculum", part.number): part for part in parts}
     questions = {path: read_questions(part) for path, part in by_path.items() if not (agreement and part.answered.exists())}
-    verdicts = gated or "verdicts" in run.needs
+    verdicts = draws_verdicts(run)
     if questions:
         for path, items in answer_parts(run, questions, run.labelling_policy(round_), verdicts, gated):
             part, rows = by_path[path], selected(items, settings)
@@ -186,12 +186,17 @@ def agrees(run: "Run", share: float | None) -> bool:
     return share is not None and round(share * run.config.reward.samples) >= run.config.curriculum.agreement
 
 
+def draws_verdicts(run: "Run") -> bool:
+    """Whether the Solver says of each question whether it is well-posed: the gate asks, or a scorer needs it."""
+    return run.config.curriculum.confident < 1 or "verdicts" in run.needs
+
+
 def filter_of(run: "Run") -> str:
     """What a question that is kept passes, in words."""
     settings = run.config.curriculum
     band = "has {} to {} votes".format(*settings.keep) if settings.keep else f"has a p-hat within {settings.delta} of 1/2"
     agreement = f" and {settings.agreement} answers of the previous Solver for its label" if settings.agreement else ""
-    verdicts = " and is not called ill-posed by most verdicts" if settings.confident < 1 or "verdicts" in run.needs else ""
+    verdicts = " and is not called ill-posed by most verdicts" if draws_verdicts(run) else ""
     return band + verdicts + agreement
 
 

@@ -2,7 +2,7 @@
 
 import os
 
-from actors.machine import cores
+from actors.machine import EXACT_PRODUCTS, cores
 from conf.schema import Config
 
 LOOPBACK = "127.0.0.1"
@@ -24,8 +24,7 @@ def rank_environment(config: Config) -> dict[str, str]:
         "OMP_WAIT_POLICY": "passive",  # spinning threads would take the cores from the engines afterwards
         "GOMP_SPINCOUNT": "0",
         "DS_ACCELERATOR": "cpu",
-        # Else on Intel a product's last bit depends on the number of threads, and on where its factors are in memory.
-        "MKL_CBWR": "AUTO,STRICT",
+        **EXACT_PRODUCTS,
     }
 
 

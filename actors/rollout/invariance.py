@@ -6,8 +6,10 @@ interruption. Tested with vLLM 0.32.0 and torch 2.13.0's MKL in fp32, see `tests
 
 from typing import Any
 
+from actors.machine import EXACT_PRODUCTS
+
 ENVIRONMENT = {
-    "MKL_CBWR": "AUTO,STRICT",  # else a product's last bit depends on where in memory its factors are
+    **EXACT_PRODUCTS,
     "VLLM_CPU_ATTN_SPLIT_KV": "0",  # else a sequence's attention is summed in parts, which depend on the other sequences
 }
 LEAST_ROWS = 4  # with fewer, MKL sums a row's products in another order

@@ -37,6 +37,7 @@ def test_a_round_that_is_killed_stopped_and_damaged_ends_as_the_undisturbed_one(
         ]
     )
     assert not list(problems(trial, undisturbed[0] / "small"))
+    assert {each.damage.path.name for each in trial.struck if each.damage} == {FILE}
     assert USED in " ".join(trial.lives[-1].log.read_text().split())
     outcomes = {each.kind: (each.outcome, each.restarts) for each in records(trial, 0, 0.0, {})}
     assert outcomes == {

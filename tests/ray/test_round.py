@@ -213,6 +213,7 @@ def test_a_round_with_adapters_two_updates_a_batch_and_other_scorers(tmp_path: P
     assert 0 < max(row["reward"] for row in steps[0]) <= 0.5
     posed_before = [row["question"] for row in steps[0] if row["question"]]
     assert (tmp_path / "mine.py.earlier").read_text().splitlines() == posed_before  # in the second step; nothing in the first
+    assert all(row["reward"] == 0 for row in steps[1] if row["question"] in posed_before)
 
 
 def read_questions(folder: Path, step: int) -> list[dict]:
