@@ -68,7 +68,7 @@ class SharedEngine(WeightTransferEngine[SharedInit, SharedUpdate]):
         self._weights = list(views(self._memory, [ParamMeta(n, getattr(torch, d), tuple(s)) for n, d, s in layout]))
 
     def start_weight_update(self) -> None:
-        """No-op: without oneDNN's packing (`keep_cpu_weights_loadable`) a load is a plain copy."""
+        """No-op: without packing (`keep_cpu_weights_loadable`) a load is a plain copy."""
 
     def finish_weight_update(self) -> None:
         """No-op."""

@@ -15,14 +15,23 @@ from pipeline.types import Checksums
 
 
 def keep_cpu_weights_loadable() -> None:
-    """Disables oneDNN's weight packing; call before an engine loads its model on CPU.
+    """Linear layers keep their weights as loaded; call before an engine loads its model on CPU.
 
-    At load vLLM packs linear layers for oneDNN and empties the parameters, so that later loads fail or, for a tied lm_head,
-    silently have no effect. Without packing a load is a plain copy, and sampling is as fast.
+    At load vLLM packs them for the CPU's kernels (oneDNN's; SGLang's where there is AMX; zentorch's) and empties the parameters,
+    so that later loads fail or, for a tied lm_head, silently have no effect. Without packing a load is a plain copy, and sampling
+    is as fast.
     """
-    import vllm._custom_ops
+    import vllm.model_executor.layers.utils as layers
 
-    vllm._custom_ops._supports_onednn = False
+    original = layers.dispatch_cpu_unquantized_gemm
+
+    def dispatch(layer: torch.nn.Module, remove_weight: bool) -> None:
+        if layer.weight.ndim == 2:
+            layer.cpu_linear = torch.nn.functional.linear
+        else:  # a convolution's: its kernel accepts no other layout
+            original(layer, remove_weight)
+
+    layers.dispatch_cpu_unquantized_gemm = dispatch
 
 
 def load_into_engine(llm: Any, buckets: Iterable[PackedWeights]) -> None:
