@@ -11,6 +11,7 @@ import psutil
 import pytest
 import ray
 
+from actors.evidence import evidence_kept
 from actors.reward.actor import RewardActor
 from actors.reward.client import Overlapped
 from actors.reward.supervisor import RewardSupervisor
@@ -124,3 +125,28 @@ def test_an_actor_that_dies_or_hangs_is_replaced_and_its_calls_are_sent_again(
         assert f"the reward actor (pid={pid}) hung: no reply for 4 s" in said
     left = psutil.wait_procs([psutil.Process(child) for child in family if psutil.pid_exists(child)], timeout=60)[1]
     assert not left, "its sandbox went with it"
+
+
+def test_an_actor_that_dies_again_and_again_is_an_error_and_leaves_its_last_words(
+    ray_cluster: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text(
+        "import os\n"
+        "from pipeline.domain.graders.exact import ExactGrader\n"
+        "class Dying(ExactGrader):\n"
+        "    def canonical(self, answer):\n"
+        "        print('its last words')\n"
+        "        os.abort()\n"
+    )
+    votes: Overlapped[Vote] = Overlapped(RewardSupervisor(RewardConfig(workers=1)), "vote", find_grader(f"{file}:Dying"))
+    message = r"the reward actor failed 3 times in a row after call \d+, the last time: The actor is dead"
+    votes.add(0, ["H2O"])
+    with pytest.raises(RewardError, match=message), evidence_kept(tmp_path / "logs"):
+        votes.results()
+    (kept,) = (tmp_path / "logs").iterdir()
+    assert [log.read_text().count("its last words") for log in kept.glob("RewardActor-*.out")] == [1, 1, 1]
+    shown = capsys.readouterr().out
+    shown = shown[shown.index(str(kept)) :]
+    assert "\n  its last words\n" in shown
+    assert "Fatal Python error: Aborted" in shown

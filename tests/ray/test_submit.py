@@ -26,7 +26,7 @@ from tests.watch import SECRETS, files_with_secrets
 SMALL = (
     *("challenger.steps=1", "challenger.batch=8", "challenger.group=4", "solver.steps=1", "solver.batch=10"),
     *("sampling.max_tokens=64", "curriculum.questions=32", "curriculum.delta=0.5", "reward.samples=4"),
-    "evaluation.samples=1",
+    *("evaluation.samples=1", "rollout.engines=1"),
 )
 STOP_S = 90
 
