@@ -105,6 +105,7 @@ def open_run(
         for fleet in fleets.values():
             fleet.wait_usable()
         learner.launch()
+        state.adopt(config)
         run = Run(
             config, inference.codec, fleets, inference.reward, clock, state, tracker, learner, inputs.scorers, inputs.base_path
         )

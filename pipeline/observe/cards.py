@@ -132,10 +132,14 @@ def way_name(way: str, name: str, sets: Mapping[str, MeasuredSet]) -> str:
 
 
 def shown(value: object) -> str:
-    """A setting's value; of a scorer's file the name alone, since its folder is this machine's."""
+    """A setting's value; of a file, such as a scorer's or a grader's, the name alone, since its folder is this machine's.
+
+    >>> shown(["triangular", "/home/me/short.py:short"]), shown("mine/grader.py:Molecules")
+    ('triangular, short.py:short', 'grader.py:Molecules')
+    """
     if isinstance(value, list):
-        return ", ".join(PurePath(str(item)).name for item in value)
-    return str(value)
+        return ", ".join(map(shown, value))
+    return PurePath(value).name if isinstance(value, str) else str(value)
 
 
 def base_name(config: Mapping[str, Any]) -> str:

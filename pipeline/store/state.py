@@ -1,7 +1,7 @@
 """A run's folder, locked by its driver, which writes the manifest.
 
 runs/<name>/manifest.json                     progress, see `pipeline/store/manifest.py`, and manifest.previous.json
-runs/<name>/config.yaml                       the settings that the run was started with
+runs/<name>/config.yaml                       the settings of its last start
 runs/<name>/round-<n>/challenger|solver/      step files, the last checkpoint, policy/ in HF format
 runs/<name>/round-<n>/curriculum.parquet      questions, votes and which were kept
 runs/<name>/round-<n>/evaluation/             one file per benchmark
@@ -86,7 +86,7 @@ class RunState:
 
     def _opened(self, config: Config) -> Manifest:
         """The latest sound state of the run, or a new one."""
-        settings = json.loads(json.dumps(asdict(config)))
+        settings = as_json(config)
         self._new = not self.path.exists() and not (self.folder / PREVIOUS).exists()
         if self._new:
             if any(self.folder.glob("round-*")):
@@ -94,11 +94,10 @@ class RunState:
                     f"{self.path} is missing", f"restore it from a copy, or remove {self.folder} and start the run anew"
                 )
             manifest = Manifest(config.name, settings)
-            write_atomically(self.folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.structured(config)))
+            self._write_settings(config)
         else:
             manifest, self.notes = sound_state(self.folder)
             refuse_other_settings(config.name, manifest.config, settings)
-            manifest.config = settings  # of which some may have changed: how fast it runs, how it is evaluated
             # Before the manifest is written, so that a kill in between repeats it.
             self.notes += remove_later_stages(self.folder, manifest) + join_curricula(self.folder, manifest)
         previous = previous_manifest(self.folder)
@@ -113,6 +112,16 @@ class RunState:
     @property
     def path(self) -> Path:
         return self.folder / FILE
+
+    def adopt(self, config: Config) -> None:
+        """Records the settings under which the run goes on: how fast it runs and how it is evaluated may have changed."""
+        if (settings := as_json(config)) != self.manifest.config:
+            self._write_settings(config)  # first, so that a kill in between repeats it
+            self.manifest.config = settings
+            self.save()
+
+    def _write_settings(self, config: Config) -> None:
+        write_atomically(self.folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.structured(config)))
 
     def save(self) -> None:
         """Writes the current manifest to disk, keeps the previous one, and removes checkpoints that neither names any more."""
@@ -201,6 +210,12 @@ def remove(path: Path) -> None:
 def may_change(setting: str) -> bool:
     """Whether a run may be resumed with another value of a setting."""
     return setting.startswith(FREE_SETTINGS) and setting not in BINDING_SETTINGS
+
+
+def as_json(config: Config) -> dict[str, Any]:
+    """The settings as a manifest that was read has them."""
+    tree: dict[str, Any] = json.loads(json.dumps(asdict(config)))
+    return tree
 
 
 def refuse_other_settings(name: str, before: dict[str, Any], now: dict[str, Any]) -> None:

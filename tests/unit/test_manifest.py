@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from conf.errors import ConfigError
+from conf.load import load_config
 from conf.schema import Config
 from pipeline.inputs import fingerprint
 from pipeline.store.manifest import read_manifest
@@ -99,13 +100,18 @@ def test_settings_that_change_results_are_refused(tmp_path: Path) -> None:
 
 
 def test_the_manifest_has_the_settings_of_the_last_start(tmp_path: Path) -> None:
-    with RunState(config(tmp_path)) as state:
-        state.save()
+    """Of a run, that is: `make evaluate` opens it under other settings, which do not become its own."""
     changed = config(tmp_path)
     changed.evaluation.samples = 3
+    with RunState(config(tmp_path)) as state:
+        state.save()
     with RunState(changed) as state:
         state.save()
+    assert read_manifest(tmp_path / "a").config["evaluation"]["samples"] is None
+    with RunState(changed) as state:
+        state.adopt(changed)
     assert read_manifest(tmp_path / "a").config["evaluation"]["samples"] == 3
+    assert load_config(str(tmp_path / "a" / "config.yaml")).evaluation.samples == 3
 
 
 def test_a_setting_that_is_newer_than_the_run_has_its_default(tmp_path: Path) -> None:

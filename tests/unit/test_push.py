@@ -177,11 +177,15 @@ def test_a_policys_card_holds_its_figures_with_their_intervals(run: Path) -> Non
 def test_no_path_of_the_machine_gets_into_a_card(run: Path) -> None:
     manifest = read_manifest(run)
     manifest.config["model"]["path"] = "/home/somebody/models/base"
-    manifest.config["reward"]["scorers"] = ["triangular", "/home/somebody/short.py:short"]
+    manifest.config["reward"] |= {
+        "scorers": ["triangular", "/home/somebody/short.py:short"],
+        "grader": "/home/somebody/g.py:Mine",
+    }
     for card in (policy_card(manifest, "challenger", 1, {}, None), curriculum_card(manifest, 1)):
         assert "somebody" not in card
         assert str(run.parent) not in card
         assert "short.py:short" in card
+        assert "g.py:Mine" in card
     assert "| base model | base, a local folder |" in policy_card(manifest, "solver", 1, {}, None)
 
 

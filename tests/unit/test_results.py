@@ -10,6 +10,7 @@ from actors.cluster import ROOT
 from conf.errors import ConfigError
 from conf.load import load_config
 from conf.schema import Config
+from jobs.evaluate import results_of
 from pipeline.domain.problems import Problem, checksum
 from pipeline.domain.sets import BenchmarkSet, find_sets
 from pipeline.inputs import check_inputs
@@ -102,6 +103,17 @@ def test_a_runs_set_keeps_its_problems(tmp_path: Path) -> None:
         assert results.known(QUIZ) is not None
         with pytest.raises(ConfigError, match="measured on other problems of that name in round 1"):
             results.known(Asked(SET, PROBLEMS[:2]))
+
+
+def test_figures_go_into_the_run_if_they_are_measured_as_its_own(tmp_path: Path) -> None:
+    with RunState(Config(runs_dir=str(tmp_path / "runs"), name="a")):
+        pass
+    target = Target("a-1", BASE.path, tmp_path / "runs" / "a", 1)
+    for told, kept in (("evaluation.sets=[gsm8k]", RoundResults), ("evaluation.limit=2", FolderResults)):
+        config = load_config(str(tmp_path / "runs" / "a" / "config.yaml"), [told])
+        with RunState(config) as state:
+            assert isinstance(results_of(target, state, tmp_path, config), kept)
+            state.save()
 
 
 def test_parts_of_something_else_are_not_joined(tmp_path: Path) -> None:
