@@ -31,6 +31,9 @@ CONNECT_S = 10
 STORE_ON_CPU = 1 << 30  # bytes of a private cluster's object store; on a GPU machine Ray takes 30 % of the memory
 FAILURES_KEPT = 5  # of a run
 LOGS_OF = "logs-of"  # file in a cluster's folder that holds the path of its run's logs
+OWNER = "owner"  # file in a cluster's folder that says where its driver runs
+# A socket's path ends at 107 characters, of which Ray and the name of the folder take up to 87.
+LONGEST_PARENT = 20
 
 
 def loopback_environment(token_path: Path) -> dict[str, str]:
@@ -65,9 +68,21 @@ def prepare_environment() -> None:
     if "ray" in sys.modules:
         raise RuntimeError("prepare_environment() has to be called before ray is imported")
     remove_orphans()
-    folder = Path(tempfile.mkdtemp(prefix=f"{FOLDER_PREFIX}{os.getpid()}-"))  # short: a Unix socket's path ends at 107 characters
+    folder = Path(tempfile.mkdtemp(prefix=f"{FOLDER_PREFIX}{os.getpid()}-", dir=parent_folder()))
+    (folder / OWNER).write_text(this_machine())
     atexit.register(remove_cluster_folder, folder)
     os.environ.update(loopback_environment(write_token(folder)))
+
+
+def parent_folder() -> Path:
+    """Where the folders of private clusters are: that of temporary files, or /tmp where paths of sockets in it were too long."""
+    usual = Path(tempfile.gettempdir())
+    return usual if len(str(usual)) <= LONGEST_PARENT else Path("/tmp")
+
+
+def this_machine() -> str:
+    """Where numbers of processes mean the same: host, and namespace of the container."""
+    return f"{socket.gethostname()} {os.readlink('/proc/self/ns/pid')}"
 
 
 def write_token(folder: Path) -> Path:
@@ -93,13 +108,17 @@ def remove_cluster_folder(folder: Path) -> None:
 
 
 def remove_orphans() -> None:
-    """Removes the temporary folders of killed runs; each folder is named after its driver's process."""
-    for folder in Path(tempfile.gettempdir()).glob(f"{FOLDER_PREFIX}*-*"):
-        owner = folder.name.removeprefix(FOLDER_PREFIX).partition("-")[0]
-        if owner.isdigit() and not Path(f"/proc/{owner}").exists():
-            with suppress(OSError):  # another user's, or the disk is full
-                keep_orphaned_logs(folder)
-            shutil.rmtree(folder, ignore_errors=True)
+    """Removes the temporary folders of runs that were killed here; each folder is named after its driver's process.
+
+    Others may share the folder of temporary files: another host's, or another container's, are left to it.
+    """
+    for folder in parent_folder().glob(f"{FOLDER_PREFIX}*-*"):
+        driver = folder.name.removeprefix(FOLDER_PREFIX).partition("-")[0]
+        with suppress(OSError):  # another user's, or gone by now
+            if driver.isdigit() and (folder / OWNER).read_text() == this_machine() and not Path(f"/proc/{driver}").exists():
+                with suppress(OSError):  # the disk is full
+                    keep_orphaned_logs(folder)
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def keep_orphaned_logs(folder: Path) -> None:

@@ -18,7 +18,7 @@ from actors.bundles import Plan, missing, plan
 from conf.errors import ConfigError
 from conf.schema import Config
 
-POLL_S = 1.0  # between two looks at a cluster without room
+POLL_S = 1.0  # for a cluster without room, before it is looked at again
 READY_S = 10.0  # for Ray to place bundles for which there is room
 
 
@@ -86,16 +86,19 @@ def reserved(config: Config, wait_s: float, say: Callable[[str], None], learner:
 
 
 def wait_for_room(config: Config, wait_s: float, say: Callable[[str], None], learner: bool) -> Placement:
+    """While it waits, a group without room tells Ray's autoscaler, if the cluster has one, what to add to what is in use."""
     deadline = time.monotonic() + wait_s
-    waiting = False
+    demand: PlacementGroup | None = None
+    said = False
     try:
         while True:
             present = nodes()
             planned = plan(config, [node.free for node in present], learner)
             unplaced = missing(planned, [node.free for node in present])
             if not unplaced:
-                strategy = "STRICT_PACK" if planned.one_node else "PACK"
-                group = placement_group([{"GPU": gpus} for gpus in planned.bundles], strategy)
+                withdraw(demand)
+                demand = None
+                group = group_of(planned)
                 if group.wait(READY_S):
                     return Placement(planned, group)
                 remove_placement_group(group)  # what was free has been taken meanwhile
@@ -105,21 +108,24 @@ def wait_for_room(config: Config, wait_s: float, say: Callable[[str], None], lea
                     f"resources: {lack}; valid: fewer learner.ranks or rollout.engines, a profile that needs no GPU (tiny), more "
                     f"nodes, or a resources.wait_s above {config.resources.wait_s:g} where the cluster can grow."
                 )
-            if not waiting:
+            if not said:
                 say(f"{lack}; waiting {wait_s:g} s for room")
-                request_growth(planned.bundles)
-                waiting = True
-            time.sleep(POLL_S)
-    finally:  # of a signal too: the autoscaler keeps a request until another one
-        if waiting:
-            request_growth(())
+                said = True
+            demand = demand or group_of(planned)
+            if demand.wait(POLL_S):  # there is room, perhaps for a plan that scatters the ranks less
+                withdraw(demand)
+                demand = None
+    finally:
+        withdraw(demand)
 
 
-def request_growth(bundles: Sequence[int]) -> None:
-    """Tells Ray's autoscaler, if the cluster has one, what is needed beside what it sees in use; () withdraws it."""
-    from ray.autoscaler.sdk import request_resources
+def group_of(planned: Plan) -> PlacementGroup:
+    return placement_group([{"GPU": gpus} for gpus in planned.bundles], "STRICT_PACK" if planned.one_node else "PACK")
 
-    request_resources(bundles=[{"GPU": gpus} for gpus in bundles])
+
+def withdraw(demand: PlacementGroup | None) -> None:
+    if demand is not None:
+        remove_placement_group(demand)
 
 
 def no_room(plan: Plan, unplaced: Sequence[int], present: Sequence[Node]) -> str:

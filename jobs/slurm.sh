@@ -50,10 +50,11 @@ for node in "${nodes[@]:1}"; do
     services+=($!)
 done
 
-# With `--signal=B:TERM@<seconds>` Slurm signals this script alone, and srun passes the signal on to the driver.
+# Not by srun, which answers a SIGTERM with SIGKILL for its step: `--signal=B:TERM@<seconds>` signals this script, which runs on the
+# first node, and the driver has that time to finish its step.
 driver='' signalled=0
 trap 'signalled=1; [ -z "$driver" ] || kill -TERM "$driver" 2>/dev/null || true' TERM
-RAY_ADDRESS=$address "${step[@]}" --nodelist="${nodes[0]}" python -m jobs.round "$@" &
+RAY_ADDRESS=$address python -m jobs.round "$@" &
 driver=$!
 [ "$signalled" = 0 ] || kill -TERM "$driver"  # it came before the driver was known
 signalled=1

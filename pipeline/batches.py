@@ -30,8 +30,10 @@ class Batches:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *exception: object) -> None:
-        self._thread.shutdown()  # waits for running sampling
+    def __exit__(self, kind: type[BaseException] | None, *exception: object) -> None:
+        if kind is not None and not issubclass(kind, Exception):  # the process is to end at once
+            self._run.fleets[self._role].stop()
+        self._thread.shutdown()  # waits for running sampling: no two threads may use the engines
 
     def arriving(self, step: int, policy: Policy) -> Iterator[tuple[int, Group]]:
         """(index of the request, its samples) as they finish: drawn under `policy`, or sampled ahead."""

@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.store.damage import refuse_damage
-from pipeline.store.state import remove
 from pipeline.store.tables import SampleRow, write_table
 from pipeline.types import Role, ScoredGroups, ScoredQuestion
 
@@ -14,10 +13,7 @@ if TYPE_CHECKING:
 
 
 class PhaseHistory:
-    """A phase's steps: those recorded in the manifest, and those made since.
-
-    Opening it removes leftovers of an interruption: checkpoints, batches and members that no manifest names.
-    """
+    """A phase's steps: those recorded in the manifest, and those made since."""
 
     def __init__(self, run: "Run", round_: int, role: Role) -> None:
         self._run = run
@@ -27,7 +23,7 @@ class PhaseHistory:
         self.metrics = list(self._stage.metrics)
         self.p_hats = list(self._stage.p_hats)
         self.members = list(self._stage.members)
-        self._remove_leftovers()
+        run.state.remove_unnamed()  # what a lost learner left
 
     @property
     def finished(self) -> bool:
@@ -104,9 +100,3 @@ class PhaseHistory:
         self._stage.metrics, self._stage.p_hats = list(self.metrics), list(self.p_hats)
         self._stage.members = list(self.members)
         self._run.state.save()
-
-    def _remove_leftovers(self) -> None:
-        """Removes checkpoints, batches sampled ahead and members that no manifest names."""
-        for path in [path for kind in ("checkpoint", "ahead", "member") for path in self.folder.glob(f"{kind}-*")]:
-            if self._run.state.relative(path) not in self._run.state.kept:
-                remove(path)

@@ -50,6 +50,7 @@ def grpo_phase(run: "Run", round_: int, task: Task) -> None:
             train(run, round_, task, history)
         except LearnerLostError as failure:
             interruption.leave_if_requested()  # whoever stops the run may have ended the ranks first
+            run.learner.shutdown()  # where engines were the first to notice
             run.take_usage()  # of the steps that are taken again
             history = PhaseHistory(run, round_, task.role)
             restarts.after(failure, history.steps)

@@ -93,7 +93,9 @@ class Learner:
             master_listen_fd=listener,
         )
         backend = "nccl" if self.device.type == "cuda" else "gloo"
-        torch.distributed.init_process_group(backend, store=store, rank=self.rank, world_size=self.world_size)
+        # Above the driver's: while rank 0 writes a large policy the others wait, for longer than NCCL would by default.
+        timeout = timedelta(seconds=self.config.learner.timeout_s + 60)
+        torch.distributed.init_process_group(backend, store=store, rank=self.rank, world_size=self.world_size, timeout=timeout)
         deepspeed.init_distributed(backend, dist_init_required=False)
 
     def begin_phase(
@@ -210,6 +212,10 @@ class Learner:
         if self.engine.zero_optimization():
             self.engine.step()
             norm, skipped = float(self.engine.get_global_grad_norm()), not self.engine.was_step_applied()
+            if skipped and self.config.learner.zero_stage < 3:
+                # DeepSpeed 0.19.8 keeps the gradient with bfloat16 and offload, and would add the next one to it.
+                held = self.engine.optimizer.averaged_gradients
+                held.update(dict.fromkeys(held))
         else:
             gradients = [p.grad for p in self.engine.module.parameters() if p.grad is not None]
             norm = float(torch.nn.utils.get_total_norm(gradients))

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import ray
+from ray.exceptions import ObjectLostError
 
 from actors.failures import DEATHS, reason
 from actors.placement import ANYWHERE, Placement
@@ -18,7 +19,7 @@ from actors.rollout.pings import Pings
 from actors.rollout.sleep import put_to_sleep
 from actors.rollout.worker import rollout_actor
 from conf.schema import Config, SamplingConfig
-from pipeline.errors import MismatchError, RolloutError
+from pipeline.errors import LearnerLostError, MismatchError, RolloutError
 from pipeline.observe.terminal import say
 from pipeline.store.model_folder import read_json
 from pipeline.types import Policy, Request, Role, Sample
@@ -48,6 +49,8 @@ class RolloutFleet:
         self._joining: dict[Any, Any] = {}
         self._restarts = Restarts("a rollout worker", "request", RolloutError)
         self._joining_again = Restarts("a rollout worker that joins", "engine", RolloutError)
+        self._joins = 0
+        self._stopped = False
         self._pings = Pings(config.rollout.transfer_timeout_s)
         self._finished = 0  # requests
         self._counts: dict[str, float] = defaultdict(float)
@@ -103,13 +106,14 @@ class RolloutFleet:
                 del self._places[worker]
                 self._counts["replaced"] += 1
                 try:
-                    self._joining_again.after(error, len(self._workers))
+                    self._joining_again.after(error, self._joins)
                 except RolloutError as failure:
                     if self._config.rollout.engines is not None:
                         raise RolloutError(f"a rollout worker could not start: {failure}") from error
                     self._size = len(self._workers) + len(self._joining)
                     say(f"warning: at most {self._size} of a fleet's engines sample; another could not start: {failure}")
             else:
+                self._joins += 1
                 self._ready.add(worker)
                 self._workers = sorted([*self._workers, worker], key=lambda each: self._places[each])
         while self._ready and len(self._workers) + len(self._joining) < self._size:
@@ -161,6 +165,8 @@ class RolloutFleet:
             try:
                 self._check(ray.get(transfer), policy)
                 self._versions[loading[transfer]] = policy.version
+            except ObjectLostError as error:  # with the rank that held them: other engines would fail as well
+                raise LearnerLostError(f"the weights of {policy.version} are lost: {reason(error)}") from error
             except LOST as error:
                 failed[loading[transfer]] = error
         self._counts["swaps"] += 1
@@ -220,6 +226,8 @@ class RolloutFleet:
 
         drawing = Drawing(requests, self._config.rollout, start)
         while drawing.unfinished:
+            if self._stopped:
+                raise RolloutError("sampling was stopped")
             if drawing.waiting and len(self._workers) < self._size:
                 self.load(policy)  # into those that join
             drawing.feed(self._workers)
@@ -269,6 +277,10 @@ class RolloutFleet:
         taken, self._counts = self._counts, defaultdict(float)
         return dict(taken)
 
+    def stop(self) -> None:
+        """Ends what another thread draws, at its next result or ping; nothing more can be drawn."""
+        self._stopped = True
+
     def shutdown(self) -> None:
         for worker in [*self._workers, *self._joining.values()]:
             self._kill(worker)
@@ -276,10 +288,18 @@ class RolloutFleet:
 
 @contextmanager
 def rollout_fleets(config: Config, model_path: str, placement: Placement = ANYWHERE) -> Iterator[dict[Role, RolloutFleet]]:
-    """The fleet of each role, shared or not by `rollout.fleets`; the engines start in the background."""
-    fleet = RolloutFleet(config, model_path, placement)
-    other = RolloutFleet(config, model_path, placement, 1) if config.rollout.fleets == "per_role" else fleet
+    """The fleet of each role, shared or not by `rollout.fleets`; the engines start in the background.
+
+    Raises:
+        RolloutError: an engine did not start, where another has to wait for it.
+    """
+    fleet = other = RolloutFleet(config, model_path, placement)
     try:
+        if config.rollout.fleets == "per_role":
+            if config.resources.rollout_gpus < 1:
+                # vLLM takes what another engine allocates on its GPU while it starts for its own.
+                fleet.wait_usable()
+            other = RolloutFleet(config, model_path, placement, 1)
         yield {"challenger": fleet, "solver": other}
     finally:
         for each in {fleet, other}:

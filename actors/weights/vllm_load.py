@@ -25,7 +25,7 @@ def keep_cpu_weights_loadable() -> None:
 
     original = layers.dispatch_cpu_unquantized_gemm
 
-    def dispatch(layer: torch.nn.Module, remove_weight: bool) -> None:
+    def dispatch(layer: Any, remove_weight: bool) -> None:
         if layer.weight.ndim == 2:
             layer.cpu_linear = torch.nn.functional.linear
         else:  # a convolution's: its kernel accepts no other layout

@@ -20,7 +20,7 @@ from statistics import median
 
 import psutil
 
-from actors.cluster import FOLDER_PREFIX
+from actors.cluster import FOLDER_PREFIX, parent_folder
 from actors.processes import run_processes
 from conf.load import ROOT
 from pipeline.store.manifest import read_manifest
@@ -99,7 +99,7 @@ def look(folder: Path, driver: int, round_: int) -> Look:
             values["MiB", found.role] += found.process.memory_info().rss / MIB
             values["open files", found.role] += found.process.num_fds()
             values["processes", found.role] += 1
-    cluster = next(iter(Path(tempfile.gettempdir()).glob(f"{FOLDER_PREFIX}{driver}-*")))
+    cluster = next(iter(parent_folder().glob(f"{FOLDER_PREFIX}{driver}-*")))
     state = (cluster / "session_latest" / "logs" / "debug_state.txt").read_text()  # which the raylet writes every ten seconds
     values["objects", "object store"] = float(re.findall(r"num local plasma objects: (\d+)", state)[0])
     values["MiB", "object store"] = float(re.findall(r"pinned objects size: (\d+)", state)[0]) / MIB

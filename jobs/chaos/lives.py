@@ -4,14 +4,13 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
 
 import psutil
 
-from actors.cluster import FOLDER_PREFIX
+from actors.cluster import FOLDER_PREFIX, parent_folder
 from conf.load import ROOT
 from jobs.chaos.moments import NAME, ROUND
 from jobs.chaos.targets import actors_of, processes_of, sandbox_of
@@ -75,4 +74,4 @@ class Life:
 
     def stray_folders(self) -> list[Path]:
         """Temporary folders of the driver; the next start of any run removes those of one that was killed."""
-        return list(Path(tempfile.gettempdir()).glob(f"{FOLDER_PREFIX}{self.pid}-*"))
+        return list(parent_folder().glob(f"{FOLDER_PREFIX}{self.pid}-*"))

@@ -107,7 +107,14 @@ class RunState:
         if self.notes or not self.path.exists():
             write_manifest(self.folder, manifest)
         self._written = self.path.read_text()
+        self.remove_unnamed()
         return manifest
+
+    def remove_unnamed(self) -> None:
+        """Removes checkpoints, batches sampled ahead and members that no manifest names: what an interruption left."""
+        for path in [path for kind in ("checkpoint", "ahead", "member") for path in self.folder.glob(f"round-*/*/{kind}-*")]:
+            if self.relative(path) not in self.kept:
+                remove(path)
 
     @property
     def path(self) -> Path:
@@ -118,7 +125,7 @@ class RunState:
         if (settings := as_json(config)) != self.manifest.config:
             self._write_settings(config)  # first, so that a kill in between repeats it
             self.manifest.config = settings
-            self.save()
+            self._written = write_manifest(self.folder, self.manifest)  # the previous one keeps its checkpoint
 
     def _write_settings(self, config: Config) -> None:
         write_atomically(self.folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.structured(config)))

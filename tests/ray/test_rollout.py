@@ -4,21 +4,23 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 import ray
 import torch
+from ray.exceptions import RayActorError
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from actors.cluster import ROOT
 from actors.rollout.drawing import Drawing
 from actors.rollout.fleet import RolloutFleet
 from actors.rollout.worker import Drawn, RolloutWorker
-from actors.weights.buckets import publish
+from actors.weights.buckets import Published, publish
 from actors.weights.host import HostWeights
 from conf.schema import Config, RolloutConfig, SamplingConfig
-from pipeline.errors import MismatchError, RolloutError
+from pipeline.errors import LearnerLostError, MismatchError, RolloutError
 from pipeline.types import EncodedPrompt, Policy, Request, Sample
 
 BASE = str(ROOT / "assets" / "tiny-base")
@@ -306,6 +308,23 @@ def test_a_parameter_that_differs_from_the_one_sent_stops_the_run(fleet: Rollout
     sent.checksums.of["model.layers.1.self_attn.q_proj.weight"] ^= 1
     with pytest.raises(MismatchError, match=r"checksums of 1 parameters differ, e\.g\. model\.layers\.1\.self_attn\.qkv_proj"):
         fleet.load(Policy("differs", HostWeights(lambda: sent, CONFIG.rollout.transfer_timeout_s)))
+
+
+def test_weights_that_are_lost_with_their_rank_are_the_learners_failure(fleet: RolloutFleet) -> None:
+    class Rank:
+        def publish(self) -> Published:
+            return publish([list(AutoModelForCausalLM.from_pretrained(BASE, dtype=torch.float32).named_parameters())])
+
+        def ready(self) -> None:
+            pass
+
+    rank: Any = ray.remote(num_cpus=0)(Rank).remote()
+    sent = ray.get(rank.publish.remote())
+    ray.kill(rank)
+    with pytest.raises(RayActorError):
+        ray.get(rank.ready.remote())
+    with pytest.raises(LearnerLostError, match="the weights of lost are lost"):
+        fleet.load(Policy("lost", HostWeights(lambda: sent, CONFIG.rollout.transfer_timeout_s)))
 
 
 def test_what_keeps_an_engine_from_starting_is_told(ray_cluster: None, tmp_path: Path) -> None:

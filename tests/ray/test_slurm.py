@@ -15,12 +15,16 @@ SRUN = """#!/bin/sh
 while [ "${1#--}" != "$1" ]; do shift; done
 case "$*" in
     "ray start --head"*) shift 2; set -- ray start --num-gpus 1 --num-cpus 2 --object-store-memory 80000000 "$@" ;;
-    "python -m jobs.round"*) PYTHONPATH=$PWD python "$FAILING" || true ;;
     "ray start"*) set -- "$@" --num-gpus 1 --num-cpus 2 --object-store-memory 80000000 --node-ip-address 127.0.0.1 ;;
 esac
 exec "$@"
 """
-# Runs before the job itself, on the same cluster.
+# The repository's Python, which runs this before the job itself, on the same cluster.
+PYTHON = f"""#!/bin/sh
+export PYTHONPATH={ROOT}
+{sys.executable} "$FAILING" || true
+exec {sys.executable} "$@"
+"""
 FAILING = """
 import os
 from pathlib import Path
@@ -53,6 +57,10 @@ def test_a_job_has_the_exit_status_and_the_raylets_of_all_nodes_and_their_logs()
         for name, script in STAND_INS.items():
             (Path(folder) / name).write_text(script)
             (Path(folder) / name).chmod(0o755)
+        python = Path(folder) / ".venv" / "bin" / "python"
+        python.parent.mkdir(parents=True)
+        python.write_text(PYTHON)
+        python.chmod(0o755)
         failing = Path(folder) / "failing.py"
         failing.write_text(FAILING)
         (port,) = free_ports(1)
@@ -62,15 +70,15 @@ def test_a_job_has_the_exit_status_and_the_raylets_of_all_nodes_and_their_logs()
             "RAY_TMPDIR": folder,
             "FAILING": str(failing),
             "RAY_AUTH_TOKEN_PATH": str(Path(folder) / "token"),  # unused beside RAY_AUTH_TOKEN; tells the processes of this test
-            "SLURM_SUBMIT_DIR": str(ROOT),
+            "SLURM_SUBMIT_DIR": folder,
             "SLURM_JOB_NODELIST": "one,two",
             "SLURM_JOB_ID": str(port - 20_000),
         }
         gpus = ["resources.learner_gpus=1", "resources.rollout_gpus=1", "rollout.engines=2", "resources.wait_s=8"]
         files = [f"runs_dir={folder}/runs", f"tracking_uri=sqlite:///{folder}/m.db"]
-        command = ["bash", "jobs/slurm.sh", "--set", *gpus, *files]
+        command = ["bash", str(ROOT / "jobs" / "slurm.sh"), "--set", *gpus, *files]
         try:
-            run = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300)
+            run = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
             left = started_in(Path(folder))
             logs = [log.read_text() for log in Path(folder).glob("logs/*/Engine-*.out")]
         finally:

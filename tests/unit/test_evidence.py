@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from ray.exceptions import RayActorError, RayTaskError
 
-from actors.cluster import FAILURES_KEPT, FOLDER_PREFIX, remove_orphans
+from actors.cluster import FAILURES_KEPT, FOLDER_PREFIX, OWNER, parent_folder, remove_orphans, this_machine
 from actors.evidence import evidence_kept, read_logs
 from conf.errors import ConfigError
 from pipeline.errors import ClusterLostError, LearnerError, RolloutError
@@ -182,9 +182,21 @@ def test_the_logs_of_a_driver_that_was_killed_are_kept_when_the_next_run_starts(
     (tmp_path / "small").mkdir()
     ended = subprocess.run(["sh", "-c", "echo $$"], capture_output=True, text=True, check=True).stdout.strip()
     orphan = (tmp_path / "cluster").rename(tmp_path / f"{FOLDER_PREFIX}{ended}-x")
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr("actors.cluster.parent_folder", lambda: tmp_path)
     remove_orphans()
+    assert orphan.exists()  # nothing says that its driver was one of this machine
+    for owner in (f"elsewhere {this_machine()}", this_machine()):
+        assert orphan.exists()
+        (orphan / OWNER).write_text(owner)
+        remove_orphans()
     assert not orphan.exists()
     (kept,) = (tmp_path / "small" / "logs").iterdir()
     assert (kept / "worker-0c495d0a-01000000-71.err").read_text() == ENGINE_ERR
     assert (kept / "raylet.out").is_file()
+
+
+def test_a_long_folder_of_temporary_files_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray's sockets lie in it, and the path of one has at most 107 characters."""
+    for usual, chosen in (("/tmp/pbs.1234567.head", "/tmp"), ("/scratch/user", "/scratch/user")):
+        monkeypatch.setattr("tempfile.tempdir", usual)
+        assert str(parent_folder()) == chosen

@@ -4,13 +4,20 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from conf.load import ROOT
+from conf.schema import Config
+from pipeline.batches import Batches
 from pipeline.interruption import leave_if_requested, requested, steps_finished
+from pipeline.observe.clock import Clock
+from pipeline.types import Policy, Sample
 
 
 @pytest.mark.parametrize(("number", "error"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, SystemExit)])
@@ -28,6 +35,32 @@ def test_the_first_waits_for_the_step_and_the_second_does_not(number: signal.Sig
     assert getattr(left.value, "code", 143) == 143
     with steps_finished():
         assert not requested()
+
+
+def test_an_end_at_once_does_not_wait_for_a_batch_that_is_sampled_ahead() -> None:
+    class Fleet:
+        """Draws until it is stopped."""
+
+        def __init__(self) -> None:
+            self.stopped = threading.Event()
+
+        def load(self, policy: object) -> None:
+            pass
+
+        def sample(self, *arguments: object) -> list[list[Sample]]:
+            assert self.stopped.wait(60)
+            return []
+
+        def stop(self) -> None:
+            self.stopped.set()
+
+    fleet: Any = Fleet()
+    run: Any = SimpleNamespace(fleets={"solver": fleet}, clock=Clock(), config=Config())
+    batches = Batches(run, "solver", lambda step: [])
+    batches.sample_ahead(2, Policy("first", fleet))
+    with pytest.raises(KeyboardInterrupt), batches:
+        raise KeyboardInterrupt
+    assert fleet.stopped.is_set()
 
 
 STEPS = """

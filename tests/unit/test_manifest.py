@@ -164,3 +164,30 @@ def test_a_run_does_not_resume_from_another_base_model_or_other_prompts(tmp_path
         (model / "model.safetensors").write_bytes(weights)
         with pytest.raises(ConfigError, match=r"model\.path: its content has changed"):
             state.refuse_other_files({"model.path": fingerprint(model), "prompts": "p"})
+
+
+def test_what_no_manifest_names_is_removed_when_the_run_is_opened(tmp_path: Path) -> None:
+    with RunState(config(tmp_path)) as state:
+        phase = state.round_folder(1) / "challenger"
+        for name in ("checkpoint-0001", "checkpoint-0002", "member-0003"):
+            (phase / name).mkdir(parents=True)
+        (phase / "ahead-0003.parquet").touch()
+        state.round(1).challenger.checkpoint = state.relative(phase / "checkpoint-0001")
+        state.save()
+    with RunState(config(tmp_path)):
+        assert [path.name for path in phase.iterdir()] == ["checkpoint-0001"]
+
+
+def test_other_settings_leave_both_checkpoints(tmp_path: Path) -> None:
+    with RunState(config(tmp_path)) as state:
+        for step in (1, 2):
+            checkpoint = state.round_folder(1) / "challenger" / f"checkpoint-000{step}"
+            checkpoint.mkdir(parents=True)
+            state.round(1).challenger.checkpoint = state.relative(checkpoint)
+            state.save()
+    changed = config(tmp_path)
+    changed.learner.checkpoint_every = 5
+    with RunState(changed) as state:
+        state.adopt(changed)
+    with RunState(changed) as state:
+        assert {path.name for path in checkpoint.parent.iterdir()} == {"checkpoint-0001", "checkpoint-0002"}

@@ -8,7 +8,8 @@ from pathlib import Path
 from conf.load import ROOT
 
 STAND_INS = {
-    "srun": 'while [ "${1#--}" != "$1" ]; do shift; done\nexec "$@"',
+    # Slurm's own ends its step with SIGKILL when it is told to end.
+    "srun": 'while [ "${1#--}" != "$1" ]; do shift; done\n"$@" &\ntrap "kill -KILL $!" TERM\nwait',
     "scontrol": "echo one",
     "hostname": "echo 127.0.0.1",
     "ray": 'case "$1" in start) exec sleep 60 ;; esac',
