@@ -184,7 +184,9 @@ class LearnerGroup:
         nodes, self._pids = zip(*self._call("node_and_pid", timeout=START_TIMEOUT), strict=True)
         host = LOOPBACK if len(set(nodes)) == 1 else nodes[0]
         port = self._call("listen", host)[0]
-        self._call("join", host, port, timeout=START_TIMEOUT)
+        # Longer than the driver waits: by default NCCL ends ranks that wait ten minutes, as for rank 0 to write a large policy.
+        limit = self.config.learner.timeout_s + 60
+        self._call("join", host, port, limit, timeout=START_TIMEOUT)
         self._joined = self._has_joined = True
 
     def _call(self, method: str, *arguments: Any, timeout: float | None = None) -> list[Any]:

@@ -72,8 +72,8 @@ class Learner:
         self._listener = socket.create_server((host, 0))
         return self._listener.getsockname()[1]
 
-    def join(self, host: str, port: int) -> None:
-        """Joins the world whose rank 0 listens on host:port."""
+    def join(self, host: str, port: int, timeout: float) -> None:
+        """Joins the world whose rank 0 listens on host:port; a rank waits for others for at most `timeout` seconds."""
         os.environ |= {"RANK": str(self.rank), "WORLD_SIZE": str(self.world_size), "MASTER_ADDR": host, "MASTER_PORT": str(port)}
         os.environ |= {"LOCAL_RANK": "0", "LOCAL_SIZE": "1"}  # Ray makes only its own GPU visible to each rank
         os.environ |= socket_interfaces(host, ray.util.get_node_ip_address())
@@ -93,9 +93,8 @@ class Learner:
             master_listen_fd=listener,
         )
         backend = "nccl" if self.device.type == "cuda" else "gloo"
-        # Above the driver's: while rank 0 writes a large policy the others wait, for longer than NCCL would by default.
-        timeout = timedelta(seconds=self.config.learner.timeout_s + 60)
-        torch.distributed.init_process_group(backend, store=store, rank=self.rank, world_size=self.world_size, timeout=timeout)
+        limit = timedelta(seconds=timeout)
+        torch.distributed.init_process_group(backend, store=store, rank=self.rank, world_size=self.world_size, timeout=limit)
         deepspeed.init_distributed(backend, dist_init_required=False)
 
     def begin_phase(
@@ -214,7 +213,7 @@ class Learner:
             norm, skipped = float(self.engine.get_global_grad_norm()), not self.engine.was_step_applied()
             if skipped and self.config.learner.zero_stage < 3:
                 # DeepSpeed 0.19.8 keeps the gradient with bfloat16 and offload, and would add the next one to it.
-                held = self.engine.optimizer.averaged_gradients
+                held = getattr(self.engine.optimizer, "averaged_gradients", {})  # not every optimizer of these stages has them
                 held.update(dict.fromkeys(held))
         else:
             gradients = [p.grad for p in self.engine.module.parameters() if p.grad is not None]
