@@ -58,7 +58,7 @@ class Ours:
         from actors.learner.rank import Learner
 
         self.learner = Learner(0, 1, config.resources.device)
-        self.learner.join("127.0.0.1", self.learner.listen("127.0.0.1"))
+        self.learner.join("127.0.0.1", self.learner.listen("127.0.0.1"), config.learner.timeout_s)
         self.learner.begin_phase(config, model_path, 1e-6, None)
 
     def compute(self, batch: TrainingBatch) -> None:

@@ -84,7 +84,7 @@ def rank_main(rank: int, ports: "SimpleQueue[int]", model_path: str, batch: Trai
     port = learner.listen("127.0.0.1")
     if rank == 0:
         ports.put(port)
-    learner.join("127.0.0.1", port or ports.get())
+    learner.join("127.0.0.1", port or ports.get(), Config().learner.timeout_s)
     for stage, offload in CASES:
         config = Config()
         config.learner.ranks, config.learner.zero_stage, config.learner.offload = 2, stage, offload
