@@ -69,8 +69,8 @@ def prepare_environment() -> None:
         raise RuntimeError("prepare_environment() has to be called before ray is imported")
     remove_orphans()
     folder = Path(tempfile.mkdtemp(prefix=f"{FOLDER_PREFIX}{os.getpid()}-", dir=parent_folder()))
-    (folder / OWNER).write_text(this_machine())
     atexit.register(remove_cluster_folder, folder)
+    (folder / OWNER).write_text(this_machine())
     os.environ.update(loopback_environment(write_token(folder)))
 
 

@@ -296,7 +296,7 @@ def rollout_fleets(config: Config, model_path: str, placement: Placement = ANYWH
     fleet = other = RolloutFleet(config, model_path, placement)
     try:
         if config.rollout.fleets == "per_role":
-            if config.resources.rollout_gpus < 1:
+            if 0 < config.resources.rollout_gpus < 1:
                 # vLLM takes what another engine allocates on its GPU while it starts for its own.
                 fleet.wait_usable()
             other = RolloutFleet(config, model_path, placement, 1)
