@@ -115,6 +115,7 @@ def wait_for_room(config: Config, wait_s: float, say: Callable[[str], None], lea
             if demand.wait(POLL_S):  # there is room, perhaps for a plan that scatters the ranks less
                 withdraw(demand)
                 demand = None
+                time.sleep(POLL_S)  # Ray counts what it held as free a little later
     finally:
         withdraw(demand)
 

@@ -1,5 +1,6 @@
 """A learner's files: the checkpoint that it resumes from and the policy in HF format, both written atomically."""
 
+import copyreg
 import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
@@ -53,6 +54,10 @@ def layout(config: Config) -> dict[str, Any]:
 
 def save_engine(engine: Any, config: Config, rank: int, folder: Path) -> None:
     """Saves engine, optimizer and random state. With LoRA the frozen parameters are left out: they are the base model's."""
+    from deepspeed.runtime.zero.config import ZeroStageEnum
+
+    # Python before 3.11.4 would write it as a call of getattr, which `load_engine` refuses.
+    copyreg.pickle(ZeroStageEnum, lambda stage: (ZeroStageEnum, (stage.value,)))
     engine.save_checkpoint(str(folder), tag="engine", exclude_frozen_parameters=config.lora.rank > 0)
     torch.save(torch.get_rng_state(), folder / f"rng-{rank}.pt")
     if rank == 0:

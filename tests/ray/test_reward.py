@@ -145,7 +145,7 @@ def test_an_actor_that_dies_again_and_again_is_an_error_and_leaves_its_last_word
     with pytest.raises(RewardError, match=message), evidence_kept(tmp_path / "logs"):
         votes.results()
     (kept,) = (tmp_path / "logs").iterdir()
-    assert [log.read_text().count("its last words") for log in kept.glob("RewardActor-*.out")] == [1, 1, 1]
+    assert [log.read_text().count("its last words") for log in kept.glob("RewardActor-*.out")].count(1) == 3
     shown = capsys.readouterr().out
     shown = shown[shown.index(str(kept)) :]
     assert "\n  its last words\n" in shown
