@@ -4,20 +4,19 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
 import ray
 import torch
-from ray.exceptions import RayActorError
+from ray.exceptions import OwnerDiedError
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from actors.cluster import ROOT
 from actors.rollout.drawing import Drawing
 from actors.rollout.fleet import RolloutFleet
 from actors.rollout.worker import Drawn, RolloutWorker
-from actors.weights.buckets import Published, publish
+from actors.weights.buckets import publish
 from actors.weights.host import HostWeights
 from conf.schema import Config, RolloutConfig, SamplingConfig
 from pipeline.errors import LearnerLostError, MismatchError, RolloutError
@@ -310,21 +309,27 @@ def test_a_parameter_that_differs_from_the_one_sent_stops_the_run(fleet: Rollout
         fleet.load(Policy("differs", HostWeights(lambda: sent, CONFIG.rollout.transfer_timeout_s)))
 
 
-def test_weights_that_are_lost_with_their_rank_are_the_learners_failure(fleet: RolloutFleet) -> None:
-    class Rank:
-        def publish(self) -> Published:
-            return publish([list(AutoModelForCausalLM.from_pretrained(BASE, dtype=torch.float32).named_parameters())])
-
-        def ready(self) -> None:
+def test_weights_that_are_lost_with_their_rank_are_the_learners_failure(
+    ray_cluster: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Losing:  # without vLLM
+        def __init__(self, *arguments: object) -> None:
             pass
 
-    rank: Any = ray.remote(num_cpus=0)(Rank).remote()
-    sent = ray.get(rank.publish.remote())
-    ray.kill(rank)
-    with pytest.raises(RayActorError):
-        ray.get(rank.ready.remote())
+        def ready(self) -> bool:
+            return True
+
+        def load(self, buckets: Sequence) -> None:
+            pass
+
+        def accept(self, version: str, checksums: object) -> list[str]:
+            raise OwnerDiedError("00", None, "")
+
+    monkeypatch.setattr("actors.rollout.worker.RolloutWorker", Losing)
+    fleet = RolloutFleet(CONFIG, BASE)
     with pytest.raises(LearnerLostError, match="the weights of lost are lost"):
-        fleet.load(Policy("lost", HostWeights(lambda: sent, CONFIG.rollout.transfer_timeout_s)))
+        fleet.load(policy(shaken(0), "lost"))
+    fleet.shutdown()
 
 
 def test_what_keeps_an_engine_from_starting_is_told(ray_cluster: None, tmp_path: Path) -> None:
