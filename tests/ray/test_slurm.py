@@ -21,7 +21,6 @@ exec "$@"
 """
 # The repository's Python, which runs this before the job itself, on the same cluster.
 PYTHON = f"""#!/bin/sh
-export PYTHONPATH={ROOT}
 {sys.executable} "$FAILING" || true
 exec {sys.executable} "$@"
 """
@@ -71,6 +70,7 @@ def test_a_job_has_the_exit_status_and_the_raylets_of_all_nodes_and_their_logs()
             "FAILING": str(failing),
             "RAY_AUTH_TOKEN_PATH": str(Path(folder) / "token"),  # unused beside RAY_AUTH_TOKEN; tells the processes of this test
             "SLURM_SUBMIT_DIR": folder,
+            "PYTHONPATH": str(ROOT),  # in place of being there
             "SLURM_JOB_NODELIST": "one,two",
             "SLURM_JOB_ID": str(port - 20_000),
         }
