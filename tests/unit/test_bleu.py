@@ -56,7 +56,7 @@ def batches(draw: st.DrawFn) -> list[str]:
     return batch
 
 
-@settings(max_examples=2000)
+@settings(max_examples=500)
 @given(batches())
 def test_distances_equal_nltk_to_the_bit_and_labels_equal_scikit_learn_ties_included(batch: list[str]) -> None:
     expected = nltk_distances(batch)
