@@ -1,6 +1,5 @@
 """Watches the processes of a run while it works: where they listen, and whether a secret of its environment gets into a file."""
 
-import tempfile
 import threading
 from collections import defaultdict
 from collections.abc import Iterable
@@ -10,7 +9,7 @@ from typing import Self
 
 import psutil
 
-from actors.cluster import FOLDER_PREFIX
+from actors.cluster import FOLDER_PREFIX, parent_folder
 
 # What a user may have in the environment, with values that appear nowhere else.
 SECRETS = {
@@ -62,7 +61,7 @@ class Watch:
             with suppress(psutil.NoSuchProcess):
                 for process in [self._driver, *self._driver.children(recursive=True)]:
                     self._look_at(process)
-            for folder in Path(tempfile.gettempdir()).glob(f"{FOLDER_PREFIX}{self._driver.pid}-*"):
+            for folder in parent_folder().glob(f"{FOLDER_PREFIX}{self._driver.pid}-*"):
                 self._search(folder.glob("session_*/**/*"))
 
     def _look_at(self, process: psutil.Process) -> None:

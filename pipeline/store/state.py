@@ -121,7 +121,7 @@ class RunState:
         return self.folder / FILE
 
     def adopt(self, config: Config) -> None:
-        """Records the settings under which the run goes on: how fast it runs and how it is evaluated may have changed."""
+        """Records the settings of this start, in which those that may change on resume may differ from the previous."""
         if (settings := as_json(config)) != self.manifest.config:
             self._write_settings(config)  # first, so that a kill in between repeats it
             self.manifest.config = settings

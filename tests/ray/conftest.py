@@ -1,12 +1,11 @@
 """What tests of this folder share: a private Ray cluster, and a round that nothing disturbs."""
 
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from actors.cluster import FOLDER_PREFIX
+from actors.cluster import FOLDER_PREFIX, parent_folder
 from tests.rounds import finish, start, wait_until_gone
 from tests.watch import Watch
 
@@ -28,7 +27,7 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str, Watch]
     with Watch(process.pid) as watch:
         output = finish(process)
     wait_until_gone(process.pid)
-    assert not list(Path(tempfile.gettempdir()).glob(f"{FOLDER_PREFIX}{process.pid}-*"))
+    assert not list(parent_folder().glob(f"{FOLDER_PREFIX}{process.pid}-*"))
     return folder, output, watch
 
 

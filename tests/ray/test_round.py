@@ -6,7 +6,6 @@ import signal
 import sqlite3
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 from subprocess import PIPE
@@ -15,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from transformers import AutoModelForCausalLM
 
-from actors.cluster import FOLDER_PREFIX, ROOT
+from actors.cluster import FOLDER_PREFIX, ROOT, parent_folder
 from tests.rounds import ended, finish, processes_of, start, wait_until_gone
 from tests.watch import SECRETS, Watch, files_with_secrets
 
@@ -280,7 +279,7 @@ def test_sigterm_ends_a_run_in_order(tmp_path: Path) -> None:
     assert process.returncode == 128 + signal.SIGTERM, output
     assert "SIGTERM received" not in output  # Ray's report of a crash
     wait_until_gone(process.pid)
-    assert not list(Path(tempfile.gettempdir()).glob(f"{FOLDER_PREFIX}{process.pid}-*"))
+    assert not list(parent_folder().glob(f"{FOLDER_PREFIX}{process.pid}-*"))
     assert not (tmp_path / "small" / "logs").exists()
 
 
