@@ -1,8 +1,8 @@
 """Rounds without labels that keep rising: the preset `rising` over five seeds, and a factorial of switches for the labels.
 
-Both plans are written down before their runs. `python -m jobs.rising` runs the preset beside the larger phase alone and the
-steps from that to the preset, `--factorial` the 32 runs in which each of six switches is on in 16 and off in 16. No label but the
-votes is used.
+Both plans are written down before their runs. `python -m jobs.rising` runs the preset beside the larger phase alone, the steps
+from that to the preset, and the paper's ablations on the preset; `--factorial` the 32 runs in which each of six switches is on in
+16 and off in 16. No label but the votes is used.
 """
 
 import sys
@@ -62,6 +62,17 @@ FRESH = Variant(
     (*CONFIDENT.overrides, "challenger.start=base"),
     range(2),
 )
+# The ablations of `make table`, each on the preset.
+ABLATIONS = tuple(
+    Variant(name, f"preset rising, {label}", rounds, (*PRESET.overrides, *overrides), range(3), stage=2)
+    for name, label, rounds, overrides in (
+        ("untrained-challenger", "untrained Challenger", 3, ("challenger.steps=0",)),
+        ("no-repetition-penalty", "no repetition penalty", 2, ("reward.scorers=[triangular]",)),
+        ("no-filter", "no filter", 2, ("curriculum.keep=[]", "curriculum.delta=0.5")),
+        ("one-model", "one model for both roles", 2, ("policies=shared", "challenger.start=previous")),
+        ("official-reward", "the public code's reward", 2, ("reward.scorers=[official]",)),
+    )
+)
 RUNS = factorial()
 FACTORIAL = Plan(
     name="factorial",
@@ -75,14 +86,14 @@ FACTORIAL = Plan(
     appends=True,
     summary=lambda results: f"{effects_section(results, RUNS, tuple(FACTORS))}\n\n{stop_section(results)}",
 )
-VARIANTS = (PRESET, LARGER_PHASE, HALF_STEP, REPLAY, CONFIDENT, FRESH)
+VARIANTS = (PRESET, LARGER_PHASE, HALF_STEP, REPLAY, CONFIDENT, FRESH, *ABLATIONS)
 RISING = Plan(
     name="rising",
     module="jobs.rising",
     command="python -m jobs.rising",
     title="Rounds that keep rising",
     variants=VARIANTS,
-    reference=LARGER_PHASE,
+    reference=PRESET,
     folder="rising",
     settings=LARGER,
     appends=True,

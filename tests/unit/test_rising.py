@@ -11,8 +11,8 @@ import pytest
 from conf.load import load_config, preset_path, read_yaml
 from conf.settings import flatten
 from jobs.outcomes import OUTCOMES, best_rounds, main_effects, outcomes
-from jobs.plans import Measures, Results
-from jobs.rising import FACTORIAL, FACTORS, LARGER_PHASE, PRESET, RISING, RUNS, main
+from jobs.plans import Measures, Results, Variant
+from jobs.rising import ABLATIONS, FACTORIAL, FACTORS, LARGER_PHASE, PRESET, RISING, RUNS, main
 from jobs.rising_summary import curves_section, effects_section, stop_section
 from pipeline.algorithm.stop_rule import best_round, trust
 from pipeline.inputs import check_inputs
@@ -156,3 +156,20 @@ def test_the_plan_runs_the_preset_as_it_is_written() -> None:
     assert (PRESET.rounds, list(PRESET.seeds)) == (6, [0, 1, 2, 3, 4]) == (LARGER_PHASE.rounds, list(LARGER_PHASE.seeds))
     assert RISING.name == "rising"
     assert PRESET.name == "rising"  # {"rising": {round: {seed: ...}}} in docs/results/rising.json
+
+
+CHANGED: dict[str, dict[str, Any]] = {
+    "untrained-challenger": {"challenger.steps": 0},
+    "no-repetition-penalty": {"reward.scorers": ["triangular"]},
+    "no-filter": {"curriculum.keep": [], "curriculum.delta": 0.5},
+    "one-model": {"policies": "shared", "challenger.start": "previous"},  # one model has no Challenger to begin anew
+    "official-reward": {"reward.scorers": ["official"]},
+}
+
+
+@pytest.mark.parametrize("ablation", ABLATIONS, ids=lambda variant: variant.name)
+def test_an_ablation_is_the_preset_but_for_its_own_part(ablation: Variant) -> None:
+    preset, config = (dict(flatten(asdict(RISING.config(variant, 0)))) for variant in (PRESET, ablation))
+    changed = {name: value for name, value in config.items() if value != preset[name]}
+    assert changed == CHANGED[ablation.name] | {"name": f"{ablation.name}-0"}
+    check_inputs(RISING.config(ablation, 0))
