@@ -20,6 +20,7 @@ from torch import Tensor
 
 from conf.errors import ConfigError
 from jobs.cli import command
+from pipeline.algorithm.rounding import rounded
 from pipeline.errors import DamagedError
 from pipeline.observe.terminal import say
 from pipeline.policies import Target, find_policies
@@ -66,7 +67,7 @@ def write(targets: Sequence[Target], output: Path) -> None:
 
 
 def mean(targets: Sequence[Target]) -> dict[str, Tensor]:
-    """The weights' mean, taken in float32 tensor by tensor, in the first policy's dtype.
+    """The weights' mean, taken in float32 tensor by tensor, in the first policy's dtype (see `algorithm.rounding`).
 
     Raises:
         ConfigError: a policy has its weights in another form, or they are of other shapes.
@@ -85,15 +86,16 @@ def mean(targets: Sequence[Target]) -> dict[str, Tensor]:
         for each, own in zip(targets, shapes, strict=True):
             if own != shapes[0]:
                 raise ConfigError(f"{each.path}: its weights have other names or shapes than those of {targets[0].path}.")
-        return {name: mean_of([file.get_tensor(name) for file in files]) for name in shapes[0]}
+        rounding = torch.Generator().manual_seed(0)
+        return {name: mean_of([file.get_tensor(name) for file in files], rounding) for name in shapes[0]}
 
 
-def mean_of(tensors: Sequence[Tensor]) -> Tensor:
+def mean_of(tensors: Sequence[Tensor], rounding: torch.Generator) -> Tensor:
     """
-    >>> mean_of([torch.tensor([1.0, 2.0]), torch.tensor([3.0, 2.0])]).tolist()
+    >>> mean_of([torch.tensor([1.0, 2.0]), torch.tensor([3.0, 2.0])], torch.Generator()).tolist()
     [2.0, 2.0]
     """
-    return torch.stack([each.float() for each in tensors]).mean(0).to(tensors[0].dtype)
+    return rounded(torch.stack([each.float() for each in tensors]).mean(0), tensors[0].dtype, rounding)
 
 
 if __name__ == "__main__":

@@ -297,9 +297,11 @@ class Learner:
         def write(folder: Path) -> None:
             weights = self._host_weights()
             if self.rank == 0:
-                take_mean(weights, members)
+                rounding = torch.Generator().manual_seed(self.config.seed)
+                if members:
+                    take_mean(weights, members, rounding)
                 if start:
-                    mix_in(weights, self.model_path, start)
+                    mix_in(weights, self.model_path, start, rounding)
                 write_hf(folder, self.model_path, self.engine.module.config, weights)
 
         write_folder(Path(path), self.rank, write)
