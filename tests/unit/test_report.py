@@ -3,18 +3,20 @@
 import os
 import re
 from collections import Counter
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 
 from jobs.report import main
-from pipeline.observe.report.data import read_run
+from pipeline.observe.report.data import gain, read_run
 from pipeline.observe.report.figures import apart, histogram
 from pipeline.observe.report.intervals import bootstrap, wilson
-from pipeline.observe.report.page import kept_shares, render
+from pipeline.observe.report.page import kept_shares, render, tiles
 from pipeline.observe.report.svg import ticks
 from pipeline.store.manifest import EvaluationStage, read_manifest, write_manifest
+from pipeline.store.tables import EvaluationRow, read_table, write_table
 from tests.made_runs import HOSTILE, made_config, write_run
 
 TAGS = """html head meta title style body header main footer h1 h2 h3 p a nav div b i span code small ul li ol dl dt dd table tr
@@ -118,6 +120,28 @@ def test_figures_are_those_of_the_files(tmp_path: Path) -> None:
     assert first.seconds == {"sampling": 2 * 2 * 2 + 3 + 1 + 1, "learning": 4}
 
 
+def test_a_round_may_be_measured_in_fewer_ways_than_another(tmp_path: Path) -> None:
+    folder = write_run(made_config(tmp_path), 2)
+    table = folder / "round-1" / "evaluation" / "heldout.parquet"
+    write_table(table, EvaluationRow, [replace(row, sampled=None, majority=None) for row in read_table(table, EvaluationRow)])
+    page = render(read_run(folder))
+    assert "Accuracy on heldout by round: sampled 25%, 75%; greedy 33%, 67%, 100%" in page
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_a_gain_is_that_on_the_same_questions(tmp_path: Path, same: bool) -> None:
+    folder = write_run(made_config(tmp_path), 1)
+    manifest = read_manifest(folder)
+    for number in (0, 1):
+        manifest.round(number).evaluation.sets["heldout"].checksum = "one" if same or number else "another"
+    write_manifest(folder, manifest)
+    run = read_run(folder)
+    assert (gain("heldout_easy", "greedy", *run.rounds) is not None) == same
+    assert any("from the base" in what for _, what in tiles(run)) == same
+    assert gain("heldout", "greedy", run.rounds[0], run.rounds[0]) is None
+    assert gain("other", "greedy", *run.rounds) is None
+
+
 @pytest.mark.parametrize("change", ["flipped", "cut", "missing"])
 @pytest.mark.parametrize(
     ("name", "remedy"),
@@ -153,7 +177,9 @@ def test_what_tells_right_labels_from_wrong_ones_is_beside_each_question(tmp_pat
     text = " ".join(page_of(write_run(made_config(tmp_path), 2)).text.split())
     assert "25% of the previous Solver's answers agree" in text
     assert "Support of the labels" in text
-    assert "below 30% another round will not help; best: round 2" in text
+    assert "from round 3 on, below 30% another round will not help; best: round 2" in text
+    text = page_of(write_run(made_config(tmp_path, "begun"), 3, until="curriculum")).text
+    assert "will not help; best: round 2" in text  # of those that have a Solver
 
 
 def test_the_votes_that_are_kept_are_marked() -> None:

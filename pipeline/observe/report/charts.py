@@ -4,7 +4,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from statistics import fmean, quantiles
 
-from pipeline.algorithm.stop_rule import TRUSTED, best_round, trust
+from pipeline.algorithm.stop_rule import JUDGED_FROM, TRUSTED, best_round, trust
 from pipeline.observe.report.data import Round
 from pipeline.observe.report.figures import Curve, Figure, Piece, Points, bars, histograms, name_ends, over_steps, percent, spread
 from pipeline.observe.report.intervals import wilson
@@ -21,22 +21,22 @@ def accuracy(name: str, rounds: Sequence[Round]) -> Figure:
     """Accuracy of a benchmark or band by round, in all ways of answering, with 95 % intervals."""
     points = [(round_.number, round_.accuracy[name]) for round_ in rounds if name in round_.accuracy]
     numbers = [number for number, _ in points]
-    ways = [way for way in WAYS if way in points[0][1]]
-    shown = [value for _, measured in points for way in ways for value in (measured[way].low, measured[way].high)]
-    low = max(0.0, min(shown) - 0.04)
-    means = "; ".join(f"{way} " + ", ".join(percent(measured[way].mean) for _, measured in points) for way in ways)
+    by_way = {way: [(number, measured[way]) for number, measured in points if way in measured] for way in WAYS}
+    ways = [way for way in WAYS if by_way[way]]  # a round may have been measured in fewer ways than another
+    low = max(0.0, min(measured.low for way in ways for _, measured in by_way[way]) - 0.04)
+    means = "; ".join(f"{way} " + ", ".join(percent(measured.mean) for _, measured in by_way[way]) for way in ways)
     panel = Panel((numbers[0] - 0.3, numbers[-1] + 0.3), (low, 1.02), f"Accuracy on {name} by round: {means}.", right=46)
     panel.y_axis([(value, percent(value)) for value in ticks(low, 1.0, 4)])
     step = -(-len(numbers) // 8)
     panel.x_axis("round", [(number, str(number) if number else "base") for number in numbers if number % step == 0])
     for way, colour in ((way, WAY_COLOURS[way]) for way in ways):
         shift = 6 * (ways.index(way) - (len(ways) - 1) / 2) / (panel.px(1) - panel.px(0))  # pixels, in rounds
-        for number, measured in points:
-            interval = (number + shift, measured[way].low), (number + shift, measured[way].high)
+        for number, measured in by_way[way]:
+            interval = (number + shift, measured.low), (number + shift, measured.high)
             panel.path(f"whisker stroke-{colour}", interval)
-        panel.line([(number + shift, measured[way].mean) for number, measured in points], colour)
-    last = points[-1][1]
-    name_ends(panel, {WAY_COLOURS[way]: (last[way].mean, f"{100 * last[way].mean:.1f}") for way in ways})
+        panel.line([(number + shift, measured.mean) for number, measured in by_way[way]], colour)
+    last = {way: by_way[way][-1][1].mean for way in ways}
+    name_ends(panel, {WAY_COLOURS[way]: (mean, f"{100 * mean:.1f}") for way, mean in last.items()})
     return Figure(name, panel.svg())
 
 
@@ -132,17 +132,16 @@ def funnel(round_: Round) -> Figure:
 
 def trusts(rounds: Sequence[Round]) -> Figure | None:
     """By round what the stop rule sees: how far the previous Solver and the verdicts support the labels; no label is used."""
-    known = [(each.number, trust([(row.answered, row.agreement) for row in each.curriculum])) for each in rounds]
-    measured = [(number, value) for number, value in known if value is not None]
+    known = {each.number: trust([(row.answered, row.agreement) for row in each.curriculum]) for each in rounds}
+    measured = [(number, value) for number, value in known.items() if value is not None]
     if not measured:
         return None
-    best = best_round([value for _, value in known])
+    best = best_round([known[each.number] for each in rounds if each.finished])
     rows = [(f"round {number}", [Piece(value, "2", percent(value), percent(value))], "") for number, value in measured]
     described = ", ".join(f"round {number} {percent(value)}" for number, value in measured)
     panel = bars(rows, 1.0, f"Support of the labels: {described}.", left=82, right=78)
-    return Figure(
-        "Support of the labels", panel.svg(), f"below {percent(TRUSTED)} another round will not help; best: round {best}"
-    )
+    note = f"from round {JUDGED_FROM} on, below {percent(TRUSTED)} another round will not help"
+    return Figure("Support of the labels", panel.svg(), f"{note}; best: round {best}" if best else note)
 
 
 def labels(rounds: Sequence[Round]) -> Figure | None:

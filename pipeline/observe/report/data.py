@@ -187,10 +187,23 @@ def accuracy(way: str, scores: list[float]) -> Accuracy:
     return Accuracy(fmean(scores), *bounds, tuple(scores))
 
 
-def gain(before: Accuracy, after: Accuracy) -> tuple[float, float, float]:
-    """The difference of two accuracies on the same questions, with the bootstrap interval of the paired differences."""
-    differences = [b - a for a, b in zip(before.scores, after.scores, strict=True)]
-    return (after.mean - before.mean, *bootstrap(differences))
+def gain(name: str, way: str, before: Round, after: Round) -> tuple[float, float, float] | None:
+    """The difference of two rounds' accuracies on a set or band, with the bootstrap interval of the differences by question.
+
+    None where it is one round, one of them was not measured so, or they were asked other questions.
+    """
+    first, last = (each.accuracy.get(name, {}).get(way) for each in (before, after))
+    if before is after or first is None or last is None:
+        return None
+    if len(first.scores) != len(last.scores) or asked(before, name) != asked(after, name):
+        return None
+    differences = [b - a for a, b in zip(first.scores, last.scores, strict=True)]
+    return (last.mean - first.mean, *bootstrap(differences))
+
+
+def asked(round_: Round, name: str) -> list[str]:
+    """Checksums of the problems of a set or band."""
+    return [measured.checksum for of, measured in round_.sets.items() if name == of or name.startswith(f"{of}_")]
 
 
 def mean(values: Iterable[float]) -> float:

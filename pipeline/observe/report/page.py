@@ -143,10 +143,9 @@ def tiles(run: RunData) -> Iterator[tuple[str, str]]:
         name, ways = next(iter(measured[-1].accuracy.items()))
         for way, last in ways.items():
             start = next(round_ for round_ in measured if way in round_.accuracy.get(name, {}))
-            first, begun = start.accuracy[name][way], "the base" if start.number == 0 else f"round {start.number}"
-            if start is not measured[-1] and len(first.scores) == len(last.scores):
-                change, low, high = gain(first, last)
-                of_it = f"{change * 100:+.1f} ({100 * low:+.1f} to {100 * high:+.1f}) from {begun}"
+            if (gained := gain(name, way, start, measured[-1])) is not None:
+                change, low, high = (f"{100 * value:+.1f}" for value in gained)
+                of_it = f"{change} ({low} to {high}) from {'the base' if start.number == 0 else f'round {start.number}'}"
             else:
                 of_it = "base" if measured[-1].number == 0 else f"round {measured[-1].number}"
             yield f"{100 * last.mean:.1f}%", f"{name}, {way}: {of_it}"
@@ -170,14 +169,12 @@ def accuracy_table(
     rounds: list[Round], names: list[str]
 ) -> Iterator[tuple[str, str, list[Accuracy | None], tuple[float, float, float] | None]]:
     """Rows (benchmark, way, accuracy in each measured round, gain from the first to the last)."""
-    measured = [round_.accuracy for round_ in rounds if round_.accuracy]
+    measured = [round_ for round_ in rounds if round_.accuracy]
     for name in names:
         for way in WAYS:
-            cells = [accuracy.get(name, {}).get(way) for accuracy in measured]
+            cells = [round_.accuracy.get(name, {}).get(way) for round_ in measured]
             if any(cells):
-                first, last = cells[0], cells[-1]
-                paired = first and last and len(cells) > 1 and len(first.scores) == len(last.scores)
-                yield name, way, cells, gain(first, last) if paired and first and last else None
+                yield name, way, cells, gain(name, way, measured[0], measured[-1])
 
 
 def examples(round_: Round) -> list[JudgedQuestion]:
