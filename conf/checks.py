@@ -36,9 +36,10 @@ def check_phases(config: Config) -> None:
         raise ConfigError(f"solver.members={config.solver.members}: solver.steps=0 trains none of them; valid: 1.")
     if config.solver.verdicts and not config.solver.verdict_prompts:
         prompts = config.solver.batch // config.solver.group
+        valid = f"at least {1 / prompts:.2g}, of up to 0.5" if prompts > 1 else "a larger solver.batch"
         raise ConfigError(
             f"solver.verdicts={config.solver.verdicts:g}: is less than one of the {prompts} prompts of a step (solver.batch / "
-            f"solver.group); valid: 0, or at least {1 / prompts:.2g}, of up to 0.5."
+            f"solver.group); valid: 0, or {valid}."
         )
     if config.solver.resample and config.grpo.baseline == "batch":
         raise ConfigError(
@@ -58,7 +59,17 @@ def check_votes(config: Config) -> None:
     """Raises ConfigError if there is no scorer, or a number of votes is not one of `reward.samples`."""
     if not config.reward.scorers or len(set(config.reward.scorers)) < len(config.reward.scorers):
         raise ConfigError(f"reward.scorers={config.reward.scorers}: valid: one or more scorers, each once.")
+    if {"official", "repetition"} <= set(config.reward.scorers):
+        raise ConfigError(
+            f"reward.scorers={config.reward.scorers}: official takes off the repetition penalty itself; valid: one of the two."
+        )
     keep, votes = config.curriculum.keep, config.reward.samples
+    nearest = abs(votes // 2 / votes - 0.5)
+    if not keep and config.curriculum.delta < nearest - 1e-9:
+        raise ConfigError(
+            f"curriculum.delta={config.curriculum.delta:g}: no share of reward.samples={votes} votes is that near to one half; "
+            f"valid: at least {nearest:.3g}."
+        )
     if keep and not (len(keep) == 2 and 1 <= keep[0] <= keep[1] <= votes):
         raise ConfigError(
             f"curriculum.keep={keep}: valid: [], or the fewest and the most votes of reward.samples={votes}, for example "
@@ -80,6 +91,8 @@ def check_learner(config: Config) -> None:
         )
     if config.lora.rank and not config.lora.alpha:
         raise ConfigError("lora.alpha=0: adapters scaled by alpha / rank would have no effect; valid with lora.rank: at least 1.")
+    if config.grpo.reference == "base" and not config.grpo.kl:
+        raise ConfigError("grpo.reference=base: is what grpo.kl measures the distance to; valid: start, or grpo.kl above 0.")
     if config.lora.rank and config.grpo.reference == "base":
         raise ConfigError(
             "grpo.reference=base: with LoRA the reference is the policy without its adapter; valid with lora.rank: start."

@@ -94,7 +94,8 @@ class SolverConfig(RoleConfig):
     members: int = setting(
         1,
         "Solvers that a round trains one after the other, from one start, each for `steps` steps on its own share of the "
-        "questions; the mean of their weights is the round's Solver (model soups, arXiv 2203.05482)",
+        "questions (of all, where there are fewer than members); the mean of their weights is the round's Solver (model soups, "
+        "arXiv 2203.05482)",
         low=1,
         high=64,
     )

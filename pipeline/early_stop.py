@@ -23,7 +23,7 @@ def stop_without_signal(config: Config, history: PhaseHistory, scored: ScoredGro
     Raises:
         NoSignalError: there is nothing to learn from; see `algorithm.signal.missing_signal`.
     """
-    missing = missing_signal(history.metrics, len(scored.groups))
+    missing = missing_signal(history.role, history.metrics, len(scored.groups))
     if missing is None:
         return
     samples = [sample for group in scored.groups for sample in group]

@@ -83,7 +83,8 @@ class PhaseHistory:
     def finish(self) -> None:
         """Exports the policy, which replaces checkpoint and members, and records it in the manifest."""
         policy = self.folder / "policy"
-        # Not in round 1, which starts from the base model: averaging with it would undo most of what the phase has learned.
+        # Not in round 1, which starts from the base model or is the first of a shared one: averaging with that would undo most of
+        # what the phase has learned.
         averaged = self.role == "solver" and self.round > 1
         with self._run.clock.part("checkpoint"):
             members = [str(self._run.state.folder / member) for member in self.members]

@@ -114,12 +114,12 @@ class SolverTask:
         """Replaces groups with equal rewards by groups of other questions, in place (DAPO, arXiv 2503.14476, section 3.2).
 
         At most `solver.resample` times it draws as many groups as have equal rewards, of questions that the step has not asked,
-        from seeds of their own.
+        from seeds of their own. Groups that ask for a verdict stay: `solver.verdicts` is their share.
         """
         run, own, replaced = self.run, self._of_member(step), 0
         asked = {exercise.question for exercise in batch}
         for draw in range(1, run.config.solver.resample + 1):
-            even = [place for place, each in enumerate(graded) if not each.has_gradient]
+            even = [place for place, each in enumerate(graded) if not each.has_gradient and not batch[place].asks_verdict]
             path = (self.round, self.role, step, "resample", draw)
             order = shuffled(len(own), derive_seed(run.config.seed, *path, "order"))
             fresh = [own[place] for place in order if own[place].question not in asked][: len(even)]

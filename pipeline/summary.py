@@ -64,7 +64,7 @@ def stop_advice(run: Run, round_: int) -> str | None:
     if best == round_:
         return None
     support, needed = (f"{100 * value:.0f}%" for value in (trusts[best] or 0, TRUSTED))
-    labels = f"the previous Solver and the verdicts support {support} of round {best + 1}'s labels, less than {needed}"
+    labels = f"the previous Solver and the verdicts support {support} of the labels of round {best + 1}, less than {needed}"
     return f"another round will not help: {labels}. The best round is {best}, by the labels alone."
 
 

@@ -129,7 +129,17 @@ def variance(batch: QuestionBatch, rewards: list[float]) -> list[float]:
 def repetition(batch: QuestionBatch, rewards: list[float]) -> list[float]:
     """Subtracts r_rep(x) = lambda |C(x)| / B, C(x) the question's cluster and B the whole batch; not below 0."""
     sizes, weight, size = Counter(batch.clusters), batch.config.lambda_, len(batch.clusters)
-    return [max(0.0, reward - weight * sizes[cluster] / size) for cluster, reward in zip(batch.clusters, rewards, strict=True)]
+    shares = [sizes[cluster] / size for cluster in batch.clusters]
+    return [less(reward, weight * share) for share, reward in zip(shares, rewards, strict=True)]
+
+
+def less(reward: float, penalty: float) -> float:
+    """The reward after a penalty, which takes it to 0 at most: a negative one, such as `official` has, stays as it is.
+
+    >>> less(0.5, 0.2), less(0.5, 0.8), less(-1.0, 0.2)
+    (0.3, 0.0, -1.0)
+    """
+    return min(reward, max(0.0, reward - penalty))
 
 
 @needs("earlier")
@@ -139,7 +149,7 @@ def memory(batch: QuestionBatch, rewards: list[float]) -> list[float]:
     The repetition penalty sees one batch only, so a Challenger could repeat a varied batch at every step; this prevents it.
     """
     nearest = similarity_to_earlier([question or "" for question in batch.questions], batch.earlier, batch.config.threshold)
-    return [max(0.0, reward - similarity) for reward, similarity in zip(rewards, nearest.tolist(), strict=True)]
+    return [less(reward, similarity) for reward, similarity in zip(rewards, nearest.tolist(), strict=True)]
 
 
 @needs("verdicts")

@@ -25,23 +25,25 @@ class Advice:
     settings: Settings = ()
 
 
-def missing_signal(steps: Sequence[Mapping[str, float]], groups: int) -> Missing | None:
-    """What the last step of a phase lacks; None while there is something to learn from.
+def missing_signal(role: Role, steps: Sequence[Mapping[str, float]], groups: int) -> Missing | None:
+    """What the last step of a phase lacks; None while there is something to learn from, or the Solver has learned it.
 
     "form": none of its responses is well-formed (Challenger) or has a boxed answer (Solver). "difference": in none of the last
-    three steps did any of the `groups` groups have rewards that differ, so that there was no gradient.
+    three steps did any of the `groups` groups have rewards that differ, so that there was no gradient; not where every answer of
+    the Solver is its label, which is the phase's aim, and with `solver.members` the next one has yet to begin.
 
     Args:
         steps: the metrics of all steps of the phase so far, see `algorithm.metrics.step_metrics`.
 
-    >>> missing_signal([{"well_formed": 0.0, "zero_variance_groups": 4.0}], groups=4)
+    >>> missing_signal("solver", [{"well_formed": 0.0, "zero_variance_groups": 4.0}], groups=4)
     'form'
     """
     if steps and steps[-1].get("well_formed") == 0:
         return "form"
     last = steps[-PATIENCE:]
-    even = [step.get("zero_variance_groups", 0.0) >= groups for step in last]
-    return "difference" if len(last) == PATIENCE and all(even) else None
+    even = all(step.get("zero_variance_groups", 0.0) >= groups for step in last)
+    learned = role == "solver" and all(step.get("reward_mean") == 1 for step in last)
+    return "difference" if len(last) == PATIENCE and even and not learned else None
 
 
 def advice(

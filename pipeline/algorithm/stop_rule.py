@@ -17,6 +17,8 @@ JUDGED_FROM = 3  # round 2's labels are compared with answers of the base model,
 def trust(items: Sequence[tuple[AnsweredQuestion, float | None]]) -> float | None:
     """Mean over the (question, agreement) whose agreement was drawn; None in a round without, such as the first.
 
+    Also over those that `curriculum.agreement` then drops, so that the mean does not depend on that setting.
+
     >>> trust([(AnsweredQuestion("x?", invalid=0.5), 0.5), (AnsweredQuestion("y?"), 0.75), (AnsweredQuestion("z?"), None)])
     0.5
     """

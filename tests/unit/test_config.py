@@ -14,6 +14,7 @@ from conf.load import load_config, profiles
 from conf.settings import NULL, flatten, help_text, settings, shown
 from jobs.round import main, make_command, parse
 from jobs.round import settings as settings_of
+from pipeline.errors import NoSignalError
 
 
 def test_defaults_and_overrides() -> None:
@@ -54,6 +55,38 @@ def test_errors_name_setting_value_and_what_is_valid(override: str, said: list[s
         load_config("tiny", [override])
     for words in said:
         assert words in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (
+            ["curriculum.delta=0.05", "reward.samples=5"],
+            "curriculum.delta=0.05: no share of reward.samples=5 votes .* at least 0.1",
+        ),
+        (["curriculum.delta=0", "reward.samples=9"], "at least 0.0556"),
+        (["reward.scorers=[official,repetition]"], "official takes off the repetition penalty itself"),
+        (["grpo.reference=base", "grpo.kl=0"], "grpo.reference=base: .* valid: start, or grpo.kl above 0"),
+        (["solver.batch=5", "solver.group=5", "solver.verdicts=0.5"], "valid: 0, or a larger solver.batch"),
+        (["solver.batch=20", "solver.group=5", "solver.verdicts=0.1"], "valid: 0, or at least 0.25, of up to 0.5"),
+    ],
+)
+def test_settings_that_contradict_each_other(overrides: list[str], said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        load_config("tiny", overrides)
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["curriculum.delta=0", "reward.samples=10"],
+        ["curriculum.delta=0.1", "reward.samples=5"],
+        ["curriculum.delta=0", "reward.samples=9", "curriculum.keep=[4,8]"],  # in place of delta
+        ["reward.scorers=[official,memory]"],
+    ],
+)
+def test_settings_that_go_together(overrides: list[str]) -> None:
+    load_config("tiny", overrides)
 
 
 NUMBERS = [(shown(name), field) for name, field in settings() if {int, float} & {field.type, *get_args(field.type)}]
@@ -268,3 +301,15 @@ def test_the_command_for_another_round_says_all_that_this_one_was_told(
 def test_the_command_for_a_run_with_other_settings_replaces_those_of_this_one() -> None:
     options = parse(["--iter", "2", "--seed", "1", "--set", "a.b=1", "c=[d,e]"], "jobs.round")
     assert make_command(options, 2, "x-2", ("a.b=2", "f=3")) == "make round ITER=2 NAME=x-2 SEED=1 SET='c=[d,e] a.b=2 f=3'"
+
+
+def test_a_run_without_a_signal_ends_with_the_command_for_another_run(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def stopped(*arguments: object) -> None:
+        raise NoSignalError("no question", ("prompts=conf/prompts/base.yaml",))
+
+    monkeypatch.setattr("jobs.round.run", stopped)
+    assert main(["--name", "x"]) == 1
+    told = "error: no question\nIn a new run:\n  make round ITER=1 NAME=x-2 SET=prompts=conf/prompts/base.yaml\n"
+    assert capsys.readouterr().err == told

@@ -41,7 +41,14 @@ def step(even: int, well_formed: float = 0.5) -> dict[str, float]:
     ],
 )
 def test_what_the_last_step_lacks(steps: list[dict[str, float]], missing: str | None) -> None:
-    assert missing_signal(steps, groups=4) == missing
+    assert missing_signal("solver", steps, groups=4) == missing
+
+
+def test_a_solver_that_has_learned_all_labels_lacks_nothing() -> None:
+    learned = [step(4) | {"reward_mean": 1.0}] * 3
+    assert missing_signal("solver", learned, groups=4) is None
+    assert missing_signal("solver", [step(4) | {"reward_mean": 0.75}, *learned[1:]], groups=4) == "difference"
+    assert missing_signal("challenger", learned, groups=4) == "difference"  # whatever a scorer's largest reward is
 
 
 @pytest.mark.parametrize(

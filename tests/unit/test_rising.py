@@ -143,7 +143,7 @@ def test_a_run_says_when_another_round_will_not_help(tmp_path: Path, agreement: 
     advice = stop_advice(run, 3)
     assert (advice is not None) == says
     if advice is not None:
-        assert "the previous Solver and the verdicts support 25% of round 3's labels" in advice
+        assert "the previous Solver and the verdicts support 25% of the labels of round 3" in advice
         assert "The best round is 2" in advice
 
 
@@ -161,7 +161,7 @@ def test_the_plan_runs_the_preset_as_it_is_written() -> None:
 CHANGED: dict[str, dict[str, Any]] = {
     "untrained-challenger": {"challenger.steps": 0},
     "no-repetition-penalty": {"reward.scorers": ["triangular"]},
-    "no-filter": {"curriculum.keep": [], "curriculum.delta": 0.5},
+    "no-filter": {"curriculum.keep": [], "curriculum.delta": 0.5, "curriculum.agreement": 0},
     "one-model": {"policies": "shared", "challenger.start": "previous"},  # one model has no Challenger to begin anew
     "official-reward": {"reward.scorers": ["official"]},
 }

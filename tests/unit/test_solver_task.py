@@ -129,6 +129,13 @@ def test_a_share_of_the_prompts_asks_for_verdicts(tmp_path: Path) -> None:
     assert not task(tmp_path, verdicts=0.0).verdicts
 
 
+def test_prompts_for_verdicts_are_not_replaced_by_questions(tmp_path: Path) -> None:
+    made = task(tmp_path, 24, verdicts=0.25, resample=8)
+    scored = made.score(1, first_draw(made, 1), POLICY)
+    assert len(scored.p_hats) == 6
+    assert scored.rewards[6:] == [[0.0, 0.0]] * 2
+
+
 def test_each_member_has_a_share_of_its_own(tmp_path: Path) -> None:
     made = task(tmp_path, 59, members=3, steps=4, resample=1)
     shares = []
