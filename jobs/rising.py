@@ -68,7 +68,7 @@ ABLATIONS = tuple(
     for name, label, rounds, overrides in (
         ("untrained-challenger", "untrained Challenger", 3, ("challenger.steps=0",)),
         ("no-repetition-penalty", "no repetition penalty", 2, ("reward.scorers=[triangular]",)),
-        ("no-filter", "no filter", 2, ("curriculum.keep=[]", "curriculum.delta=0.5")),
+        ("no-filter", "no filter", 2, ("curriculum.keep=[]", "curriculum.delta=0.5", "curriculum.agreement=0")),
         ("one-model", "one model for both roles", 2, ("policies=shared", "challenger.start=previous")),
         ("official-reward", "the public code's reward", 2, ("reward.scorers=[official]",)),
     )

@@ -206,7 +206,9 @@ def write_results(plan: Plan, todo: Sequence[Job]) -> None:
     if not results:
         say(f"no round of {plan.name} is finished: nothing is written")
         return
-    head = f"`{plan.command}`, {hardware()}; written {time.strftime('%Y-%m-%d')}. Mean over seeds ± half its 95 % interval, in %."
+    where = f"{hardware()}, {time.strftime('%Y-%m-%d')}"
+    written = f"; runs add up over days and machines, this page was written on {where}" if plan.appends else f", {where}"
+    head = f"`{plan.command}`{written}. Mean over seeds ± half its 95 % interval, in %."
     stage = [variant.name for variant in (plan.reference, *plan.variants) if variant.stage == 1]
     curves = {variant: rounds for variant, rounds in results.items() if variant in stage}
     drawn = 0 < len(curves) <= MOST_CURVES
