@@ -71,7 +71,8 @@ docs: setup  ## write docs/settings.md anew from the schema
 	@$(PY) -m jobs.docs
 
 test: setup  ## all tests that this machine can run
-	@$(PY) -m pytest -q
+	@$(PY) -m pytest -q -n 2 --dist loadfile tests/unit pipeline actors conf examples jobs
+	@$(PY) -m pytest -q tests/ray tests/gpu tests/real
 
 lint: setup  ## who imports whom, ruff and mypy
 	@.venv/bin/lint-imports --no-cache --no-logo

@@ -39,14 +39,14 @@ def small_set(folder: Path) -> Path:
     return path
 
 
+def places(folder: Path) -> list[str]:
+    """Settings by which a round keeps all that is its own in `folder`."""
+    return [f"runs_dir={folder}", f"tracking_uri=sqlite:///{folder}/mlflow.db", f"evaluation.sets=[{small_set(folder)}]"]
+
+
 def start(folder: Path, *more: str, session: bool = False) -> subprocess.Popen[str]:
-    places = [
-        f"runs_dir={folder}",
-        f"tracking_uri=sqlite:///{folder}/mlflow.db",
-        f"evaluation.sets=[{small_set(folder)}]",
-    ]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")} | SECRETS
-    command = [sys.executable, "-m", "jobs.round", "--name", "small", "--set", *SMALL, *places, *more]
+    command = [sys.executable, "-m", "jobs.round", "--name", "small", "--set", *SMALL, *places(folder), *more]
     return subprocess.Popen(
         command, cwd=ROOT, env=environment, text=True, stdout=PIPE, stderr=subprocess.STDOUT, start_new_session=session
     )

@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pytest
@@ -197,9 +198,23 @@ def test_greedy_takes_the_likeliest_token(fleet: RolloutFleet) -> None:
     assert len({sample.token_ids for sample in group}) == 1
 
 
-def test_an_engine_that_hangs_is_replaced_and_draws_the_same(fleet: RolloutFleet, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_engine_that_hangs_or_in_which_something_fails_is_replaced_and_draws_the_same(
+    fleet: RolloutFleet, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     """With chunks still to draw: they are sent to the engine only while results are taken."""
+    failed = tmp_path / "failed"
+
+    class FailingOnce(RolloutWorker):
+        """The first of its kind, which replaces the engine that hangs, fails half-way through a chunk."""
+
+        def _drawn(self, place: int, request: Request, outputs: list) -> Drawn:
+            if place == 1 and not failed.exists():
+                failed.touch()
+                raise MemoryError("CUDA out of memory")
+            return super()._drawn(place, request, outputs)
+
     monkeypatch.setattr(fleet, "_config", replace(CONFIG, rollout=replace(CONFIG.rollout, chunk=4, max_num_seqs=16)))
+    monkeypatch.setattr("actors.rollout.worker.RolloutWorker", FailingOnce)
     model = policy(shaken(0.01), "before-hanging")
     fleet.take_counts()
     undisturbed = fleet.sample(requests(20), model, SAMPLING)
@@ -210,7 +225,8 @@ def test_an_engine_that_hangs_is_replaced_and_draws_the_same(fleet: RolloutFleet
     process.suspend()
     again = dict([first, *arriving])
     assert len(again) == 20
-    assert fleet.take_counts()["replaced"] == 1
+    assert failed.exists()
+    assert fleet.take_counts()["replaced"] == 2
     assert [[as_drawn(sample) for sample in again[place]] for place in range(20)] == [
         [as_drawn(sample) for sample in group] for group in undisturbed
     ]
@@ -218,41 +234,22 @@ def test_an_engine_that_hangs_is_replaced_and_draws_the_same(fleet: RolloutFleet
     assert not process.is_running()
 
 
-def test_an_engine_in_which_something_fails_is_replaced_and_draws_the_same(
-    fleet: RolloutFleet, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    failed = tmp_path / "failed"
-
-    class FailingOnce(RolloutWorker):
-        """The first of its kind fails half-way through a chunk."""
-
-        def _drawn(self, place: int, request: Request, outputs: list) -> Drawn:
-            if place == 5 and not failed.exists():
-                failed.touch()
-                raise MemoryError("CUDA out of memory")
-            return super()._drawn(place, request, outputs)
-
-    model = policy(shaken(0.01), "before-failing")
-    undisturbed = fleet.sample(requests(20), model, SAMPLING)
-    monkeypatch.setattr("actors.rollout.worker.RolloutWorker", FailingOnce)
-    other = RolloutFleet(CONFIG, BASE)
-    assert other.sample(requests(20), model, SAMPLING) == undisturbed
-    assert failed.exists()
-    assert other.take_counts()["replaced"] == 1
-    other.shutdown()
-
-
 def test_what_fails_in_every_engine_ends_the_run_and_is_told(ray_cluster: None, monkeypatch: pytest.MonkeyPatch) -> None:
     class Failing(RolloutWorker):
-        """vLLM fails whenever samples are drawn."""
+        """Without vLLM, and fails whenever samples are drawn."""
 
-        def __init__(self, config: Config, model_path: str) -> None:
-            super().__init__(config, model_path)
+        def __init__(self, *arguments: object) -> None:
+            self._failure, self._sleep = None, SimpleNamespace(end=lambda: None)
 
-            def fail(*arguments: object, **options: object) -> None:
-                raise RuntimeError("CUDA error: an illegal memory access\nFor debugging consider CUDA_LAUNCH_BLOCKING=1")
+        def load(self, buckets: Sequence) -> None:
+            pass
 
-            self.llm.enqueue = fail
+        def accept(self, version: str, checksums: object) -> list[str]:
+            self.version = version
+            return []
+
+        def _enqueue(self, *arguments: object) -> dict:
+            raise RuntimeError("CUDA error: an illegal memory access\nFor debugging consider CUDA_LAUNCH_BLOCKING=1")
 
     monkeypatch.setattr("actors.rollout.worker.RolloutWorker", Failing)
     monkeypatch.setattr("actors.restarts.MOST_IN_A_ROW", 2)

@@ -7,6 +7,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from subprocess import PIPE
 
@@ -15,7 +16,16 @@ import pytest
 from transformers import AutoModelForCausalLM
 
 from actors.cluster import FOLDER_PREFIX, ROOT, parent_folder
-from tests.rounds import ended, finish, processes_of, start, wait_until_gone
+from actors.placement import ANYWHERE
+from actors.rollout.fleet import RolloutFleet
+from conf.load import load_config
+from pipeline.errors import NoSignalError
+from pipeline.inputs import check_inputs
+from pipeline.round import run_rounds
+from pipeline.run import open_run
+from pipeline.store.state import RunState
+from pipeline.types import ROLES
+from tests.rounds import SMALL, ended, finish, places, processes_of, start, wait_until_gone
 from tests.watch import SECRETS, Watch, files_with_secrets
 
 pytestmark = pytest.mark.timeout(3600)  # several runs a test; `ended` and the like bound each of them
@@ -182,43 +192,6 @@ def test_a_finished_round_is_not_run_again(undisturbed: tuple[Path, str]) -> Non
     assert (folder / "small" / "manifest.json").stat().st_mtime_ns == before
 
 
-def test_a_round_with_adapters_two_updates_a_batch_and_other_scorers(tmp_path: Path) -> None:
-    """LoRA under ZeRO-2 with offload, merged for vLLM: where the two disagreed about the policy, the run would stop."""
-    mine = tmp_path / "mine.py"
-    mine.write_text(
-        "def mine(batch, rewards):\n"
-        "    assert [len(answers) for answers in batch.answers] == [vote.total for vote in batch.votes]\n"
-        "    open(__file__ + '.earlier', 'a').writelines(question + chr(10) for question in batch.earlier)\n"
-        "    return [reward / 2 for reward in rewards]\n"
-    )
-    finish(
-        start(
-            tmp_path,
-            "solver.steps=2",
-            "solver.members=1",  # so that the second step follows an update
-            "lora.rank=4",
-            "learner.zero_stage=2",
-            "learner.offload=all",
-            "grpo.updates_per_batch=2",
-            "grpo.kl_estimator=k2",
-            f"reward.scorers=[variance,repetition,memory,validity,{mine}:mine]",
-        )
-    )
-    for role in ("challenger", "solver"):
-        metrics = manifest(tmp_path)["rounds"]["1"][role]["metrics"]
-        assert metrics[0]["kl"] > 0  # from the batch's second update on
-        assert metrics[1]["mismatch_max"] < 1e-4  # vLLM sampled with what the first step's adapter was merged to
-    steps = [read_questions(tmp_path, step) for step in (1, 2)]
-    assert 0 < max(row["reward"] for row in steps[0]) <= 0.5
-    posed_before = [row["question"] for row in steps[0] if row["question"]]
-    assert (tmp_path / "mine.py.earlier").read_text().splitlines() == posed_before  # in the second step; nothing in the first
-    assert all(row["reward"] == 0 for row in steps[1] if row["question"] in posed_before)
-
-
-def read_questions(folder: Path, step: int) -> list[dict]:
-    return pq.read_table(folder / "small" / "round-1" / "challenger" / f"questions-{step:04d}.parquet").to_pylist()
-
-
 def test_a_scorer_that_fails_stops_the_run_with_its_name_and_line(tmp_path: Path) -> None:
     mine = tmp_path / "mine.py"
     mine.write_text("def mine(batch, rewards):\n    return [question.answer for question in batch.questions]\n")
@@ -233,24 +206,6 @@ def test_a_scorer_that_fails_stops_the_run_with_its_name_and_line(tmp_path: Path
     assert "AttributeError" in (kept / "traceback.txt").read_text()
     assert list(kept.glob("RolloutWorker-*.err"))
     assert not files_with_secrets(tmp_path)
-
-
-def test_a_challenger_that_writes_no_question_ends_the_run_with_what_it_wrote(tmp_path: Path) -> None:
-    prompts = tmp_path / "prompts.yaml"
-    solve = "{system: null, user: 'Solve: {question}'}"
-    asked = "{system: null, user: 'Solve: Start with 3. Add 4. What number is it now?'}"
-    prompts.write_text(f"challenger: {asked}\nsolver: {solve}\nvalidity: {solve}\n")
-    process = start(tmp_path, f"prompts={prompts}", "evaluation.sets=[]")
-    output = ended(process)
-    assert process.returncode == 1
-    message = output[output.index("error: ") :].splitlines()
-    assert message[0].startswith("error: round 1 challenger, step 1: none of 16 responses is a well-formed question")
-    assert "\\boxed{" in "".join(message[2:6])  # it solved the problem
-    assert message[-1].startswith("  make round ITER=1 NAME=small-2 SET=")
-    assert "prompts=conf/prompts/base.yaml" in message[-1]
-    assert "Traceback" not in output
-    assert not (tmp_path / "small" / "logs").exists()  # no actor failed
-    assert set(manifest(tmp_path)["rounds"]) == {"0"}  # the next call begins round 1 again
 
 
 def test_a_batch_sampled_ahead_is_one_update_stale_and_outlives_an_interruption(tmp_path: Path) -> None:
@@ -290,3 +245,68 @@ def test_a_wrong_setting_stops_before_anything_is_made(tmp_path: Path) -> None:
     assert output.startswith("error: model.path=nowhere/at/all: no such folder")
     assert "Traceback" not in output
     assert not (tmp_path / "small").exists()
+
+
+@pytest.fixture(scope="module")
+def fleet(ray_cluster: None) -> Iterator[RolloutFleet]:
+    """For rounds in this process, which have no engine of their own to wait for."""
+    config = load_config("tiny", SMALL)
+    made = RolloutFleet(config, config.model.path)
+    yield made
+    made.shutdown()
+
+
+def run_round(folder: Path, fleet: RolloutFleet, *more: str) -> None:
+    config = load_config("tiny", [*SMALL, "name=small", *places(folder), *more])
+    fleet.forget_policy()  # the previous run had policies of the same names
+    with RunState(config) as state, open_run(config, check_inputs(config), state, dict.fromkeys(ROLES, fleet), ANYWHERE) as run:
+        run_rounds(run, 1)
+
+
+def test_a_round_with_adapters_two_updates_a_batch_and_other_scorers(fleet: RolloutFleet, tmp_path: Path) -> None:
+    """LoRA under ZeRO-2 with offload, merged for vLLM: where the two disagreed about the policy, the run would stop."""
+    mine = tmp_path / "mine.py"
+    mine.write_text(
+        "def mine(batch, rewards):\n"
+        "    assert [len(answers) for answers in batch.answers] == [vote.total for vote in batch.votes]\n"
+        "    open(__file__ + '.earlier', 'a').writelines(question + chr(10) for question in batch.earlier)\n"
+        "    return [reward / 2 for reward in rewards]\n"
+    )
+    run_round(
+        tmp_path,
+        fleet,
+        "solver.steps=2",
+        "solver.members=1",  # so that the second step follows an update
+        "lora.rank=4",
+        "learner.zero_stage=2",
+        "learner.offload=all",
+        "grpo.updates_per_batch=2",
+        "grpo.kl_estimator=k2",
+        f"reward.scorers=[variance,repetition,memory,validity,{mine}:mine]",
+    )
+    for role in ("challenger", "solver"):
+        metrics = manifest(tmp_path)["rounds"]["1"][role]["metrics"]
+        assert metrics[0]["kl"] > 0  # from the batch's second update on
+        assert metrics[1]["mismatch_max"] < 1e-4  # vLLM sampled with what the first step's adapter was merged to
+    steps = [read_questions(tmp_path, step) for step in (1, 2)]
+    assert 0 < max(row["reward"] for row in steps[0]) <= 0.5
+    posed_before = [row["question"] for row in steps[0] if row["question"]]
+    assert (tmp_path / "mine.py.earlier").read_text().splitlines() == posed_before  # in the second step; nothing in the first
+    assert all(row["reward"] == 0 for row in steps[1] if row["question"] in posed_before)
+
+
+def read_questions(folder: Path, step: int) -> list[dict]:
+    return pq.read_table(folder / "small" / "round-1" / "challenger" / f"questions-{step:04d}.parquet").to_pylist()
+
+
+def test_a_challenger_that_writes_no_question_ends_the_run_with_what_it_wrote(fleet: RolloutFleet, tmp_path: Path) -> None:
+    prompts = tmp_path / "prompts.yaml"
+    solve = "{system: null, user: 'Solve: {question}'}"
+    asked = "{system: null, user: 'Solve: Start with 3. Add 4. What number is it now?'}"
+    prompts.write_text(f"challenger: {asked}\nsolver: {solve}\nvalidity: {solve}\n")
+    with pytest.raises(NoSignalError, match=r"^round 1 challenger, step 1: none of 16 responses is a well-formed") as error:
+        run_round(tmp_path, fleet, f"prompts={prompts}", "evaluation.sets=[]")
+    message = str(error.value).splitlines()
+    assert "\\boxed{" in "".join(message[2:6])  # it solved the problem
+    assert error.value.settings == ("prompts=conf/prompts/base.yaml",)
+    assert set(manifest(tmp_path)["rounds"]) == {"0"}  # the next call begins round 1 again
