@@ -30,8 +30,23 @@ CONFIG = Config(rollout=RolloutConfig(engines=1, chunk=16, kv_cache_mb=64, trans
 
 
 @pytest.fixture(scope="module")
-def fleet(ray_cluster: None) -> Iterator[RolloutFleet]:
-    made = RolloutFleet(CONFIG, BASE)
+def failing(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where this file exists, an engine of `fleet` removes it and fails half-way through a chunk."""
+    return tmp_path_factory.mktemp("engines") / "failing"
+
+
+@pytest.fixture(scope="module")
+def fleet(ray_cluster: None, failing: Path) -> Iterator[RolloutFleet]:
+    class RolloutWorkerThatFails(RolloutWorker):
+        def _drawn(self, place: int, request: Request, outputs: list) -> Drawn:
+            if place == 1 and failing.exists():
+                failing.unlink()
+                raise MemoryError("CUDA out of memory")
+            return super()._drawn(place, request, outputs)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("actors.rollout.worker.RolloutWorker", RolloutWorkerThatFails)
+        made = RolloutFleet(CONFIG, BASE)
     made.wait_ready()
     yield made
     made.shutdown()
@@ -199,22 +214,10 @@ def test_greedy_takes_the_likeliest_token(fleet: RolloutFleet) -> None:
 
 
 def test_an_engine_that_hangs_or_in_which_something_fails_is_replaced_and_draws_the_same(
-    fleet: RolloutFleet, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    fleet: RolloutFleet, failing: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With chunks still to draw: they are sent to the engine only while results are taken."""
-    failed = tmp_path / "failed"
-
-    class FailingOnce(RolloutWorker):
-        """The first of its kind, which replaces the engine that hangs, fails half-way through a chunk."""
-
-        def _drawn(self, place: int, request: Request, outputs: list) -> Drawn:
-            if place == 1 and not failed.exists():
-                failed.touch()
-                raise MemoryError("CUDA out of memory")
-            return super()._drawn(place, request, outputs)
-
     monkeypatch.setattr(fleet, "_config", replace(CONFIG, rollout=replace(CONFIG.rollout, chunk=4, max_num_seqs=16)))
-    monkeypatch.setattr("actors.rollout.worker.RolloutWorker", FailingOnce)
     model = policy(shaken(0.01), "before-hanging")
     fleet.take_counts()
     undisturbed = fleet.sample(requests(20), model, SAMPLING)
@@ -223,9 +226,10 @@ def test_an_engine_that_hangs_or_in_which_something_fails_is_replaced_and_draws_
     arriving = fleet.stream(requests(20), model, SAMPLING)
     first = next(arriving)
     process.suspend()
+    failing.touch()  # for the engine that takes its place
     again = dict([first, *arriving])
     assert len(again) == 20
-    assert failed.exists()
+    assert not failing.exists()
     assert fleet.take_counts()["replaced"] == 2
     assert [[as_drawn(sample) for sample in again[place]] for place in range(20)] == [
         [as_drawn(sample) for sample in group] for group in undisturbed
