@@ -298,8 +298,7 @@ class Learner:
             weights = self._host_weights()
             if self.rank == 0:
                 rounding = torch.Generator().manual_seed(self.config.seed)
-                if members:
-                    take_mean(weights, members, rounding)
+                take_mean(weights, members, rounding)
                 if start:
                     mix_in(weights, self.model_path, start, rounding)
                 write_hf(folder, self.model_path, self.engine.module.config, weights)
