@@ -72,7 +72,8 @@ docs: setup  ## write docs/settings.md anew from the schema
 
 test: setup  ## all tests that this machine can run
 	@$(PY) -m pytest -q -n 2 --dist loadfile tests/unit pipeline actors conf examples jobs
-	@$(PY) -m pytest -q tests/ray tests/gpu tests/real
+	@$(PY) -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder tests/ray
+	@$(PY) -m pytest -q tests/gpu tests/real
 
 lint: setup  ## who imports whom, ruff and mypy
 	@.venv/bin/lint-imports --no-cache --no-logo

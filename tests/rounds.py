@@ -1,5 +1,6 @@
-"""Tiny rounds through the command a user types, for the tests that compare them."""
+"""Tiny rounds, through the command a user types or in the tests' own process, for the tests that compare them."""
 
+import json
 import os
 import subprocess
 import sys
@@ -10,7 +11,15 @@ from subprocess import PIPE
 import pyarrow.parquet as pq
 
 from actors.cluster import FOLDER_PREFIX, ROOT
+from actors.placement import ANYWHERE
+from actors.rollout.fleet import RolloutFleet
+from conf.schema import Config
 from jobs.chaos import targets
+from pipeline.inputs import check_inputs
+from pipeline.round import run_rounds
+from pipeline.run import open_run
+from pipeline.store.state import RunState
+from pipeline.types import Role
 from tests.watch import SECRETS
 
 SMALL = [
@@ -44,12 +53,25 @@ def places(folder: Path) -> list[str]:
     return [f"runs_dir={folder}", f"tracking_uri=sqlite:///{folder}/mlflow.db", f"evaluation.sets=[{small_set(folder)}]"]
 
 
+def manifest(folder: Path) -> dict:
+    return json.loads((folder / "small" / "manifest.json").read_text())
+
+
 def start(folder: Path, *more: str, session: bool = False) -> subprocess.Popen[str]:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")} | SECRETS
     command = [sys.executable, "-m", "jobs.round", "--name", "small", "--set", *SMALL, *places(folder), *more]
     return subprocess.Popen(
         command, cwd=ROOT, env=environment, text=True, stdout=PIPE, stderr=subprocess.STDOUT, start_new_session=session
     )
+
+
+def run_here(config: Config, fleets: dict[Role, RolloutFleet]) -> Path:
+    """A round in this process, on engines that may have had other runs; returns the run's folder."""
+    for fleet in fleets.values():
+        fleet.forget_policy()  # runs have policies of the same names
+    with RunState(config) as state, open_run(config, check_inputs(config), state, fleets, ANYWHERE) as run:
+        run_rounds(run, 1)
+    return state.folder
 
 
 def ended(process: subprocess.Popen[str]) -> str:

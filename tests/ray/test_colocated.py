@@ -13,17 +13,13 @@ import ray
 from ray.exceptions import RayActorError
 
 from actors.learner.group import LearnerGroup
-from actors.placement import ANYWHERE
 from actors.rollout.fleet import RolloutFleet
 from actors.rollout.sleep import put_to_sleep
 from actors.rollout.worker import RolloutWorker
 from conf.load import load_config
 from conf.schema import Config
-from pipeline.inputs import check_inputs
-from pipeline.round import run_rounds
-from pipeline.run import open_run
-from pipeline.store.state import RunState
 from pipeline.types import Role
+from tests.rounds import run_here
 
 SMALL = (
     *("challenger.steps=3", "challenger.batch=8", "solver.steps=1", "solver.batch=20", "evaluation.sets=[]"),
@@ -71,11 +67,9 @@ def engines_that_log(log: Path, stuck: Path) -> type[RolloutWorker]:
 
 def a_round(config: Config, fleets: dict[Role, RolloutFleet]) -> dict[str, bytes]:
     """The curriculum and the weights of both roles."""
-    inputs = check_inputs(config)
-    with RunState(config) as state, open_run(config, inputs, state, fleets, ANYWHERE) as run:
-        run_rounds(run, 1)
+    folder = run_here(config, fleets)
     files = ["curriculum.parquet", "challenger/policy/model.safetensors", "solver/policy/model.safetensors"]
-    return {name: (state.folder / "round-1" / name).read_bytes() for name in files}
+    return {name: (folder / "round-1" / name).read_bytes() for name in files}
 
 
 def test_a_round_is_the_same_colocated_also_where_engines_die_asleep_or_do_not_wake(
@@ -103,7 +97,6 @@ def test_a_round_is_the_same_colocated_also_where_engines_die_asleep_or_do_not_w
         return call(learner, method, *arguments, **options)
 
     monkeypatch.setattr(LearnerGroup, "_call", logged)
-    challenger.forget_policy()
     solver = RolloutFleet(colocated, split.model.path, number=1)
     solver.wait_ready()
     assert a_round(colocated, {"challenger": challenger, "solver": solver}) == expected

@@ -1,44 +1,24 @@
 """A tiny full round through the command a user types: finished, repeated, interrupted and resumed."""
 
-import json
 import os
 import signal
-import sqlite3
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from subprocess import PIPE
 
 import pyarrow.parquet as pq
 import pytest
-from transformers import AutoModelForCausalLM
 
-from actors.cluster import FOLDER_PREFIX, ROOT, parent_folder
-from actors.placement import ANYWHERE
+from actors.cluster import FOLDER_PREFIX, parent_folder
 from actors.rollout.fleet import RolloutFleet
 from conf.load import load_config
 from pipeline.errors import NoSignalError
-from pipeline.inputs import check_inputs
-from pipeline.round import run_rounds
-from pipeline.run import open_run
-from pipeline.store.state import RunState
 from pipeline.types import ROLES
-from tests.rounds import SMALL, ended, finish, places, processes_of, start, wait_until_gone
-from tests.watch import SECRETS, Watch, files_with_secrets
+from tests.rounds import SMALL, ended, finish, manifest, places, processes_of, run_here, start, wait_until_gone
+from tests.watch import files_with_secrets
 
 pytestmark = pytest.mark.timeout(3600)  # several runs a test; `ended` and the like bound each of them
-
-
-def manifest(folder: Path) -> dict:
-    return json.loads((folder / "small" / "manifest.json").read_text())
-
-
-def results(folder: Path) -> dict[str, list]:
-    """What a run leaves that a reader would compare: the curriculum and every answer of the evaluation."""
-    files = ["round-1/curriculum.parquet", "round-1/evaluation/heldout.parquet", "round-1/solver/samples-0002.parquet"]
-    return {name: pq.read_table(folder / "small" / name).to_pylist() for name in files}
 
 
 def wait_until(condition, process: subprocess.Popen[str], seconds: float = 900) -> None:
@@ -69,127 +49,6 @@ def interrupt_after(folder: Path, role: str, steps: int, *more: str) -> str:
     assert "Traceback" not in output
     wait_until_gone(process.pid)
     return output
-
-
-def test_every_socket_of_a_run_is_on_loopback(watched: tuple[Path, str, Watch]) -> None:
-    watch = watched[2]
-    assert {"raylet", "gcs_server", "ray::RolloutWorker", "ray::Learner", "ray::RewardActor"} <= watch.listening.keys()
-    for name, addresses in watch.listening.items():
-        assert addresses <= {"127.0.0.1", "::1", "::ffff:127.0.0.1"}, name
-
-
-def test_no_secret_of_the_environment_is_kept(watched: tuple[Path, str, Watch]) -> None:
-    folder, output, watch = watched
-    assert watch.searched > 20  # files of the cluster, which are gone by now
-    assert not watch.secrets
-    assert not files_with_secrets(folder)
-    assert not any(secret in output for secret in SECRETS.values())
-
-
-def test_a_round_prints_what_changed(undisturbed: tuple[Path, str]) -> None:
-    folder, output = undisturbed
-    assert not (folder / "small" / "logs").exists()
-    for words in ("challenger 2/2", "solver 2/2", "Held-out accuracy", "pseudo-labels are right", "make round ITER=2 NAME=small"):
-        assert words in output
-    assert "Traceback" not in output
-
-
-def test_a_round_leaves_what_the_next_one_needs(undisturbed: tuple[Path, str]) -> None:
-    folder, _ = undisturbed
-    round_ = manifest(folder)["rounds"]["1"]
-    for role in ("challenger", "solver"):
-        assert len(round_[role]["metrics"]) == 2
-        # vLLM and the learner held the same weights at each step.
-        assert all(step.get("mismatch_max", 0.0) < 1e-4 for step in round_[role]["metrics"])
-        policy = folder / "small" / round_[role]["policy"]
-        AutoModelForCausalLM.from_pretrained(policy)
-        card = (policy / "README.md").read_text()
-        assert f"# small, round 1: {role.capitalize()}" in card
-        assert "| heldout | 12 | mean@2 |" in card
-    assert not list((folder / "small").rglob("checkpoint-*"))
-    questions = pq.read_table(folder / "small" / "round-1" / "challenger" / "questions-0001.parquet")
-    assert questions.schema.metadata[b"rzero.table"] == b"questions"
-    assert questions.num_rows == 16
-
-
-def test_counts_belong_to_the_stage_that_made_them(undisturbed: tuple[Path, str]) -> None:
-    """A phase's first step used to carry the counts of the whole stage before it."""
-    folder, _ = undisturbed
-    rounds = manifest(folder)["rounds"]
-    for step in (1, 2):
-        samples = pq.read_table(folder / "small" / "round-1" / "solver" / f"samples-{step:04d}.parquet")
-        drawn = sum(len(ids) for ids in samples["token_ids"].to_pylist())
-        assert rounds["1"]["solver"]["metrics"][step - 1]["sampled_tokens"] == drawn
-    most = 80 * (16 + 16 * 4)  # a Challenger step: its own responses, and four answers to each
-    assert all(0 < step["sampled_tokens"] <= most for step in rounds["1"]["challenger"]["metrics"])
-    for stage in (rounds["0"]["evaluation"], rounds["1"]["curriculum"], rounds["1"]["evaluation"]):
-        assert stage["counts"]["tokens"] > 0
-        assert {"verify_calls", "killed"} <= stage["counts"].keys()
-        assert stage["seconds"]["sampling"] > 0
-
-
-def test_a_round_ends_with_a_report_and_a_registered_solver(undisturbed: tuple[Path, str]) -> None:
-    folder, _ = undisturbed
-    report = (folder / "small" / "report.html").read_text()
-    assert "1 round finished" in report
-    assert [path.read_text() for path in folder.glob("artifacts/*/artifacts/report.html")] == [report]
-    with sqlite3.connect(folder / "mlflow.db") as store:
-        versions = store.execute("SELECT name, version, source FROM model_versions").fetchall()
-    assert versions == [("small-solver", 1, str(folder / "small" / manifest(folder)["rounds"]["1"]["solver"]["policy"]))]
-
-
-def test_a_finished_run_gets_another_set_for_all_its_rounds(undisturbed: tuple[Path, str]) -> None:
-    folder, _ = undisturbed
-    problems = [{"question": f"Start with {10 + k}. Add {k}. What number is it now?", "answer": 10 + 2 * k} for k in range(8)]
-    problems.append({"question": "How many words? " + "word " * 400, "answer": "400"})  # does not fit
-    extra = folder / "extra.jsonl"
-    extra.write_text("".join(json.dumps(problem) + "\n" for problem in problems))
-    run, output = folder / "small", folder / "evaluations"
-
-    def evaluate(*more: str) -> str:
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
-        command = [
-            sys.executable,
-            "-m",
-            "jobs.evaluate",
-            "--policy",
-            str(run),
-            "--sets",
-            str(extra),
-            "--output",
-            str(output),
-            *more,
-        ]
-        return finish(subprocess.Popen(command, cwd=ROOT, env=environment, text=True, stdout=PIPE, stderr=subprocess.STDOUT))
-
-    before = results(folder)
-    first = evaluate()
-    assert "extra: 1 prompts left no room for an answer" in first
-    summaries = [json.loads((output / f"small-{number}" / "summary.json").read_text()) for number in (0, 1)]
-    assert [each["sets"]["extra"]["n"] for each in summaries] == [9, 9]
-    assert [each["sets"]["extra"]["samples"] for each in summaries] == [2, 2]  # as the run's settings say
-    assert [each["sets"]["extra"]["skipped"] for each in summaries] == [1, 1]
-    for number, each in enumerate(summaries):
-        stage = manifest(folder)["rounds"][str(number)]["evaluation"]
-        assert set(stage["sets"]) == {"heldout", "extra"}
-        assert stage["accuracies"]["extra"]["greedy"] == each["sets"]["extra"]["greedy"]
-        table = pq.read_table(run / f"round-{number}" / "evaluation" / "extra.parquet").to_pylist()
-        assert [row["answer"] for row in table] == [str(10 + 2 * k) for k in range(8)] + ["400"]
-        assert [len(row["responses"]) for row in table] == [2] * 8 + [0]
-    assert results(folder) == before
-    assert "Accuracy on extra by round" in (run / "report.html").read_text()
-    with sqlite3.connect(folder / "mlflow.db") as store:
-        logged = store.execute("SELECT COUNT(DISTINCT run_uuid) FROM metrics WHERE key = 'extra_greedy'").fetchone()
-    assert logged == (3,)  # the run and both of its rounds
-    assert "starting Ray" not in evaluate()  # measured already
-
-
-def test_a_finished_round_is_not_run_again(undisturbed: tuple[Path, str]) -> None:
-    folder, _ = undisturbed
-    before = (folder / "small" / "manifest.json").stat().st_mtime_ns
-    output = finish(start(folder))
-    assert "nothing to do" in output
-    assert (folder / "small" / "manifest.json").stat().st_mtime_ns == before
 
 
 def test_a_scorer_that_fails_stops_the_run_with_its_name_and_line(tmp_path: Path) -> None:
@@ -257,10 +116,7 @@ def fleet(ray_cluster: None) -> Iterator[RolloutFleet]:
 
 
 def run_round(folder: Path, fleet: RolloutFleet, *more: str) -> None:
-    config = load_config("tiny", [*SMALL, "name=small", *places(folder), *more])
-    fleet.forget_policy()  # the previous run had policies of the same names
-    with RunState(config) as state, open_run(config, check_inputs(config), state, dict.fromkeys(ROLES, fleet), ANYWHERE) as run:
-        run_rounds(run, 1)
+    run_here(load_config("tiny", [*SMALL, "name=small", *places(folder), *more]), dict.fromkeys(ROLES, fleet))
 
 
 def test_a_round_with_adapters_two_updates_a_batch_and_other_scorers(fleet: RolloutFleet, tmp_path: Path) -> None:
