@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pipeline.algorithm.seeds import derive_seed
 from pipeline.store.damage import refuse_damage
 from pipeline.store.tables import SampleRow, write_table
 from pipeline.types import Role, ScoredGroups, ScoredQuestion
@@ -77,7 +78,7 @@ class PhaseHistory:
         """Exports the policy as one of those whose mean ends the phase; the next checkpoint records it."""
         member = self.folder / f"member-{self.steps:04d}"
         with self._run.clock.part("checkpoint"):
-            self._run.learner.export(str(member))
+            self._run.learner.export(str(member), self._rounding(member))
         self.members.append(self._run.state.relative(member))
 
     def finish(self) -> None:
@@ -90,12 +91,17 @@ class PhaseHistory:
             members = [str(self._run.state.folder / member) for member in self.members]
             for member in members:
                 refuse_damage(Path(member))
-            self._run.learner.export(str(policy), self._run.config.solver.average if averaged else 0.0, members)
+            share = self._run.config.solver.average if averaged else 0.0
+            self._run.learner.export(str(policy), self._rounding(policy), share, members)
         self._stage.policy = self._run.state.relative(policy)
         self._stage.checkpoint = self._stage.ahead = None
         self.members = []
         self._stage.seconds = self._run.take_usage().seconds
         self._commit()
+
+    def _rounding(self, folder: Path) -> int:
+        """The seed of the rounding of the policy that is written to `folder`."""
+        return derive_seed(self._run.config.seed, self.round, self.role, folder.name)
 
     def _commit(self) -> None:
         self._stage.metrics, self._stage.p_hats = list(self.metrics), list(self.p_hats)

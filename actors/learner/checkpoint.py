@@ -13,7 +13,6 @@ from torch import Tensor
 
 from actors.weights.buckets import read_checkpoint
 from conf.schema import Config
-from pipeline.algorithm.rounding import rounded
 from pipeline.store.checksums import write_checksums
 
 # Files copied from the base model's folder: the tokenizer and the generation settings.
@@ -95,21 +94,17 @@ def deepspeed_records() -> list[Callable[..., Any] | tuple[Callable[..., Any], s
     return [LossScaler, ZeroStageEnum, fragment_address]
 
 
-def take_mean(weights: dict[str, Tensor], others: Sequence[str], generator: torch.Generator) -> None:
-    """Replaces `weights` by their mean with those of other model folders, taken in float32, one tensor at a time.
-
-    `generator` is of the rounding, see `algorithm.rounding`.
-    """
+def take_mean(weights: dict[str, Tensor], others: Sequence[str]) -> None:
+    """Replaces `weights`, float32, by their mean with those of other model folders, one tensor at a time."""
     for entries in zip(*(read_checkpoint(other, torch.float32) for other in others), strict=True):
-        name, dtype = entries[0][0], weights[entries[0][0]].dtype
-        total = sum((tensor for _, tensor in entries), weights[name].float())
-        weights[name] = rounded(total / (len(others) + 1), dtype, generator)
+        name = entries[0][0]
+        weights[name] = sum((tensor for _, tensor in entries), weights[name]) / (len(others) + 1)
 
 
-def mix_in(weights: dict[str, Tensor], start: str, share: float, generator: torch.Generator) -> None:
-    """Moves `weights` by `share` of the way to those of the model folder `start`, as `take_mean` does."""
+def mix_in(weights: dict[str, Tensor], start: str, share: float) -> None:
+    """Moves `weights`, float32, by `share` of the way to those of the model folder `start`."""
     for name, other in read_checkpoint(start, torch.float32):
-        weights[name] = rounded(torch.lerp(weights[name].float(), other, share), weights[name].dtype, generator)
+        weights[name] = torch.lerp(weights[name], other, share)
 
 
 def write_hf(folder: Path, model_path: str, hf_config: Any, weights: Mapping[str, Tensor]) -> None:

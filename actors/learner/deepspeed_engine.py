@@ -84,6 +84,14 @@ def training_engine(config: Config, model_path: str, lr: float, device: torch.de
     return deepspeed.initialize(model=policy, optimizer=optimizer, config=engine_config(config))[0]
 
 
+def master_weights(parameter: Tensor) -> Tensor:
+    """What the optimizer holds of a whole parameter: in bfloat16 its float32 master weights, else the parameter. Collective."""
+    from deepspeed.utils import safe_get_full_fp32_param
+
+    master = safe_get_full_fp32_param(parameter) if parameter.dtype == torch.bfloat16 else None
+    return parameter if master is None else master
+
+
 class Reference:
     """The policy of the KL penalty, by default that at the start of the phase, of which only log-probabilities are needed.
 

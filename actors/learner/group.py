@@ -152,14 +152,17 @@ class LearnerGroup:
         """Writes a checkpoint for `begin_phase(resume_from=path)`. With several nodes the folder must be shared by all."""
         self._call("save", os.path.abspath(path))
 
-    def export(self, path: str, start: float = 0.0, members: Sequence[str] = ()) -> None:
+    def export(self, path: str, seed: int, start: float = 0.0, members: Sequence[str] = ()) -> None:
         """Writes the policy as a HF model folder, which transformers and vLLM load.
 
+        In bfloat16 it is the master weights, rounded so that they are right in the mean (`algorithm.rounding`).
+
         Args:
+            seed: of the rounding; another for each folder, so that not the same weights are rounded up each time.
             start: the share in it of the weights that the phase started from, which are then a folder that this has written.
             members: folders that this has written, of whose weights and the learner's the mean is taken first.
         """
-        self._call("export", os.path.abspath(path), start, list(map(os.path.abspath, members)))
+        self._call("export", os.path.abspath(path), seed, start, list(map(os.path.abspath, members)))
 
     def shutdown(self) -> None:
         """Ends the ranks; unsaved state is lost."""

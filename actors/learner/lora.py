@@ -49,14 +49,14 @@ def base_parameters(policy: nn.Module) -> list[tuple[str, Any]]:
 
 
 def merged(named: Iterable[tuple[str, Tensor]], layers: dict[str, Any]) -> Iterator[tuple[str, Tensor]]:
-    """Base parameters with their layers' adapters added in fp32, then rounded to the parameter's dtype."""
+    """Base parameters; those of layers with an adapter with it added, in fp32."""
     for name, tensor in named:
         layer = layers.get(name)
         if layer is None:
             yield name, tensor
         else:
             a, b = (part[ADAPTER].weight.detach().float() for part in (layer.lora_A, layer.lora_B))
-            yield name, (tensor.detach().float() + layer.scaling[ADAPTER] * (b @ a)).to(tensor.dtype)
+            yield name, tensor.detach().float() + layer.scaling[ADAPTER] * (b @ a)
 
 
 @contextmanager

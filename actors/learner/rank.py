@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from actors.learner.checkpoint import load_engine, mix_in, save_engine, take_mean, write_folder, write_hf
-from actors.learner.deepspeed_engine import Reference, training_engine
+from actors.learner.deepspeed_engine import Reference, master_weights, training_engine
 from actors.learner.environment import socket_interfaces
 from actors.learner.lora import adapted_layers, adapter_parameters, base_parameters, merged
 from actors.learner.threads import MOST_THREADS, one_thread
@@ -30,6 +30,7 @@ from actors.weights.buckets import CHECKSUM_STRIDE, Named, Published, in_buckets
 from conf.schema import Config
 from pipeline.algorithm.grpo import policy_loss, token_weights
 from pipeline.algorithm.packing import PackedRow, assign_rows, pack_row
+from pipeline.algorithm.rounding import rounded
 from pipeline.types import Checksums, Sample, TrainingBatch
 
 
@@ -236,6 +237,12 @@ class Learner:
 
     def _buckets(self) -> Iterator[list[Named]]:
         """Whole parameters by HF name, LoRA merged, in buckets; under ZeRO-3 gathered until the next bucket is requested."""
+        dtype = getattr(torch, self.config.model.dtype)
+        for bucket in self._merged_buckets():
+            yield [(name, tensor.to(dtype)) for name, tensor in bucket]
+
+    def _merged_buckets(self) -> Iterator[list[Named]]:
+        """The same, where an adapter was merged in fp32."""
         from deepspeed.runtime.zero import GatheredParameters
 
         policy = self.engine.module
@@ -279,11 +286,12 @@ class Learner:
         return sent
 
     def _host_weights(self) -> dict[str, Tensor]:
-        """A copy of the policy's weights in host memory on rank 0, nothing elsewhere."""
+        """A copy of the policy's weights in host memory on rank 0, in float32, nothing elsewhere."""
         weights: dict[str, Tensor] = {}
-        for bucket in self._buckets():
+        for name, tensor in chain.from_iterable(self._merged_buckets()):
+            exact = master_weights(tensor)
             if self.rank == 0:
-                weights |= {name: tensor.detach().to("cpu", copy=True) for name, tensor in bucket}
+                weights[name] = exact.detach().to("cpu", torch.float32, copy=True)
         return weights
 
     def save(self, path: str) -> None:
@@ -291,16 +299,18 @@ class Learner:
         write_folder(Path(path), self.rank, lambda folder: save_engine(self.engine, self.config, self.rank, folder))
         self._empty_cache()
 
-    def export(self, path: str, start: float = 0.0, members: Sequence[str] = ()) -> None:
+    def export(self, path: str, seed: int, start: float = 0.0, members: Sequence[str] = ()) -> None:
         """Writes the policy in HF format, with the base model's tokenizer, to `path`, atomically; see `LearnerGroup.export`."""
 
         def write(folder: Path) -> None:
             weights = self._host_weights()
             if self.rank == 0:
-                rounding = torch.Generator().manual_seed(self.config.seed)
-                take_mean(weights, members, rounding)
+                take_mean(weights, members)
                 if start:
-                    mix_in(weights, self.model_path, start, rounding)
+                    mix_in(weights, self.model_path, start)
+                dtype, rounding = getattr(torch, self.config.model.dtype), torch.Generator().manual_seed(seed)
+                for name, tensor in weights.items():
+                    weights[name] = rounded(tensor, dtype, rounding)
                 write_hf(folder, self.model_path, self.engine.module.config, weights)
 
         write_folder(Path(path), self.rank, write)

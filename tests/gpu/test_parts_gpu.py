@@ -152,7 +152,7 @@ def test_a_rank_keeps_no_cached_gpu_memory_while_engines_work(learner: Learner, 
             lambda: learner.update(draw_batch(64, 24, 48, 700)),
             lambda: learner.save(str(tmp_path / "checkpoint")),
             learner.publish,
-            lambda: learner.export(str(tmp_path / "policy")),
+            lambda: learner.export(str(tmp_path / "policy"), 0),
         ):
             work()
             assert torch.cuda.memory_reserved() - torch.cuda.memory_allocated() < 64 << 20

@@ -110,6 +110,11 @@ def probe() -> type[Learner]:
         def last_gradient(self) -> dict[str, torch.Tensor]:
             return self.gradient
 
+        def master_weights(self) -> dict[str, torch.Tensor]:
+            from deepspeed.utils import safe_get_full_fp32_param
+
+            return {name: safe_get_full_fp32_param(p).cpu() for name, p in self.engine.module.named_parameters()}
+
         def process_id(self) -> int:
             return os.getpid()
 
@@ -299,17 +304,17 @@ def test_an_update_has_its_learning_rate_a_phase_its_reference_and_a_policy_a_sh
     assert same_bits(before, weights_of(group))
     group.update(batch, LR)
     assert not same_bits(before, weights_of(group))
-    group.export(str(tmp_path / "policy"))
+    group.export(str(tmp_path / "policy"), 0)
     group.begin_phase(str(tmp_path / "policy"), LR, reference=model_path)
     assert group.update(batch)["kl"] > 0
     start, end = load_file(tmp_path / "policy" / "model.safetensors"), weights_of(group)
     members = [str(tmp_path / name) for name in ("first", "second")]
-    group.export(members[0])
+    group.export(members[0], 0)
     group.update(batch)
-    group.export(members[1])
+    group.export(members[1], 0)
     group.update(batch)
     first, second, end = end, load_file(tmp_path / "second" / "model.safetensors"), weights_of(group)
-    group.export(str(tmp_path / "policy"), 0.25, members)
+    group.export(str(tmp_path / "policy"), 0, 0.25, members)
     averaged = load_file(tmp_path / "policy" / "model.safetensors")
     means = {name: (end[name] + first[name] + second[name]) / 3 for name in end}
     assert same_bits(averaged, {name: torch.lerp(means[name], start[name], 0.25) for name in end})
@@ -391,7 +396,7 @@ def test_export_loads_in_transformers(groups: Groups, model_path: str, tmp_path:
     batch = make_batch(7)
     group.update(batch)
     for _ in range(2):  # the second replaces the first
-        group.export(str(tmp_path / "policy"))
+        group.export(str(tmp_path / "policy"), 0)
     assert [path.name for path in tmp_path.iterdir()] == ["policy"]
     model = AutoModelForCausalLM.from_pretrained(tmp_path / "policy", dtype="auto")
     assert AutoTokenizer.from_pretrained(tmp_path / "policy").get_vocab() == {"a": 0}
@@ -404,14 +409,31 @@ def test_export_loads_in_transformers(groups: Groups, model_path: str, tmp_path:
 
 
 @pytest.mark.parametrize(("ranks", "stage"), [(1, 0), (2, 2), (2, 3)])
-def test_bfloat16_with_master_weights_in_float32(groups: Groups, model_path: str, ranks: int, stage: int) -> None:
-    """Steps of 1e-5, far below bfloat16's resolution of the weights, add up nevertheless."""
+def test_bfloat16_with_master_weights_in_float32(groups: Groups, model_path: str, tmp_path: Path, ranks: int, stage: int) -> None:
+    """Steps far below bfloat16's resolution of the weights add up nevertheless, in a phase and over phases."""
     group = groups(ranks, stage)
     group.config.model.dtype = "bfloat16"
     group.begin_phase(model_path, 1e-5)
     start = weights_of(group)
     assert {tensor.dtype for tensor in start.values()} == {torch.bfloat16}
     batch = make_batch(8)
+    for _ in range(3):
+        group.update(batch, 1e-6)
+    masters = group._call("master_weights")[0]
+
+    def kept(weights: dict[str, torch.Tensor]) -> float:
+        """How much of the masters' change `weights` have in its direction, 1 for all."""
+        changes = {name: masters[name] - start[name].float() for name in start}
+        along = sum(float(((weights[name].float() - start[name].float()) * change).sum()) for name, change in changes.items())
+        return along / sum(float(change.square().sum()) for change in changes.values())
+
+    assert kept(weights_of(group)) < 0.5
+    for seed in (1, 2):
+        group.export(str(tmp_path / str(seed)), seed)
+    first, second = (load_file(tmp_path / name / "model.safetensors") for name in ("1", "2"))
+    assert kept(first) == pytest.approx(1, abs=0.15)
+    assert kept(second) == pytest.approx(1, abs=0.15)
+    assert not same_bits(first, second)
     for _ in range(20):
         assert group.update(batch)["skipped_updates"] == 0
     end = weights_of(group)
@@ -471,7 +493,7 @@ def test_lora_trains_the_adapter_and_sends_it_merged(
         rank = int(torch.linalg.matrix_rank(tensor - base[name], rtol=1e-3)) if tensor.ndim == 2 else 0
         assert torch.equal(tensor, base[name]) or rank == 2, name
         assert (rank == 2) == ("q_proj" in name or "down_proj" in name), name
-    group.export(str(tmp_path / "policy"))
+    group.export(str(tmp_path / "policy"), 0)
     model = AutoModelForCausalLM.from_pretrained(tmp_path / "policy", dtype="auto")
     assert same_bits(sent, dict(model.named_parameters()))
     with torch.no_grad():  # the layers with their adapters give what the merged ones give

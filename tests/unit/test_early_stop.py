@@ -94,7 +94,8 @@ class Files:
         Path(str(path[-1])).mkdir() if len(path) == 1 else None
         return False
 
-    export = save
+    def export(self, path: str, seed: int) -> None:
+        Path(path).mkdir()
 
 
 def opened(state: RunState, role: Role) -> PhaseHistory:

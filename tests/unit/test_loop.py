@@ -144,7 +144,7 @@ class Learner:
     def __init__(self) -> None:
         self.members: list[str] = []
 
-    def export(self, path: str, start: float = 0.0, members: Sequence[str] = ()) -> None:
+    def export(self, path: str, seed: int, start: float = 0.0, members: Sequence[str] = ()) -> None:
         assert start == 0  # of a phase that is not averaged
         Path(path).mkdir(parents=True)
         (Path(path) / "model.safetensors").touch()
