@@ -106,6 +106,7 @@ BROKEN: dict[str, tuple[Break, str]] = {
     "sizes unlike the weights": (config(intermediate_size=400), "gate_proj.weight is 384 x 128.*400 x 128"),
     "head_dim 16 on CPU": (config(head_dim=16), "head_dim=16 is not supported on CPU; valid: 32, 64"),
     "a sliding window": (config(use_sliding_window=True, sliding_window=64), "within a sliding window"),
+    "logits that are scaled": (config(logit_scale=0.0625), r"it changes its logits \(logit_scale=0.0625\)"),
     "quantised": (config(quantization_config={"quant_method": "fp8"}), "its weights are quantised"),
     "fewer positions": (config(max_position_embeddings=128), r"model\.max_length=256: .* has 128 positions"),
     "no token ends a response": (NO_END, "no token that ends a response"),

@@ -19,6 +19,7 @@ RATIO_BAND = (0.9, 1.1)
 # Where `bounded_exp` departs from exp: e^20 is 5e8, larger than any meaningful ratio, and in float32 its square, taken by the
 # gradient norm, does not overflow.
 LARGEST_LOG_RATIO = 20.0
+SAME_REWARD = 1e-9
 
 
 def group_advantages(rewards: Tensor, *, scale: str = "group", baseline: str = "group", eps: float = 1e-6) -> Tensor:
@@ -63,10 +64,10 @@ def training_batch(groups: Sequence[Sequence[Sample]], rewards: Sequence[Sequenc
         )
     if not groups:
         return TrainingBatch(samples=(), advantages=())
-    # Rewards are ratios of small integers: float64 keeps the mean of equal ones equal to them within 1e-16.
     table = torch.tensor(rewards, dtype=torch.float64)
-    even = table == table[:, :1] if config.baseline == "group" else (table == table[0, 0]).all().expand_as(table)
-    kept = (~even.all(dim=1)).tolist()
+    # Equal rewards may differ in their last bit: 1 - 2 |3/10 - 1/2| and 1 - 2 |7/10 - 1/2| do.
+    even = torch.isclose(table, table[:, :1] if config.baseline == "group" else table[0, 0], rtol=0, atol=SAME_REWARD).all(dim=1)
+    kept = (~even if config.baseline == "group" else ~even.all().expand_as(even)).tolist()
     advantages = group_advantages(table, scale=config.advantage_scale, baseline=config.baseline).tolist()
     return TrainingBatch(
         samples=tuple(sample for keep, group in zip(kept, groups, strict=True) if keep for sample in group),

@@ -1,7 +1,7 @@
-"""Rounding that keeps the mean, for averages of weights in bfloat16.
+"""Rounding that keeps the mean, for weights that leave the learner in bfloat16.
 
 Neighbours in bfloat16 are further apart than what a phase at a usual learning rate moves most weights. Rounded to the nearest,
-an average a quarter of the way between two neighbours is the same one each time, so that the quarter is lost.
+they would be what the phase began with, and each phase's progress, or an average a quarter of the way, lost.
 """
 
 import torch

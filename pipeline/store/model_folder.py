@@ -95,6 +95,13 @@ def check_architecture(config: Mapping[str, Any], device: str) -> None:
         raise ModelError(f"its config.json has {wrong[0]}={config[wrong[0]]!r:.40}; valid: a JSON object, or null")
     if config.get("quantization_config"):
         raise ModelError("its weights are quantised (quantization_config); valid: weights in float32 or bfloat16, to be trained")
+    # vLLM applies these to the logits, the learner's head does not.
+    if scales := [
+        name for name in ("logits_scaling", "logit_scale", "final_logit_softcapping") if config.get(name) not in (None, 1)
+    ]:
+        raise ModelError(
+            f"it changes its logits ({scales[0]}={config[scales[0]]}), which the learner does not; valid: none, or 1"
+        )
     try:
         hidden, heads = size(config, "hidden_size"), size(config, "num_attention_heads")
         head_dim = size(config, "head_dim", max(1, hidden // heads))

@@ -413,12 +413,12 @@ def test_bfloat16_with_master_weights_in_float32(groups: Groups, model_path: str
     """Steps far below bfloat16's resolution of the weights add up nevertheless, in a phase and over phases."""
     group = groups(ranks, stage)
     group.config.model.dtype = "bfloat16"
-    group.begin_phase(model_path, 1e-5)
+    group.begin_phase(model_path, 1e-6)
     start = weights_of(group)
     assert {tensor.dtype for tensor in start.values()} == {torch.bfloat16}
     batch = make_batch(8)
     for _ in range(3):
-        group.update(batch, 1e-6)
+        group.update(batch)
     masters = group._call("master_weights")[0]
 
     def kept(weights: dict[str, torch.Tensor]) -> float:
@@ -435,7 +435,7 @@ def test_bfloat16_with_master_weights_in_float32(groups: Groups, model_path: str
     assert kept(second) == pytest.approx(1, abs=0.15)
     assert not same_bits(first, second)
     for _ in range(20):
-        assert group.update(batch)["skipped_updates"] == 0
+        assert group.update(batch, 1e-5)["skipped_updates"] == 0
     end = weights_of(group)
     matrix = "model.layers.0.mlp.up_proj.weight"
     moved = (end[matrix].float() - start[matrix].float()).abs()

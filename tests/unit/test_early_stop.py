@@ -100,7 +100,7 @@ class Files:
 
 def opened(state: RunState, role: Role) -> PhaseHistory:
     usage = SimpleNamespace(seconds={})
-    run: Any = SimpleNamespace(state=state, clock=Clock(), learner=Files(), take_usage=lambda: usage)
+    run: Any = SimpleNamespace(config=Config(), state=state, clock=Clock(), learner=Files(), take_usage=lambda: usage)
     return PhaseHistory(run, 1, role)
 
 

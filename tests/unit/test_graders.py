@@ -48,6 +48,11 @@ def test_choice_reads_a_letter_or_the_text_of_one_option(response: str, letter: 
         assert grader.equivalent(grader.canonical(answer), grader.canonical(other)) is (letter == other)
 
 
+@pytest.mark.parametrize(("box", "letter"), [("A", "A"), (r"\text{(A)}", "A"), ("a", "B"), ("C", "C"), ("c", "C"), ("5", "C")])
+def test_a_capital_letter_is_that_option_even_where_it_is_the_text_of_another(box: str, letter: str) -> None:
+    assert ChoiceGrader().extract(rf"\boxed{{{box}}}", ["I", "a", "5"]) == letter
+
+
 def test_choice_without_a_box_is_no_answer() -> None:
     assert ChoiceGrader().extract("The answer is (C).", OPTIONS) is None
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from conf.schema import GrpoConfig
 from pipeline.algorithm.grpo import group_advantages, importance_weights, kl_estimate, policy_loss, token_weights, training_batch
+from pipeline.algorithm.rewards import uncertainty
 from pipeline.types import Sample
 
 
@@ -51,6 +52,14 @@ def test_even_groups_are_dropped_and_counted() -> None:
     assert [s.text for s in batch.samples] == ["c", "d"]
     assert batch.dropped_groups == 2
     assert batch.advantages == pytest.approx([-math.sqrt(0.5), math.sqrt(0.5)], abs=1e-5)
+
+
+@pytest.mark.parametrize("baseline", ["group", "batch"])
+@pytest.mark.parametrize("pair", [(0.3, 0.7), (0.2, 0.8), (0.4, 0.6)])
+def test_rewards_that_differ_in_the_last_bit_are_even(pair: tuple[float, float], baseline: Any) -> None:
+    rewards = list(map(uncertainty, pair))
+    batch = training_batch([[sample(), sample()], [sample(), sample()]], [rewards, rewards], GrpoConfig(baseline=baseline))
+    assert batch.dropped_groups == 2
 
 
 def test_batch_baseline_keeps_even_groups_unless_the_batch_is_even() -> None:

@@ -158,7 +158,8 @@ class NothingAhead:
 
 
 def run_of(state: RunState) -> Any:
-    return SimpleNamespace(state=state, clock=Clock(), learner=Learner(), take_usage=lambda: SimpleNamespace(seconds={"a": 1.0}))
+    usage = SimpleNamespace(seconds={"a": 1.0})
+    return SimpleNamespace(config=Config(), state=state, clock=Clock(), learner=Learner(), take_usage=lambda: usage)
 
 
 def test_a_phases_history_survives_an_interruption(tmp_path: Path) -> None:

@@ -132,6 +132,10 @@ STRUCTURES = r"""
     \varnothing ~ \{\}
     6:10 ~ \frac35
     2:4:8 ~ 1:2:4
+    12:30 ~ 2:5
+    45:30 ~ 3:2
+    09:05 ~ 9:05
+    03:20 ~ 3:20
     \begin{pmatrix}1&2\\3&0.5\end{pmatrix} ~ \begin{bmatrix}1 & 2 \\ 3 & \frac12 \\ \end{bmatrix}
 """
 EQUATIONS = r"""
@@ -238,6 +242,11 @@ DIFFERENT = r"""
     x>6 ~ x<6
     x>6 ~ x\ge6
     2:3 ~ 3:2
+    3:20 ~ 6:40
+    16:30 ~ 8:15
+    9:05 ~ 9:50
+    1:10:20 ~ 2:20:40
+    x=3:20 ~ x=6:40
     \begin{pmatrix}1\\2\end{pmatrix} ~ \begin{pmatrix}2\\1\end{pmatrix}
     \begin{vmatrix}1&2\\3&4\end{vmatrix} ~ \begin{pmatrix}1&2\\3&4\end{pmatrix}
     x=5 ~ 6
@@ -288,6 +297,8 @@ def test_rules_know_these_to_be_different(a: str, b: str) -> None:
         (r"x=\ln 4\text{ cm}", r"2\ln 2", [(r"\ln4", r"2\ln2")]),
         (r"(\ln 4,2)", r"(2\ln 2,2)", [(r"\ln4", r"2\ln2")]),
         (r"\{1,\ln 4,2\}", r"\{2,2\ln 2,1\}", [(r"\ln4", r"2\ln2")]),
+        (r"\frac{h(a+b)}{2}", r"\frac{(a+b)h}{2}", [(r"\frac{h(a+b)}{2}", r"\frac{(a+b)h}{2}")]),
+        ("x(y)", "xy", [("x(y)", "xy")]),
         ("9^{9^{9^9}}", "5", [("9^{9^{9^9}}", "5")]),
     ],
 )

@@ -16,6 +16,8 @@ class ChoiceGrader:
 
     >>> ChoiceGrader().extract(r"so \boxed{\text{Paris}}", ["Rome", "Paris"])
     'B'
+    >>> ChoiceGrader().extract(r"\\boxed{A}", ["B", "A"])
+    'A'
     """
 
     def extract(self, response: str, options: Sequence[str] = ()) -> str | None:
@@ -23,6 +25,9 @@ class ChoiceGrader:
         boxed = extract_boxed(response)
         if boxed is None:
             return None
+        # Before the texts: that of another option may be a letter, too.
+        if (letter := self.canonical(boxed)) and plain(boxed) == letter.lower() and letter in boxed:
+            return letter
         named = [index for index, option in enumerate(options) if plain(option) == plain(boxed)]
         if len(named) == 1:
             return chr(ord("A") + named[0])

@@ -5,6 +5,7 @@ from fractions import Fraction
 
 from pipeline.domain.graders.math.nodes import (
     Choice,
+    Clock,
     Group,
     Interval,
     Labelled,
@@ -19,7 +20,7 @@ from pipeline.domain.graders.math.nodes import (
 from pipeline.domain.graders.math.numeric import agree, approximate
 from pipeline.domain.graders.math.reals import reals
 from pipeline.domain.graders.math.structure import sequence
-from pipeline.domain.graders.math.value import TooLargeError, Value, number
+from pipeline.domain.graders.math.value import Atom, TooLargeError, Value, number
 from pipeline.domain.graders.protocol import Verdict
 
 _TRUTHS = (Text("true"), Text("false"), Text("yes"), Text("no"))
@@ -59,6 +60,12 @@ def equal(a: Node, b: Node) -> Verdict:
             return a.text == b.letter
         case (Quantity(), Quantity()):
             return _quantities(a, b)
+        case (Clock(), Clock()):
+            return a.hour == b.hour and a.minutes == b.minutes
+        case (Clock(), _):
+            return equal(a.ratio, b)
+        case (_, Clock()):
+            return equal(a, b.ratio)
         case (Mixed(), Mixed()):
             return _all_equal(a.parts, b.parts)
         case (Group(), Group()):
@@ -210,7 +217,15 @@ def _values(a: Quantity, b: Quantity) -> Verdict:
         return True
     if a.value.exact and b.value.exact:
         return False
+    if _called(a.value) & b.value.letters or _called(b.value) & a.value.letters:
+        return judged  # h(a+b) may be a product after all
     return judged if agree(a.value, b.value) else False
+
+
+def _called(value: Value) -> set[str]:
+    """Symbols that were read as functions, since they stand before a bracket."""
+    calls = (base.name for base in value.bases if isinstance(base, Atom))
+    return {name.removeprefix("call ") for name in calls if name.startswith("call ")}
 
 
 def _rounds(rounded: Quantity, other: Quantity) -> bool:

@@ -29,6 +29,17 @@ class Quantity:
 
 
 @dataclass(frozen=True, slots=True)
+class Clock:
+    """`3:20`, a time of day or a ratio: two such are the same time or differ, since of two wrong verdicts a false "equal" does
+    more harm; to anything else it is the ratio.
+    """
+
+    hour: int
+    minutes: str
+    ratio: "Node"
+
+
+@dataclass(frozen=True, slots=True)
 class Mixed:
     """Words and quantities in turn, compared piece by piece: `2\\text{ hours }30\\text{ minutes}`."""
 
@@ -93,4 +104,4 @@ class Choice:
     text: "Node"
 
 
-Node = Text | Quantity | Mixed | Group | Reals | Labelled | Named | Relation | Choice
+Node = Text | Quantity | Clock | Mixed | Group | Reals | Labelled | Named | Relation | Choice

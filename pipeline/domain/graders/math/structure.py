@@ -4,7 +4,7 @@ import re
 from functools import lru_cache
 
 from pipeline.domain.graders.math.clean import clean
-from pipeline.domain.graders.math.nodes import Choice, Group, Labelled, Named, Node, Quantity, Reals, Text
+from pipeline.domain.graders.math.nodes import Choice, Clock, Group, Labelled, Named, Node, Quantity, Reals, Text
 from pipeline.domain.graders.math.quantities import quantity, text
 from pipeline.domain.graders.math.reals import ALL, reals, union, without
 from pipeline.domain.graders.math.relations import related
@@ -14,6 +14,7 @@ from pipeline.domain.graders.math.words import TEXT
 
 _AND, _OR = r"\text{and}", r"\text{or}"
 _DATE = re.compile(r"[0-9]{4}([-/.])[0-9]{1,2}\1[0-9]{1,2}|[0-9]{1,2}([-/.])[0-9]{1,2}\2[0-9]{4}|[0-9]{1,2}:0[0-9](?::[0-9]{2})?")
+_CLOCK = re.compile(r"([01]?[0-9]|2[0-4]):([0-5][0-9](?::[0-5][0-9])?)")
 _CHOICE = re.compile(
     r"(?:\(([A-J])\)|([A-J])(?:[.:)](?=[ \\])|[.)])) ?(?!\\c[ua]p|\\setminus|[-+*/^=<>()_,;:]|\\cdot|\\le|\\ge|\\in)(.+)"
 )
@@ -33,6 +34,8 @@ def read(content: str) -> Node:
 
 
 def _read(content: str) -> Node:
+    if clock := _CLOCK.fullmatch(content):  # no ratio has a number with a zero in front
+        return Clock(int(clock[1]), clock[2], text(content) if ":0" in content else _ratio(content) or text(content))
     if _DATE.fullmatch(content) or _BASE.fullmatch(content):
         return Text(content.replace(" ", "").replace("{", "").replace("}", ""))
     if (words := TEXT.fullmatch(content)) and any(not char.isalpha() and char not in " -'" for char in words[1]):
