@@ -176,8 +176,9 @@ def host_memory(shape: ModelShape, config: Config) -> dict[str, int]:
     if config.resources.device == "cpu":
         learner = ranks * (LEARNER_PROCESS + rank.device + sum(rank.host.values()))
         engine = engines * (ENGINE_PROCESS + engine_memory(shape, config).total)
-    else:  # each rank reads the whole model before it takes its share to the GPU
-        learner = ranks * (LEARNER_PROCESS + model_bytes(shape, config) + sum(rank.host.values()))
+    else:  # each rank reads the whole model before it takes its share to the GPU; one writes it from float32
+        weights = max(ranks * model_bytes(shape, config), FULL * shape.parameters)
+        learner = ranks * (LEARNER_PROCESS + sum(rank.host.values())) + weights
         engine = engines * config.rollout.tensor_parallel * 2 * ENGINE_PROCESS
         if config.colocated and config.fleet_count > 1:  # the policy of the fleet whose role is not trained, while it sleeps
             engine += ranks * model_bytes(shape, config)
