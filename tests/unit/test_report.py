@@ -148,7 +148,7 @@ def test_a_gain_is_that_on_the_same_questions(tmp_path: Path, same: bool) -> Non
     [
         ("challenger/questions-0001.parquet", "restore"),
         ("curriculum.parquet", "restore"),
-        ("evaluation/heldout.parquet", "delete it"),
+        ("evaluation/heldout.parquet", "`make evaluate` measures the set again"),
     ],
 )
 def test_a_damaged_table_is_left_out_with_a_line(

@@ -10,14 +10,15 @@ from actors.cluster import ROOT
 from conf.errors import ConfigError
 from conf.load import load_config
 from conf.schema import Config
-from jobs.evaluate import results_of
+from jobs.evaluate import results_of, sound
 from pipeline.domain.problems import Problem, checksum
 from pipeline.domain.sets import BenchmarkSet, find_sets
+from pipeline.errors import DamagedError
 from pipeline.inputs import check_inputs
 from pipeline.measure import accuracy_by_band, parts_of
 from pipeline.observe.report.data import Accuracy, read_run
 from pipeline.observe.report.page import render
-from pipeline.observe.scores import Scores, published_scores, summary
+from pipeline.observe.scores import Scores, published_scores, read_scores, summary
 from pipeline.policies import Target
 from pipeline.results import Asked, FolderResults, RoundResults, held
 from pipeline.store.benchmarks import read_problems
@@ -77,6 +78,21 @@ def test_a_table_that_is_gone_is_measured_again_and_a_damaged_record_is_told(tmp
         (tmp_path / "sets.json").write_text(text)
         with pytest.raises(ConfigError, match=r"sets\.json: damaged"):
             results.known(QUIZ)
+
+
+def test_a_damaged_table_is_removed_and_measured_again(tmp_path: Path) -> None:
+    results = recorded(tmp_path, load_config())
+    table = write_run(made_config(tmp_path), 1) / "round-1" / "evaluation" / "heldout.parquet"
+    content = table.read_bytes()
+    results.path(QUIZ).write_bytes(content)
+    assert sound(results, QUIZ)
+    for damaged in (content[:-10], b"", bytes(byte ^ (place % 50 == 20) for place, byte in enumerate(content))):
+        results.path(QUIZ).write_bytes(damaged)
+        with pytest.raises(DamagedError, match="`make evaluate` measures the set again"):
+            read_scores("p", {"quiz": (MEASURED, results.path(QUIZ))})
+        assert not sound(results, QUIZ)
+        assert results.known(QUIZ) is None
+        assert not results.path(QUIZ).exists()
 
 
 def test_two_evaluations_cannot_write_to_one_folder(tmp_path: Path) -> None:

@@ -171,13 +171,13 @@ def votes(row: JudgedQuestion) -> list[tuple[str | None, int, bool | None]]:
 
 def read_accuracy(names: Iterable[str], folder: Path) -> dict[str, dict[str, Accuracy]]:
     """Accuracies of the sets of a folder, by set or band and way; none of a set whose table is damaged."""
-    measured = [item for name in names for item in set_accuracy(name, folder / f"{name}.parquet").items()]
+    measured = [item for name in names for item in set_accuracy(name, readable(folder / f"{name}.parquet", ScoreRow)).items()]
     return {group: ways for group, ways in measured if ways}
 
 
-def set_accuracy(name: str, path: Path) -> dict[str, dict[str, Accuracy]]:
+def set_accuracy(name: str, rows: Iterable[ScoreRow]) -> dict[str, dict[str, Accuracy]]:
     """Accuracies of a set and of its bands, by way."""
-    scores = scores_by_band(name, readable(path, ScoreRow))
+    scores = scores_by_band(name, rows)
     return {group: {way: accuracy(way, values) for way, values in ways.items()} for group, ways in scores.items()}
 
 
