@@ -115,7 +115,7 @@ def results_of(target: Target, state: RunState | None, output: Path, config: Con
     own = state.manifest.config["evaluation"] if state else {}
     now = asdict(config.evaluation)
     if state and all(own[name] == now[name] for name in ("limit", "samples", "temperature", "top_p")):
-        return RoundResults(state, target.round)
+        return RoundResults(state, target.round, config.evaluation)
     return FolderResults(output / target.name, target, config)
 
 

@@ -1,6 +1,7 @@
 """Which weights a phase starts from, and who answers the curriculum."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -72,9 +73,13 @@ def test_the_best_round_is_among_those_measured_as_the_last_one(tmp_path: Path) 
         2: {"b": {"greedy": 0.9, "sampled": 0.9}, "a": {"greedy": 0.6, "sampled": 0.5}},
         3: {"a": {"greedy": 0.5, "sampled": 0.4}, "b": {"greedy": 0.5, "sampled": 0.4}},
     }.items():
-        manifest.round(number).evaluation.accuracies = accuracies
+        stage = manifest.round(number).evaluation
+        stage.accuracies, stage.sets = accuracies, {name: replace(stage.sets["heldout"]) for name in accuracies}
     write_manifest(run, manifest)
     assert [target.round for target in find_policies(f"{run}:best")] == [2]
+    manifest.round(2).evaluation.sets["a"].limit = 2
+    write_manifest(run, manifest)
+    assert [target.round for target in find_policies(f"{run}:best")] == [3]
 
 
 @pytest.mark.parametrize(

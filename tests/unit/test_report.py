@@ -128,12 +128,14 @@ def test_a_round_may_be_measured_in_fewer_ways_than_another(tmp_path: Path) -> N
     assert "Accuracy on heldout by round: sampled 25%, 75%; greedy 33%, 67%, 100%" in page
 
 
-@pytest.mark.parametrize("same", [True, False])
-def test_a_gain_is_that_on_the_same_questions(tmp_path: Path, same: bool) -> None:
+@pytest.mark.parametrize("other", [{}, {"checksum": "another"}, {"samples": 8}, {"limit": 3}, {"temperature": 0.5}])
+def test_a_gain_is_that_on_the_same_questions_asked_in_the_same_way(tmp_path: Path, other: dict) -> None:
     folder = write_run(made_config(tmp_path), 1)
     manifest = read_manifest(folder)
     for number in (0, 1):
-        manifest.round(number).evaluation.sets["heldout"].checksum = "one" if same or number else "another"
+        sets, same = manifest.round(number).evaluation.sets, not other
+        changes = {"checksum": "one", "temperature": 1.0} | (other if number else {})
+        sets["heldout"] = replace(sets["heldout"], **changes)
     write_manifest(folder, manifest)
     run = read_run(folder)
     assert (gain("heldout_easy", "greedy", *run.rounds) is not None) == same

@@ -13,7 +13,7 @@ from pipeline.errors import DamagedError
 from pipeline.observe.report.intervals import bootstrap, wilson
 from pipeline.observe.terminal import say
 from pipeline.store.manifest import FILE, CurriculumStage, Manifest, MeasuredSet, read_manifest
-from pipeline.store.scores import ScoreRow, scores_by_band
+from pipeline.store.scores import ScoreRow, alike, scores_by_band
 from pipeline.store.tables import CurriculumRow, Row, read_table
 from pipeline.types import ROLES, AnsweredQuestion, Role, ScoredQuestion
 
@@ -190,20 +190,15 @@ def accuracy(way: str, scores: list[float]) -> Accuracy:
 def gain(name: str, way: str, before: Round, after: Round) -> tuple[float, float, float] | None:
     """The difference of two rounds' accuracies on a set or band, with the bootstrap interval of the differences by question.
 
-    None where it is one round, one of them was not measured so, or they were asked other questions.
+    None where it is one round, one of them was not measured so, or they were asked other questions or with other settings.
     """
     first, last = (each.accuracy.get(name, {}).get(way) for each in (before, after))
     if before is after or first is None or last is None:
         return None
-    if len(first.scores) != len(last.scores) or asked(before, name) != asked(after, name):
+    if len(first.scores) != len(last.scores) or not alike(name, before.sets, after.sets):
         return None
     differences = [b - a for a, b in zip(first.scores, last.scores, strict=True)]
     return (last.mean - first.mean, *bootstrap(differences))
-
-
-def asked(round_: Round, name: str) -> list[str]:
-    """Checksums of the problems of a set or band."""
-    return [measured.checksum for of, measured in round_.sets.items() if name == of or name.startswith(f"{of}_")]
 
 
 def mean(values: Iterable[float]) -> float:
