@@ -79,7 +79,7 @@ def evaluate(config: Config, targets: Sequence[Target], output: Path) -> None:
     with ExitStack() as stack:
         for target in targets:
             stack.enter_context(held(output / target.name))
-        state = stack.enter_context(RunState(config)) if targets[0].run else None
+        state = stack.enter_context(RunState(config, "evaluate")) if targets[0].run else None
         if state:
             for note in state.notes:
                 say(note)

@@ -57,7 +57,7 @@ def all_runs(folders: Sequence[Path]) -> RenderableType:
             Text.assemble(("● " if progress.working else "  ", "green"), printable(progress.name, 20)),
             printable(progress.profile, 16),
             str(progress.round),
-            phase(progress),
+            "being evaluated" if progress.evaluated else phase(progress),
             f"{progress.rewards[-1]:.2f}" if progress.rewards else "-",
             f"{progress.p_hats[-1]:.2f}" if progress.p_hats else "-",
             " ".join(f"{100 * next(iter(ways.values())):.0f}" for _, ways in progress.accuracy[-6:]) or "-",
@@ -128,6 +128,8 @@ def phase(progress: Progress) -> str:
 
 
 def state(progress: Progress) -> Text:
+    if progress.evaluated:
+        return Text("being evaluated", "green")
     return Text("running", "green") if progress.working else Text("stopped" if progress.stage else "idle", "dim")
 
 

@@ -134,7 +134,7 @@ def held(folder: Path) -> Iterator[None]:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = Lock(folder)
+        lock = Lock(folder, "evaluate")
     except HeldError as holder:
         raise ConfigError(
             f"OUTPUT: another evaluation writes to {folder} ({holder}); valid: wait for it, or another folder."

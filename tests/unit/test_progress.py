@@ -75,6 +75,26 @@ def test_a_finished_run_and_the_round_after_it(tmp_path: Path) -> None:
         assert (progress.round, progress.stage, progress.done, progress.total) == (3, "challenger", 0, 4)
 
 
+def test_a_run_that_is_evaluated_stays_where_it_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = small(tmp_path)
+    write_run(config, 2)
+    with RunState(config, "evaluate") as state:
+        progress = read_progress(state.folder)
+        assert (progress.round, progress.stage, progress.working, progress.evaluated) == (2, None, True, True)
+        assert progress.stage_left is None
+        assert main(["--runs-dir", str(tmp_path)]) == 0
+        assert "being evaluated" in capsys.readouterr().out
+        assert main(["--runs-dir", str(tmp_path), "--name", "made"]) == 0
+        shown = capsys.readouterr().out
+        assert "being evaluated" in shown
+        assert "round 2, finished" in shown
+    assert not read_progress(state.folder).evaluated
+    unfinished(state.folder, 2)
+    with RunState(config, "evaluate") as state:
+        progress = read_progress(state.folder)
+        assert (progress.round, progress.stage, progress.stage_left) == (2, "challenger", None)
+
+
 def test_time_left_follows_the_last_steps_and_the_round_before(tmp_path: Path) -> None:
     folder = write_run(small(tmp_path), 2, until="challenger")
     unfinished(folder, 2)

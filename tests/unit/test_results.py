@@ -98,7 +98,7 @@ def test_a_damaged_table_is_removed_and_measured_again(tmp_path: Path) -> None:
 def test_two_evaluations_cannot_write_to_one_folder(tmp_path: Path) -> None:
     with (
         held(tmp_path / "a"),
-        pytest.raises(ConfigError, match=rf"another evaluation writes to .* \(process {os.getpid()} on host .+\)"),
+        pytest.raises(ConfigError, match=rf"another evaluation writes to .* \(process {os.getpid()} on host .+, evaluate\)"),
         held(tmp_path / "a"),
     ):
         pass
