@@ -5,7 +5,8 @@ from pathlib import Path
 
 from conf.errors import ConfigError
 from pipeline.inputs import find_model
-from pipeline.store.manifest import FILE, Manifest, read_manifest
+from pipeline.store.manifest import Manifest, read_manifest
+from pipeline.store.runs import is_run
 from pipeline.store.scores import alike
 
 
@@ -32,8 +33,8 @@ def find_policies(text: str) -> list[Target]:
     Raises:
         ConfigError: there is no such policy.
     """
-    folder, colon, which = text.rpartition(":") if (Path(text.rpartition(":")[0]) / FILE).is_file() else (text, "", "")
-    if not (Path(folder) / FILE).is_file():
+    folder, colon, which = text.rpartition(":") if is_run(Path(text.rpartition(":")[0])) else (text, "", "")
+    if not is_run(Path(folder)):
         path = find_model(text, "POLICY")
         name = Path(text).resolve().name if Path(text).is_dir() else text.replace("/", "--")
         return [Target(name, path)]

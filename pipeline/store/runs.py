@@ -10,6 +10,11 @@ from pipeline.store.lock import Purpose, purpose_of
 from pipeline.store.manifest import FILE, PREVIOUS
 
 
+def is_run(folder: Path) -> bool:
+    """Whether a folder is a run's; the previous manifest stands in where the present one is missing."""
+    return any((folder / name).is_file() for name in (FILE, PREVIOUS))
+
+
 def run_folders(runs_dir: str) -> list[Path]:
     """The folders of all runs, the most recently written first."""
     written: dict[Path, float] = {}

@@ -11,9 +11,11 @@ import pytest
 from actors.cluster import ROOT
 from conf.errors import ConfigError
 from conf.schema import ChallengerConfig
+from jobs.limits import rounds
+from jobs.plans import finished
 from pipeline.policies import find_policies
 from pipeline.run import Run
-from pipeline.store.manifest import read_manifest, write_manifest
+from pipeline.store.manifest import FILE, PREVIOUS, read_manifest, write_manifest
 from tests.made_runs import made_config, write_run
 
 
@@ -62,6 +64,17 @@ def test_policies_of_a_run_are_found_by_round_and_all_together(tmp_path: Path) -
     assert base.path == str(ROOT / "assets" / "tiny-base")
     (folder,) = find_policies(str(ROOT / "assets" / "tiny-base"))
     assert (folder.name, folder.run) == ("tiny-base", None)
+
+
+def test_a_run_is_known_by_its_previous_manifest_too(tmp_path: Path) -> None:
+    run = write_run(made_config(tmp_path), 2)
+    (run / FILE).rename(run / PREVIOUS)
+    assert [target.round for target in find_policies(f"{run}:2") + find_policies(f"{run}:best")] == [2, 2]
+    assert [target.round for target in find_policies(str(run))] == [0, 1, 2]
+    assert finished(run, 2)
+    assert rounds(run) == [0, 1, 2]
+    (run / PREVIOUS).unlink()
+    assert not finished(run, 2)
 
 
 def test_the_best_round_is_among_those_measured_as_the_last_one(tmp_path: Path) -> None:

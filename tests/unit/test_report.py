@@ -15,7 +15,7 @@ from pipeline.observe.report.figures import apart, histogram
 from pipeline.observe.report.intervals import bootstrap, wilson
 from pipeline.observe.report.page import kept_shares, render, tiles
 from pipeline.observe.report.svg import ticks
-from pipeline.store.manifest import EvaluationStage, read_manifest, write_manifest
+from pipeline.store.manifest import FILE, PREVIOUS, EvaluationStage, read_manifest, write_manifest
 from pipeline.store.tables import EvaluationRow, read_table, write_table
 from tests.made_runs import HOSTILE, made_config, write_run
 
@@ -142,6 +142,13 @@ def test_a_gain_is_that_on_the_same_questions_asked_in_the_same_way(tmp_path: Pa
     assert any("from the base" in what for _, what in tiles(run)) == same
     assert gain("heldout", "greedy", run.rounds[0], run.rounds[0]) is None
     assert gain("other", "greedy", *run.rounds) is None
+
+
+def test_a_run_is_reported_by_its_previous_manifest_where_the_present_one_is_missing(tmp_path: Path) -> None:
+    folder = write_run(made_config(tmp_path), 1)
+    (folder / FILE).rename(folder / PREVIOUS)
+    assert main(["--name", "made", "--runs-dir", str(tmp_path)]) == 0
+    assert "1 round finished" in Page((folder / "report.html").read_text()).text
 
 
 @pytest.mark.parametrize("change", ["flipped", "cut", "missing"])

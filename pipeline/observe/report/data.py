@@ -12,7 +12,8 @@ from pipeline.domain.oracle import Oracle, load_oracle
 from pipeline.errors import DamagedError
 from pipeline.observe.report.intervals import bootstrap, wilson
 from pipeline.observe.terminal import say
-from pipeline.store.manifest import FILE, CurriculumStage, Manifest, MeasuredSet, read_manifest
+from pipeline.store.manifest import CurriculumStage, Manifest, MeasuredSet, read_manifest
+from pipeline.store.progress import manifest_time
 from pipeline.store.scores import ScoreRow, alike, scores_by_band
 from pipeline.store.tables import CurriculumRow, Row, read_table
 from pipeline.types import ROLES, AnsweredQuestion, Role, ScoredQuestion
@@ -94,7 +95,7 @@ def read_run(folder: Path) -> RunData:
         name=manifest.name,
         config=manifest.config,
         rounds=[read_round(folder, manifest, oracle, number) for number in manifest.begun()],
-        written=(folder / FILE).stat().st_mtime,
+        written=manifest_time(folder),
         has_oracle=loaded is not None,
     )
 
