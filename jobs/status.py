@@ -60,10 +60,16 @@ def all_runs(folders: Sequence[Path]) -> RenderableType:
             "being evaluated" if progress.evaluated else phase(progress),
             f"{progress.rewards[-1]:.2f}" if progress.rewards else "-",
             f"{progress.p_hats[-1]:.2f}" if progress.p_hats else "-",
-            " ".join(f"{100 * next(iter(ways.values())):.0f}" for _, ways in progress.accuracy[-6:]) or "-",
+            accuracies(progress) or "-",
             duration(progress.seconds),
         )
     return table
+
+
+def accuracies(progress: Progress) -> str:
+    """Those of the last rounds, of one way of answering: the first of the last round's."""
+    way = next((way for _, ways in progress.accuracy[-1:] for way in ways), "")
+    return " ".join(f"{100 * ways[way]:.0f}" for _, ways in progress.accuracy[-6:] if way in ways)
 
 
 def state_of(folder: Path) -> Text:

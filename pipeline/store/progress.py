@@ -25,7 +25,7 @@ class Progress:
 
     `working` is whether a process works on the run, `evaluated` whether it only measures policies (`make evaluate`).
     `stage_left` and `round_left` are the estimated remaining seconds, None without data (at the start of the first round) or
-    where no process runs the round. `accuracy` is that of the first benchmark: (round, accuracy by way).
+    where no process runs the round. `accuracy` is that of one set: (round, accuracy by way).
     """
 
     name: str
@@ -56,7 +56,6 @@ def read_progress(folder: Path) -> Progress:
     written = max([manifest_time(folder), *files[-1:]])
     stages = manifest.round(round_)
     steps = stages.solver.metrics or stages.challenger.metrics
-    measured = [(number, next(iter(by_name.values()))) for number, by_name in manifest.measured()]
     stage_left = left(manifest, round_, stage, total, done, files) if advancing else None
     next_stages = [manifest.round(round_ - 1).stage(name).spent() for name in STAGES[STAGES.index(stage) + 1 :]] if stage else []
     return Progress(
@@ -70,7 +69,7 @@ def read_progress(folder: Path) -> Progress:
         total=total,
         rewards=[step["reward_mean"] for step in steps],
         p_hats=[step["p_hat_mean"] for step in steps if "p_hat_mean" in step],
-        accuracy=measured,
+        accuracy=first_set(manifest),
         seconds=sum(sum(manifest.spent(number).values()) for number in manifest.begun() if number)
         or sum(manifest.round(0).evaluation.spent().values()),
         written=written,
@@ -79,6 +78,13 @@ def read_progress(folder: Path) -> Progress:
         if stage_left is not None and all(next_stages)
         else None,
     )
+
+
+def first_set(manifest: Manifest) -> list[tuple[int, dict[str, float]]]:
+    """(round, accuracy by way) on the first set of the last measured round, of every round that was measured on it."""
+    measured = manifest.measured()
+    name = next(iter(measured[-1][1])) if measured else ""
+    return [(number, by_name[name]) for number, by_name in measured if name in by_name]
 
 
 def position(manifest: Manifest, advancing: bool) -> tuple[int, StageName | None]:

@@ -151,6 +151,23 @@ def test_status_of_all_runs_and_of_one(tmp_path: Path, capsys: pytest.CaptureFix
     assert "valid: second, first" in capsys.readouterr().err
 
 
+def test_a_row_has_the_accuracies_of_one_set_in_one_way(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = write_run(made_config(tmp_path), 3)
+    manifest = read_manifest(folder)
+    for number, accuracies in {
+        0: {"a": {"sampled": 0.10, "greedy": 0.11}, "b": {"sampled": 0.20, "greedy": 0.21}},
+        1: {"a": {"sampled": 0.12, "greedy": 0.13}},  # not on b
+        2: {"b": {"greedy": 0.22}},  # not sampled
+        3: {"b": {"sampled": 0.24, "greedy": 0.25}, "a": {"sampled": 0.14, "greedy": 0.15}},
+    }.items():
+        manifest.round(number).evaluation.accuracies = accuracies
+    write_manifest(folder, manifest)
+    assert [(number, ways["greedy"]) for number, ways in read_progress(folder).accuracy] == [(0, 0.21), (2, 0.22), (3, 0.25)]
+    assert main(["--runs-dir", str(tmp_path)]) == 0
+    (row,) = (line for line in capsys.readouterr().out.splitlines() if "made" in line)
+    assert row.split()[-3:-1] == ["20", "24"]
+
+
 def test_neither_command_loads_what_takes_seconds(tmp_path: Path) -> None:
     write_run(made_config(tmp_path), 1)
     script = (
