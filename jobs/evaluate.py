@@ -32,6 +32,7 @@ from pipeline.results import Asked, FolderResults, Results, RoundResults, held
 from pipeline.store.benchmarks import read_problems
 from pipeline.store.manifest import write_atomically
 from pipeline.store.state import RunState
+from pipeline.store.tables import EvaluationRow, remove_damaged
 from pipeline.types import Policy
 
 CONTEXT = 2048  # tokens of a prompt that the context has room for, beside the longest answer that a set names
@@ -78,14 +79,14 @@ def evaluate(config: Config, targets: Sequence[Target], output: Path) -> None:
     with ExitStack() as stack:
         for target in targets:
             stack.enter_context(held(output / target.name))
-        state = stack.enter_context(RunState(config)) if targets[0].run else None
+        state = stack.enter_context(RunState(config, "evaluate")) if targets[0].run else None
         if state:
             for note in state.notes:
                 say(note)
             state.refuse_other_files(inputs.fingerprints())
         config = with_room(config, inputs, sets)
         results = [results_of(target, state, output, config) for target in targets]
-        todo = [(*pair, each) for pair in zip(targets, results, strict=True) for each in asked if not pair[1].known(each)]
+        todo = [(*pair, each) for pair in zip(targets, results, strict=True) for each in asked if not sound(pair[1], each)]
         if todo:
             measure_all(config, inputs, todo, (state.folder if state else output) / "logs")
         rows = []
@@ -114,8 +115,16 @@ def results_of(target: Target, state: RunState | None, output: Path, config: Con
     own = state.manifest.config["evaluation"] if state else {}
     now = asdict(config.evaluation)
     if state and all(own[name] == now[name] for name in ("limit", "samples", "temperature", "top_p")):
-        return RoundResults(state, target.round)
+        return RoundResults(state, target.round, config.evaluation)
     return FolderResults(output / target.name, target, config)
+
+
+def sound(result: Results, asked: Asked) -> bool:
+    """Whether a set need not be measured; its table is removed where it is damaged, so that the set is measured again."""
+    damaged = remove_damaged([result.path(asked)], EvaluationRow) if result.known(asked) else []
+    for damage in damaged:
+        say(f"{damage}; the set is measured again, with the same seeds")
+    return result.known(asked) is not None
 
 
 def measure_all(config: Config, inputs: Inputs, todo: Sequence[tuple[Target, Results, Asked]], logs: Path) -> None:

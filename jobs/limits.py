@@ -19,6 +19,7 @@ from pipeline.domain.tiny.read import form_of, parse
 from pipeline.domain.tiny.words import run
 from pipeline.observe import markdown
 from pipeline.store.manifest import FILE, read_manifest
+from pipeline.store.runs import is_run
 from pipeline.store.tables import EvaluationRow, kept_questions, read_table
 
 HELD_OUT = "heldout"
@@ -51,7 +52,7 @@ def rounds(folder: Path) -> list[int]:
     Raises:
         ConfigError: there are none.
     """
-    if not (folder / FILE).is_file():
+    if not is_run(folder):
         raise ConfigError(f"{folder}: not the folder of a run; valid: one under runs/ that has a {FILE}.")
     found = [number for number, _ in read_manifest(folder).measured() if evaluation(folder, number).is_file()]
     if not found:

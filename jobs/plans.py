@@ -7,7 +7,8 @@ from pathlib import Path
 from conf.load import ROOT, load_config
 from conf.schema import Config
 from pipeline.curriculum import Relabel
-from pipeline.store.manifest import FILE, read_manifest
+from pipeline.store.manifest import read_manifest
+from pipeline.store.runs import is_run
 
 # The larger phase: three times the table's steps, on twice the questions.
 LARGER = ("solver.steps=48", "solver.batch=160", "curriculum.questions=448", "curriculum.part=224")
@@ -69,4 +70,4 @@ class Plan:
 
 
 def finished(folder: Path, round_: int) -> bool:
-    return (folder / FILE).exists() and read_manifest(folder).round(round_).evaluation.finished
+    return is_run(folder) and read_manifest(folder).round(round_).evaluation.finished

@@ -57,13 +57,19 @@ def all_runs(folders: Sequence[Path]) -> RenderableType:
             Text.assemble(("● " if progress.working else "  ", "green"), printable(progress.name, 20)),
             printable(progress.profile, 16),
             str(progress.round),
-            phase(progress),
+            "being evaluated" if progress.evaluated else phase(progress),
             f"{progress.rewards[-1]:.2f}" if progress.rewards else "-",
             f"{progress.p_hats[-1]:.2f}" if progress.p_hats else "-",
-            " ".join(f"{100 * next(iter(ways.values())):.0f}" for _, ways in progress.accuracy[-6:]) or "-",
+            accuracies(progress) or "-",
             duration(progress.seconds),
         )
     return table
+
+
+def accuracies(progress: Progress) -> str:
+    """Those of the last rounds, of one way of answering: the first of the last round's."""
+    way = next((way for _, ways in progress.accuracy[-1:] for way in ways), "")
+    return " ".join(f"{100 * ways[way]:.0f}" for _, ways in progress.accuracy[-6:] if way in ways)
 
 
 def state_of(folder: Path) -> Text:
@@ -128,6 +134,8 @@ def phase(progress: Progress) -> str:
 
 
 def state(progress: Progress) -> Text:
+    if progress.evaluated:
+        return Text("being evaluated", "green")
     return Text("running", "green") if progress.working else Text("stopped" if progress.stage else "idle", "dim")
 
 

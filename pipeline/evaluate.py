@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 def evaluate(run: "Run", round_: int) -> None:
     """Measures the Solver at the end of `round_` (0: the base model) on every set and records the accuracies."""
     stage = run.state.round(round_).evaluation
-    settings, results = run.config.evaluation, RoundResults(run.state, round_)
+    settings, results = run.config.evaluation, RoundResults(run.state, round_, run.config.evaluation)
     with run.tracker.phase(round_, "evaluation") as tracked:
         solver = run.stored_policy("solver", round_)
         for definition in find_sets(settings.sets, "evaluation.sets"):
-            if definition.name in stage.sets:  # measured before an interruption
-                continue
             asked = Asked(definition, read_problems(definition, settings.folder))
+            if results.known(asked):  # measured before an interruption
+                continue
             path = results.path(asked)
             with AnswerProgress(f"round {round_} {definition.name}") as progress:
                 accuracies, measured = measure(run, solver, definition, asked.problems, path, progress)

@@ -49,7 +49,7 @@ def measure(
     result is recorded.
     """
     config, settings = inference.config, inference.config.evaluation
-    count = definition.samples if settings.samples is None else settings.samples
+    count = definition.drawn(settings.samples)
     chosen = choose(problems, settings.limit, config.seed, definition.name)
     drawn = (settings.temperature, settings.top_p, config.seed, config.sampling.max_tokens, config.model.max_length)
     parts = parts_of(path, repr((policy.version, definition, count, drawn, checksum(chosen))))
@@ -65,7 +65,7 @@ def measure(
             leave_if_requested()
     join_tables(files, path, EvaluationRow)
     accuracies, measured = figures(path, definition, count, settings.limit)
-    measured.checksum = checksum(problems)
+    measured.checksum, measured.temperature, measured.top_p = checksum(problems), settings.temperature, settings.top_p
     return accuracies, measured
 
 

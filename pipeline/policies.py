@@ -5,7 +5,9 @@ from pathlib import Path
 
 from conf.errors import ConfigError
 from pipeline.inputs import find_model
-from pipeline.store.manifest import FILE, Manifest, read_manifest
+from pipeline.store.manifest import Manifest, read_manifest
+from pipeline.store.runs import is_run
+from pipeline.store.scores import alike
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +33,8 @@ def find_policies(text: str) -> list[Target]:
     Raises:
         ConfigError: there is no such policy.
     """
-    folder, colon, which = text.rpartition(":") if (Path(text.rpartition(":")[0]) / FILE).is_file() else (text, "", "")
-    if not (Path(folder) / FILE).is_file():
+    folder, colon, which = text.rpartition(":") if is_run(Path(text.rpartition(":")[0])) else (text, "", "")
+    if not is_run(Path(folder)):
         path = find_model(text, "POLICY")
         name = Path(text).resolve().name if Path(text).is_dir() else text.replace("/", "--")
         return [Target(name, path)]
@@ -63,7 +65,10 @@ def best_round(manifest: Manifest, shown: str) -> int:
     measured = [each for each in manifest.measured() if each[0] == 0 or manifest.round(each[0]).solver.finished]
     if not measured:
         raise ConfigError(f"POLICY={shown}:best: no round of it was measured; valid: a round by its number.")
-    name, ways = next(iter(measured[-1][1].items()))
+    last, accuracies = measured[-1]
+    name, ways = next(iter(accuracies.items()))
     way = "sampled" if "sampled" in ways else "greedy"
-    values = {number: accuracies[name][way] for number, accuracies in measured if way in accuracies.get(name, {})}
+    sets = {number: manifest.round(number).evaluation.sets for number, _ in measured}
+    same = [(number, each) for number, each in measured if alike(name, sets[number], sets[last])]
+    values = {number: each[name][way] for number, each in same if way in each.get(name, {})}
     return max(values, key=lambda number: values[number])

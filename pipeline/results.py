@@ -3,14 +3,14 @@
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
 from conf.errors import ConfigError
 from conf.load import resolve
-from conf.schema import Config
+from conf.schema import Config, EvaluationConfig
 from pipeline.domain.problems import Problem, checksum
 from pipeline.domain.sets import BenchmarkSet
 from pipeline.inputs import fingerprint, hashed
@@ -49,8 +49,8 @@ class Results(Protocol):
 class RoundResults:
     """Figures of a run's round, in the run's own files and manifest."""
 
-    def __init__(self, state: RunState, number: int) -> None:
-        self._state, self._number = state, number
+    def __init__(self, state: RunState, number: int, settings: EvaluationConfig) -> None:
+        self._state, self._number, self._settings = state, number, settings
 
     def path(self, asked: Asked) -> Path:
         return self._state.round_folder(self._number) / "evaluation" / f"{asked.definition.name}.parquet"
@@ -66,7 +66,12 @@ class RoundResults:
                 f"SETS={asked.definition.name}: the run was measured on other problems of that name in round {self._number}; "
                 "valid: a file of another name, or the problems as they were."
             )
-        return measured if self.path(asked).exists() else None
+        if measured is None or not self.path(asked).exists():
+            return None
+        now = self._settings  # a run may be resumed with others than those of the measurement
+        samples = asked.definition.drawn(now.samples)
+        wanted = replace(measured, samples=samples, limit=now.limit, temperature=now.temperature, top_p=now.top_p)
+        return measured if measured.alike(wanted) else None
 
     def record(self, asked: Asked, accuracies: Accuracies, measured: MeasuredSet) -> None:
         stage = self._state.round(self._number).evaluation
@@ -129,7 +134,7 @@ def held(folder: Path) -> Iterator[None]:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = Lock(folder)
+        lock = Lock(folder, "evaluate")
     except HeldError as holder:
         raise ConfigError(
             f"OUTPUT: another evaluation writes to {folder} ({holder}); valid: wait for it, or another folder."

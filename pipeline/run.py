@@ -20,6 +20,7 @@ from pipeline.observe.clock import Clock
 from pipeline.observe.journal import Record
 from pipeline.observe.sender import recorder
 from pipeline.observe.terminal import STARTED, say
+from pipeline.store.reads import Trained, phase_start
 from pipeline.store.state import RunState
 from pipeline.types import Policy, Role, policy_version
 
@@ -45,14 +46,9 @@ class Run(Inference):
         policy = self.state.manifest.round(round_).phase(role).policy
         return self.base_path if round_ == 0 or policy is None else str(self.state.folder / policy)
 
-    def phase_start(self, role: Role, round_: int) -> tuple[Role, int]:
-        """The role and round whose final weights a role's phase starts from: its own latest, or those of the shared model; of
-        the Challenger those of the base model with `challenger.start=base`."""
-        if role == "challenger" and self.config.challenger.start == "base":
-            return role, 0
-        if self.config.policies == "separate":
-            return role, round_ - 1
-        return ("solver", round_ - 1) if role == "challenger" else ("challenger", round_)
+    def phase_start(self, role: Role, round_: int) -> Trained:
+        """The weights that a role's phase starts from, see `pipeline.store.reads`."""
+        return phase_start(role, round_, self.config.policies, self.config.challenger.start)
 
     def labelling_policy(self, round_: int) -> Policy:
         """The policy that answers and labels a round's curriculum: the Solver at the start of the round, or the shared model."""

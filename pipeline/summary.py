@@ -13,6 +13,7 @@ from pipeline.observe.report.page import REPORT, write_report
 from pipeline.observe.terminal import Example, RoundSummary, round_summary, say
 from pipeline.run import Run
 from pipeline.store.manifest import Accuracies, write_atomically
+from pipeline.store.scores import alike
 from pipeline.store.tables import agreements, kept_questions
 from pipeline.types import ROLES
 
@@ -89,9 +90,10 @@ def summarise(run: Run, round_: int) -> RoundSummary:
     steps = run.state.round(round_).challenger.metrics
     p_hats = [step["p_hat_mean"] for step in steps if "p_hat_mean" in step]
     folder = run.state.round_folder(round_)
+    measured = [run.state.manifest.round(number).evaluation.sets for number in (round_ - 1, round_)]
     return RoundSummary(
         round=round_,
-        before=accuracies(run, round_ - 1),
+        before={name: ways for name, ways in accuracies(run, round_ - 1).items() if alike(name, *measured)},
         after=accuracies(run, round_),
         questions_written=funnel.written,
         questions_wellformed=funnel.well_formed,

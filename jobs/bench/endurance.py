@@ -24,6 +24,7 @@ from actors.cluster import FOLDER_PREFIX, parent_folder
 from actors.processes import run_processes
 from conf.load import ROOT
 from pipeline.store.manifest import read_manifest
+from pipeline.store.runs import is_run
 
 NAME = "endurance"
 ROUNDS, STEPS = 5, 30  # steps of each role in a round
@@ -85,7 +86,7 @@ def watched(run: "subprocess.Popen[bytes]", folder: Path) -> list[Look]:
 
 def steps(folder: Path) -> tuple[int, int]:
     """The round, and how many of its steps were made."""
-    if not (folder / "manifest.json").exists():
+    if not is_run(folder):
         return 0, 0
     manifest = read_manifest(folder)
     last = max(manifest.rounds, default=0)

@@ -72,6 +72,10 @@ class BenchmarkSet:
     samples: int = 0
     max_tokens: int | None = None
 
+    def drawn(self, samples: int | None) -> int:
+        """Sampled answers to each problem, where the setting `evaluation.samples` is `samples`."""
+        return self.samples if samples is None else samples
+
 
 def find_sets(chosen: Sequence[str], setting: str = "SETS") -> list[BenchmarkSet]:
     """The sets of a selection: names of conf/benchmarks.yaml, YAML files of definitions, data files.

@@ -16,6 +16,7 @@ from conf.settings import flatten
 from pipeline.observe.markdown import table, text
 from pipeline.observe.report.data import Accuracy, narrowed, read_accuracy
 from pipeline.store.manifest import Manifest, MeasuredSet
+from pipeline.store.scores import alike
 from pipeline.store.state import may_change
 from pipeline.types import Role
 
@@ -116,11 +117,15 @@ def funnels(manifest: Manifest, last: int) -> Iterator[Row]:
 
 
 def accuracies(manifest: Manifest, round_: int, figures: Figures) -> Iterator[Row]:
-    """Accuracies of the base and of the round with their 95 % intervals, by set and way of answering."""
+    """Accuracies of the base and of the round with their 95 % intervals, by set and way of answering.
+
+    The base's are left out where it was measured otherwise.
+    """
+    sets, of_base = (manifest.round(number).evaluation.sets for number in (round_, 0))
     for name, ways in figures[round_].items():
         for way, after in ways.items():
-            before = figures.get(0, {}).get(name, {}).get(way)
-            measured_as = way_name(way, name, manifest.round(round_).evaluation.sets)
+            before = figures.get(0, {}).get(name, {}).get(way) if alike(name, of_base, sets) else None
+            measured_as = way_name(way, name, sets)
             yield name, len(after.scores), measured_as, interval(before), interval(after)
 
 

@@ -13,6 +13,8 @@ from pipeline.domain.sets import catalogue
 from pipeline.observe.report.data import Accuracy, set_accuracy
 from pipeline.observe.terminal import console, printable, table_of
 from pipeline.store.manifest import Accuracies, MeasuredSet
+from pipeline.store.scores import ScoreRow
+from pipeline.store.tables import read_table
 
 PUBLISHED = ROOT / "conf" / "published.yaml"
 DIFFERENCE = (
@@ -56,8 +58,13 @@ class Scores:
 
 
 def read_scores(policy: str, tables: Mapping[str, tuple[MeasuredSet, Path]]) -> Scores:
-    """Figures from the tables of sets, by set with how it was measured."""
-    accuracies = {group: ways for name, (_, path) in tables.items() for group, ways in set_accuracy(name, path).items()}
+    """Figures from the tables of sets, by set with how it was measured.
+
+    Raises:
+        DamagedError: a table is missing or damaged.
+    """
+    read = [set_accuracy(name, read_table(path, ScoreRow)) for name, (_, path) in tables.items()]
+    accuracies = {group: ways for each in read for group, ways in each.items()}
     return Scores(policy, accuracies, {name: measured for name, (measured, _) in tables.items()})
 
 

@@ -14,8 +14,9 @@ from pathlib import Path
 from pipeline.errors import DamagedError
 from pipeline.store.checksums import damaged_file
 from pipeline.store.manifest import PREVIOUS, STAGES, Manifest, Round, previous_manifest, sound_manifest
+from pipeline.store.reads import curricula_needed, weights_needed
 from pipeline.store.tables import COPY, CurriculumRow, EvaluationRow, SampleRow, join_tables, sound_table
-from pipeline.types import ROLES, ScoredQuestion
+from pipeline.types import ROLES, Role, ScoredQuestion
 
 Check = Callable[[Path], str | None]  # `damaged_file`, or its cache: policies and checkpoints take minutes to read
 
@@ -52,13 +53,10 @@ def candidates(folder: Path, manifest: Manifest) -> Iterator[tuple[Manifest, str
 
 
 def needed_damage(folder: Path, manifest: Manifest, check: Check) -> Iterator[str]:
-    """Damage to the files that a run resumes from: the latest policies, checkpoints and curricula."""
-    last = max(manifest.rounds, default=0)
-    replayed = int(manifest.config["curriculum"]["replay"])
-    oldest = last - 2 if manifest.config["curriculum"].get("agreement") else last - 1
-    for number in range(max(1, oldest), last + 1):
-        yield from policy_damage(folder, manifest, number, check)
-    for number in range(max(1, last - replayed), last + 1):
+    """Damage to the files that a run reads to go on: policies, checkpoints and curricula."""
+    for role, number in sorted(weights_needed(manifest), key=lambda trained: trained[::-1]):
+        yield from policy_damage(folder, manifest, role, number, check)
+    for number in sorted(curricula_needed(manifest)):
         yield from curriculum_damage(folder, manifest, number)
     yield from checkpoint_damage(folder, manifest, check)
 
@@ -68,10 +66,10 @@ def all_damage(folder: Path, manifest: Manifest, check: Check) -> Iterator[str]:
     yield from checkpoint_damage(folder, manifest, check)
     for number in manifest.begun():
         place, stages = folder / f"round-{number}", manifest.round(number)
-        yield from policy_damage(folder, manifest, number, check)
         if stages.curriculum.finished:
             yield from table_damage(place / "curriculum.parquet", CurriculumRow)
         for role in ROLES:
+            yield from policy_damage(folder, manifest, role, number, check)
             for step in range(1, len(stages.phase(role).metrics) + 1):
                 yield from table_damage(place / role / f"samples-{step:04d}.parquet", SampleRow)
                 if role == "challenger":
@@ -90,11 +88,10 @@ def refuse_damage(folder: Path) -> None:
         raise DamagedError(damage, "the same command repeats what made it, or says what else to do")
 
 
-def policy_damage(folder: Path, manifest: Manifest, number: int, check: Check) -> Iterator[str]:
-    for role in ROLES:
-        policy = manifest.round(number).phase(role).policy
-        if policy is not None and (damage := check(folder / policy)) is not None:
-            yield damage
+def policy_damage(folder: Path, manifest: Manifest, role: Role, number: int, check: Check) -> Iterator[str]:
+    policy = manifest.round(number).phase(role).policy
+    if policy is not None and (damage := check(folder / policy)) is not None:
+        yield damage
 
 
 def checkpoint_damage(folder: Path, manifest: Manifest, check: Check) -> Iterator[str]:

@@ -1,22 +1,24 @@
-"""A folder's lock: held by one process until it exits, even if killed. The file says which, for the message to a second one."""
+"""A folder's lock: held by one process until it exits, even if killed. The file says which, and what for."""
 
 import fcntl
 import os
 import socket
 import time
 from pathlib import Path
+from typing import Literal
 
 FILE = ".lock"
+Purpose = Literal["round", "evaluate"]
 
 
 class HeldError(Exception):
-    """Another process has the lock; the message is its id and host."""
+    """Another process has the lock; the message is its id, its host and what it does."""
 
 
 class Lock:
     """Raises HeldError if another process has the lock of `folder`, OSError if its file cannot be written."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, purpose: Purpose) -> None:
         self._file = (folder / FILE).open("a+")
         for _ in range(10):  # `runs.in_use` also holds it for a moment
             try:
@@ -30,8 +32,17 @@ class Lock:
             self._file.close()
             raise HeldError(holder or "of an unknown id")
         self._file.truncate(0)
-        self._file.write(f"process {os.getpid()} on host {socket.gethostname()}")
+        self._file.write(f"process {os.getpid()} on host {socket.gethostname()}, {purpose}")
         self._file.flush()
 
     def release(self) -> None:
         self._file.close()
+
+
+def purpose_of(holder: str) -> Purpose:
+    """What the process does that wrote this into a lock; those of earlier versions did not say, and are taken to run rounds.
+
+    >>> purpose_of("process 1 on host here, evaluate"), purpose_of("process 1 on host here")
+    ('evaluate', 'round')
+    """
+    return "evaluate" if holder.endswith(", evaluate") else "round"

@@ -94,6 +94,14 @@ class MeasuredSet:
     undecided: int = 0
     skipped: int = 0
     checksum: str = ""  # of all problems of the set
+    temperature: float | None = None  # of the sampled answers; this and `top_p` are None where an earlier version measured
+    top_p: float | None = None
+
+    def alike(self, other: "MeasuredSet") -> bool:
+        """Whether both are of the same problems and settings, as far as these are known; greedy answers are drawn in one way."""
+        drawn = [(self.temperature, other.temperature), (self.top_p, other.top_p)] if self.samples else []
+        same = (self.checksum, self.samples, self.limit) == (other.checksum, other.samples, other.limit)
+        return same and all(None in pair or pair[0] == pair[1] for pair in drawn)
 
 
 @dataclass(slots=True)

@@ -8,7 +8,7 @@ from statistics import median
 from typing import Any
 
 from pipeline.store.manifest import FILE, PREVIOUS, STAGES, Manifest, PhaseStage, StageName, sound_manifest
-from pipeline.store.runs import in_use
+from pipeline.store.runs import held_for
 
 FILES: dict[StageName, str] = {
     "challenger": "samples-*.parquet",
@@ -23,13 +23,15 @@ RECENT = 5  # steps from which the remaining time is estimated
 class Progress:
     """A run's progress. `stage` is None if the last round is finished and no process works on the next one.
 
+    `working` is whether a process works on the run, `evaluated` whether it only measures policies (`make evaluate`).
     `stage_left` and `round_left` are the estimated remaining seconds, None without data (at the start of the first round) or
-    without a running process. `accuracy` is that of the first benchmark: (round, accuracy by way).
+    where no process runs the round. `accuracy` is that of one set: (round, accuracy by way).
     """
 
     name: str
     profile: str
     working: bool
+    evaluated: bool
     round: int
     stage: StageName | None
     done: int
@@ -45,28 +47,29 @@ class Progress:
 
 def read_progress(folder: Path) -> Progress:
     """Reads a manifest and lists one folder: a few milliseconds, whatever the size of the run."""
-    manifest, working = sound_manifest(folder)[0], in_use(folder)
-    round_, stage = position(manifest, working)
+    manifest, purpose = sound_manifest(folder)[0], held_for(folder)
+    advancing = purpose == "round"
+    round_, stage = position(manifest, advancing)
     total = size(manifest.config, stage)
     files = step_files(folder, manifest, round_, stage)
     done = min(total, len(files))
     written = max([manifest_time(folder), *files[-1:]])
     stages = manifest.round(round_)
     steps = stages.solver.metrics or stages.challenger.metrics
-    measured = [(number, next(iter(by_name.values()))) for number, by_name in manifest.measured()]
-    stage_left = left(manifest, round_, stage, total, done, files) if working else None
+    stage_left = left(manifest, round_, stage, total, done, files) if advancing else None
     next_stages = [manifest.round(round_ - 1).stage(name).spent() for name in STAGES[STAGES.index(stage) + 1 :]] if stage else []
     return Progress(
         name=manifest.name,
         profile=manifest.config["profile"],
-        working=working,
+        working=purpose is not None,
+        evaluated=purpose == "evaluate",
         round=round_,
         stage=stage,
         done=done,
         total=total,
         rewards=[step["reward_mean"] for step in steps],
         p_hats=[step["p_hat_mean"] for step in steps if "p_hat_mean" in step],
-        accuracy=measured,
+        accuracy=first_set(manifest),
         seconds=sum(sum(manifest.spent(number).values()) for number in manifest.begun() if number)
         or sum(manifest.round(0).evaluation.spent().values()),
         written=written,
@@ -77,15 +80,22 @@ def read_progress(folder: Path) -> Progress:
     )
 
 
-def position(manifest: Manifest, working: bool) -> tuple[int, StageName | None]:
-    """The current or next (round, stage); the stage is None after a finished round while no process is running."""
+def first_set(manifest: Manifest) -> list[tuple[int, dict[str, float]]]:
+    """(round, accuracy by way) on the first set of the last measured round, of every round that was measured on it."""
+    measured = manifest.measured()
+    name = next(iter(measured[-1][1])) if measured else ""
+    return [(number, by_name[name]) for number, by_name in measured if name in by_name]
+
+
+def position(manifest: Manifest, advancing: bool) -> tuple[int, StageName | None]:
+    """The current or next (round, stage); the stage is None after a finished round while no process runs the next one."""
     numbers = manifest.begun()
     if not numbers:
         return 0, "evaluation"  # of the base model
     last = numbers[-1]
     if (stage := manifest.next_stage(last)) is not None:
         return last, stage
-    return (last + 1, STAGES[0]) if working or not last else (last, None)
+    return (last + 1, STAGES[0]) if advancing or not last else (last, None)
 
 
 def size(config: dict[str, Any], stage: StageName | None) -> int:

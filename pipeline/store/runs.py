@@ -6,7 +6,13 @@ from pathlib import Path
 
 from conf.errors import ConfigError
 from pipeline.store.lock import FILE as LOCK
+from pipeline.store.lock import Purpose, purpose_of
 from pipeline.store.manifest import FILE, PREVIOUS
+
+
+def is_run(folder: Path) -> bool:
+    """Whether a folder is a run's; the previous manifest stands in where the present one is missing."""
+    return any((folder / name).is_file() for name in (FILE, PREVIOUS))
 
 
 def run_folders(runs_dir: str) -> list[Path]:
@@ -36,11 +42,17 @@ def find_run(runs_dir: str, name: str | None, variable: str = "NAME") -> Path:
 
 def in_use(folder: Path) -> bool:
     """Whether a process works on the run: it holds the lock until it exits, even if killed."""
+    return held_for(folder) is not None
+
+
+def held_for(folder: Path) -> Purpose | None:
+    """What the process does that works on the run; None if there is none."""
     try:
         with (folder / LOCK).open() as lock:
-            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return purpose_of(lock.read())
     except (FileNotFoundError, IsADirectoryError):
-        return False
-    except BlockingIOError:
-        return True
-    return False
+        pass
+    return None

@@ -1,8 +1,9 @@
 """What the figures of a held-out set are computed from: each problem's accuracy, by set or band and by way of answering."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from pipeline.store.manifest import MeasuredSet
 from pipeline.types import WAYS
 
 
@@ -38,3 +39,9 @@ def by_band(name: str, rows: Iterable[ScoreRow]) -> dict[str, list[ScoreRow]]:
         if row.band:
             groups.setdefault(f"{name}_{row.band}", []).append(row)
     return groups
+
+
+def alike(name: str, before: Mapping[str, MeasuredSet], after: Mapping[str, MeasuredSet]) -> bool:
+    """Whether a set or band was measured on the same problems and with the same settings in two rounds."""
+    owners = [of for of in after if name == of or name.startswith(f"{of}_")]
+    return all(of in before and before[of].alike(after[of]) for of in owners)

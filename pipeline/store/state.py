@@ -22,7 +22,7 @@ from conf.schema import Config
 from conf.settings import flatten
 from pipeline.errors import DamagedError
 from pipeline.store.damage import join_curricula, remove_later_stages, sound_state
-from pipeline.store.lock import HeldError, Lock
+from pipeline.store.lock import HeldError, Lock, Purpose
 from pipeline.store.manifest import FILE, PREVIOUS, Manifest, Round, previous_manifest, write_atomically, write_manifest
 from pipeline.store.tables import CurriculumRow, read_column
 from pipeline.types import ScoredQuestion
@@ -52,8 +52,8 @@ BINDING_SETTINGS = ("rollout.ahead", "resources.device")
 class RunState:
     """The manifest of one run, under a lock so that two drivers cannot write to one run."""
 
-    def __init__(self, config: Config) -> None:
-        """Opens the run's folder, making it on the first call.
+    def __init__(self, config: Config, purpose: Purpose = "round") -> None:
+        """Opens the run's folder, making it on the first call. `purpose` is what others are told that this process does.
 
         `notes` then has a line for each damage to its files that the run survives.
 
@@ -67,7 +67,7 @@ class RunState:
         try:
             self._made = [path for path in (self.folder, *self.folder.parents) if not path.exists()]
             self.folder.mkdir(parents=True, exist_ok=True)
-            self._lock = Lock(self.folder)
+            self._lock = Lock(self.folder, purpose)
         except HeldError as holder:
             raise ConfigError(
                 f"name={config.name}: another process ({holder}) is working on {self.folder}; valid: wait, or another NAME."

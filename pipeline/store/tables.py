@@ -84,7 +84,7 @@ REMEDIES: dict[type, str] = {
     SampleRow: f"the samples of the step are lost; {COPY}",
     ScoredQuestion: f"the questions of the step and the votes on them are lost; {COPY}",
     CurriculumRow: f"the questions of the round and their labels are lost; {COPY}",
-    EvaluationRow: "delete it, and `make evaluate` measures the set again",
+    EvaluationRow: "`make evaluate` measures the set again",
 }
 CHECKSUMS = b"rzero.checksums"
 ADDED = ("confidence", "agreement")  # columns that files of earlier versions do not have: null

@@ -285,7 +285,7 @@ def test_status_reads_each_policy_once_and_none_of_a_run_that_is_active(
     assert "lost" in told.out  # the round is closed, so that no earlier state is complete
     assert sorted(told.err.splitlines()) == [f"comparing the checksums of {policy}, 0 GB" for policy in policies]
     assert len(policies) == 4
-    lock = Lock(tmp_path / "made")
+    lock = Lock(tmp_path / "made", "round")
     assert main(arguments) == 0
     lock.release()
     told = capsys.readouterr()

@@ -77,7 +77,8 @@ def test_seconds_add_up_over_stages_and_steps(tmp_path: Path) -> None:
 
 
 def test_two_drivers_cannot_hold_one_run(tmp_path: Path) -> None:
-    with RunState(config(tmp_path)), pytest.raises(ConfigError, match=rf"another process \(process {os.getpid()} on host .+\)"):
+    said = rf"another process \(process {os.getpid()} on host .+, round\)"
+    with RunState(config(tmp_path)), pytest.raises(ConfigError, match=said):
         RunState(config(tmp_path))
 
 

@@ -1,6 +1,7 @@
 """Which weights a phase starts from, and who answers the curriculum."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -10,9 +11,11 @@ import pytest
 from actors.cluster import ROOT
 from conf.errors import ConfigError
 from conf.schema import ChallengerConfig
+from jobs.limits import rounds
+from jobs.plans import finished
 from pipeline.policies import find_policies
 from pipeline.run import Run
-from pipeline.store.manifest import read_manifest, write_manifest
+from pipeline.store.manifest import FILE, PREVIOUS, read_manifest, write_manifest
 from tests.made_runs import made_config, write_run
 
 
@@ -63,6 +66,17 @@ def test_policies_of_a_run_are_found_by_round_and_all_together(tmp_path: Path) -
     assert (folder.name, folder.run) == ("tiny-base", None)
 
 
+def test_a_run_is_known_by_its_previous_manifest_too(tmp_path: Path) -> None:
+    run = write_run(made_config(tmp_path), 2)
+    (run / FILE).rename(run / PREVIOUS)
+    assert [target.round for target in find_policies(f"{run}:2") + find_policies(f"{run}:best")] == [2, 2]
+    assert [target.round for target in find_policies(str(run))] == [0, 1, 2]
+    assert finished(run, 2)
+    assert rounds(run) == [0, 1, 2]
+    (run / PREVIOUS).unlink()
+    assert not finished(run, 2)
+
+
 def test_the_best_round_is_among_those_measured_as_the_last_one(tmp_path: Path) -> None:
     run = write_run(made_config(tmp_path), 3)
     manifest = read_manifest(run)
@@ -72,9 +86,13 @@ def test_the_best_round_is_among_those_measured_as_the_last_one(tmp_path: Path) 
         2: {"b": {"greedy": 0.9, "sampled": 0.9}, "a": {"greedy": 0.6, "sampled": 0.5}},
         3: {"a": {"greedy": 0.5, "sampled": 0.4}, "b": {"greedy": 0.5, "sampled": 0.4}},
     }.items():
-        manifest.round(number).evaluation.accuracies = accuracies
+        stage = manifest.round(number).evaluation
+        stage.accuracies, stage.sets = accuracies, {name: replace(stage.sets["heldout"]) for name in accuracies}
     write_manifest(run, manifest)
     assert [target.round for target in find_policies(f"{run}:best")] == [2]
+    manifest.round(2).evaluation.sets["a"].limit = 2
+    write_manifest(run, manifest)
+    assert [target.round for target in find_policies(f"{run}:best")] == [3]
 
 
 @pytest.mark.parametrize(

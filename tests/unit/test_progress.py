@@ -75,6 +75,26 @@ def test_a_finished_run_and_the_round_after_it(tmp_path: Path) -> None:
         assert (progress.round, progress.stage, progress.done, progress.total) == (3, "challenger", 0, 4)
 
 
+def test_a_run_that_is_evaluated_stays_where_it_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = small(tmp_path)
+    write_run(config, 2)
+    with RunState(config, "evaluate") as state:
+        progress = read_progress(state.folder)
+        assert (progress.round, progress.stage, progress.working, progress.evaluated) == (2, None, True, True)
+        assert progress.stage_left is None
+        assert main(["--runs-dir", str(tmp_path)]) == 0
+        assert "being evaluated" in capsys.readouterr().out
+        assert main(["--runs-dir", str(tmp_path), "--name", "made"]) == 0
+        shown = capsys.readouterr().out
+        assert "being evaluated" in shown
+        assert "round 2, finished" in shown
+    assert not read_progress(state.folder).evaluated
+    unfinished(state.folder, 2)
+    with RunState(config, "evaluate") as state:
+        progress = read_progress(state.folder)
+        assert (progress.round, progress.stage, progress.stage_left) == (2, "challenger", None)
+
+
 def test_time_left_follows_the_last_steps_and_the_round_before(tmp_path: Path) -> None:
     folder = write_run(small(tmp_path), 2, until="challenger")
     unfinished(folder, 2)
@@ -129,6 +149,23 @@ def test_status_of_all_runs_and_of_one(tmp_path: Path, capsys: pytest.CaptureFix
     assert "round 2, finished" in capsys.readouterr().out
     assert main(["--runs-dir", str(tmp_path), "--name", "third"]) == 2
     assert "valid: second, first" in capsys.readouterr().err
+
+
+def test_a_row_has_the_accuracies_of_one_set_in_one_way(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = write_run(made_config(tmp_path), 3)
+    manifest = read_manifest(folder)
+    for number, accuracies in {
+        0: {"a": {"sampled": 0.10, "greedy": 0.11}, "b": {"sampled": 0.20, "greedy": 0.21}},
+        1: {"a": {"sampled": 0.12, "greedy": 0.13}},  # not on b
+        2: {"b": {"greedy": 0.22}},  # not sampled
+        3: {"b": {"sampled": 0.24, "greedy": 0.25}, "a": {"sampled": 0.14, "greedy": 0.15}},
+    }.items():
+        manifest.round(number).evaluation.accuracies = accuracies
+    write_manifest(folder, manifest)
+    assert [(number, ways["greedy"]) for number, ways in read_progress(folder).accuracy] == [(0, 0.21), (2, 0.22), (3, 0.25)]
+    assert main(["--runs-dir", str(tmp_path)]) == 0
+    (row,) = (line for line in capsys.readouterr().out.splitlines() if "made" in line)
+    assert row.split()[-3:-1] == ["20", "24"]
 
 
 def test_neither_command_loads_what_takes_seconds(tmp_path: Path) -> None:

@@ -172,6 +172,9 @@ def test_a_policys_card_holds_its_figures_with_their_intervals(run: Path) -> Non
     assert "at temperature 1 and top-p 1" in card
     assert "| grpo.clip_high | 0.28 |" in card
     assert "## What it is not" in card
+    manifest = read_manifest(run)
+    manifest.rounds[0].evaluation.sets["heldout"].samples = 8  # the base is no comparison then
+    assert f"| heldout | 3 | greedy | - | {after} |" in policy_card(manifest, "solver", 2, figures, "me/base")
 
 
 def test_no_path_of_the_machine_gets_into_a_card(run: Path) -> None:

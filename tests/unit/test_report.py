@@ -15,7 +15,7 @@ from pipeline.observe.report.figures import apart, histogram
 from pipeline.observe.report.intervals import bootstrap, wilson
 from pipeline.observe.report.page import kept_shares, render, tiles
 from pipeline.observe.report.svg import ticks
-from pipeline.store.manifest import EvaluationStage, read_manifest, write_manifest
+from pipeline.store.manifest import FILE, PREVIOUS, EvaluationStage, read_manifest, write_manifest
 from pipeline.store.tables import EvaluationRow, read_table, write_table
 from tests.made_runs import HOSTILE, made_config, write_run
 
@@ -128,12 +128,14 @@ def test_a_round_may_be_measured_in_fewer_ways_than_another(tmp_path: Path) -> N
     assert "Accuracy on heldout by round: sampled 25%, 75%; greedy 33%, 67%, 100%" in page
 
 
-@pytest.mark.parametrize("same", [True, False])
-def test_a_gain_is_that_on_the_same_questions(tmp_path: Path, same: bool) -> None:
+@pytest.mark.parametrize("other", [{}, {"checksum": "another"}, {"samples": 8}, {"limit": 3}, {"temperature": 0.5}])
+def test_a_gain_is_that_on_the_same_questions_asked_in_the_same_way(tmp_path: Path, other: dict) -> None:
     folder = write_run(made_config(tmp_path), 1)
     manifest = read_manifest(folder)
     for number in (0, 1):
-        manifest.round(number).evaluation.sets["heldout"].checksum = "one" if same or number else "another"
+        sets, same = manifest.round(number).evaluation.sets, not other
+        changes = {"checksum": "one", "temperature": 1.0} | (other if number else {})
+        sets["heldout"] = replace(sets["heldout"], **changes)
     write_manifest(folder, manifest)
     run = read_run(folder)
     assert (gain("heldout_easy", "greedy", *run.rounds) is not None) == same
@@ -142,13 +144,20 @@ def test_a_gain_is_that_on_the_same_questions(tmp_path: Path, same: bool) -> Non
     assert gain("other", "greedy", *run.rounds) is None
 
 
+def test_a_run_is_reported_by_its_previous_manifest_where_the_present_one_is_missing(tmp_path: Path) -> None:
+    folder = write_run(made_config(tmp_path), 1)
+    (folder / FILE).rename(folder / PREVIOUS)
+    assert main(["--name", "made", "--runs-dir", str(tmp_path)]) == 0
+    assert "1 round finished" in Page((folder / "report.html").read_text()).text
+
+
 @pytest.mark.parametrize("change", ["flipped", "cut", "missing"])
 @pytest.mark.parametrize(
     ("name", "remedy"),
     [
         ("challenger/questions-0001.parquet", "restore"),
         ("curriculum.parquet", "restore"),
-        ("evaluation/heldout.parquet", "delete it"),
+        ("evaluation/heldout.parquet", "`make evaluate` measures the set again"),
     ],
 )
 def test_a_damaged_table_is_left_out_with_a_line(

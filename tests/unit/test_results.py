@@ -9,15 +9,16 @@ import pytest
 from actors.cluster import ROOT
 from conf.errors import ConfigError
 from conf.load import load_config
-from conf.schema import Config
-from jobs.evaluate import results_of
+from conf.schema import Config, EvaluationConfig
+from jobs.evaluate import results_of, sound
 from pipeline.domain.problems import Problem, checksum
 from pipeline.domain.sets import BenchmarkSet, find_sets
+from pipeline.errors import DamagedError
 from pipeline.inputs import check_inputs
 from pipeline.measure import accuracy_by_band, parts_of
 from pipeline.observe.report.data import Accuracy, read_run
 from pipeline.observe.report.page import render
-from pipeline.observe.scores import Scores, published_scores, summary
+from pipeline.observe.scores import Scores, published_scores, read_scores, summary
 from pipeline.policies import Target
 from pipeline.results import Asked, FolderResults, RoundResults, held
 from pipeline.store.benchmarks import read_problems
@@ -79,10 +80,25 @@ def test_a_table_that_is_gone_is_measured_again_and_a_damaged_record_is_told(tmp
             results.known(QUIZ)
 
 
+def test_a_damaged_table_is_removed_and_measured_again(tmp_path: Path) -> None:
+    results = recorded(tmp_path, load_config())
+    table = write_run(made_config(tmp_path), 1) / "round-1" / "evaluation" / "heldout.parquet"
+    content = table.read_bytes()
+    results.path(QUIZ).write_bytes(content)
+    assert sound(results, QUIZ)
+    for damaged in (content[:-10], b"", bytes(byte ^ (place % 50 == 20) for place, byte in enumerate(content))):
+        results.path(QUIZ).write_bytes(damaged)
+        with pytest.raises(DamagedError, match="`make evaluate` measures the set again"):
+            read_scores("p", {"quiz": (MEASURED, results.path(QUIZ))})
+        assert not sound(results, QUIZ)
+        assert results.known(QUIZ) is None
+        assert not results.path(QUIZ).exists()
+
+
 def test_two_evaluations_cannot_write_to_one_folder(tmp_path: Path) -> None:
     with (
         held(tmp_path / "a"),
-        pytest.raises(ConfigError, match=rf"another evaluation writes to .* \(process {os.getpid()} on host .+\)"),
+        pytest.raises(ConfigError, match=rf"another evaluation writes to .* \(process {os.getpid()} on host .+, evaluate\)"),
         held(tmp_path / "a"),
     ):
         pass
@@ -94,7 +110,7 @@ def test_two_evaluations_cannot_write_to_one_folder(tmp_path: Path) -> None:
 def test_a_runs_set_keeps_its_problems(tmp_path: Path) -> None:
     config = Config(runs_dir=str(tmp_path), name="a")
     with RunState(config) as state:
-        results = RoundResults(state, 1)
+        results = RoundResults(state, 1, config.evaluation)
         assert results.known(QUIZ) is None
         path = results.path(QUIZ)
         path.parent.mkdir(parents=True)
@@ -103,6 +119,32 @@ def test_a_runs_set_keeps_its_problems(tmp_path: Path) -> None:
         assert results.known(QUIZ) is not None
         with pytest.raises(ConfigError, match="measured on other problems of that name in round 1"):
             results.known(Asked(SET, PROBLEMS[:2]))
+
+
+@pytest.mark.parametrize(
+    ("asked", "known"),
+    [
+        ({}, True), ({"samples": 8}, False), ({"samples": None}, False), ({"limit": 2}, False), ({"temperature": 0.5}, False),
+        ({"top_p": 0.9}, False),
+    ],
+)  # fmt: skip
+def test_a_round_is_measured_anew_under_settings_other_than_its_own(tmp_path: Path, asked: dict, known: bool) -> None:
+    config = Config(runs_dir=str(tmp_path), name="a")
+    measured = replace(MEASURED, samples=4, checksum=checksum(PROBLEMS))
+    with RunState(config) as state:
+        results = RoundResults(state, 1, EvaluationConfig(**{"samples": 4, **asked}))
+        results.path(QUIZ).parent.mkdir(parents=True)
+        results.path(QUIZ).touch()
+        results.record(QUIZ, {}, replace(measured, temperature=1.0, top_p=1.0))
+        assert (results.known(QUIZ) is not None) == known
+        results.record(QUIZ, {}, measured)  # by an earlier version, which did not record how answers were sampled
+        assert (results.known(QUIZ) is not None) == (known or bool({"temperature", "top_p"} & asked.keys()))
+    assert read_manifest(tmp_path / "a").round(1).evaluation.sets["quiz"] == measured
+
+
+def test_greedy_answers_are_the_same_at_any_temperature() -> None:
+    assert replace(MEASURED, temperature=1.0).alike(replace(MEASURED, temperature=0.5))
+    assert not replace(MEASURED, temperature=1.0, samples=1).alike(replace(MEASURED, temperature=0.5, samples=1))
 
 
 def test_figures_go_into_the_run_if_they_are_measured_as_its_own(tmp_path: Path) -> None:

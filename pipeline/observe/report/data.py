@@ -12,8 +12,9 @@ from pipeline.domain.oracle import Oracle, load_oracle
 from pipeline.errors import DamagedError
 from pipeline.observe.report.intervals import bootstrap, wilson
 from pipeline.observe.terminal import say
-from pipeline.store.manifest import FILE, CurriculumStage, Manifest, MeasuredSet, read_manifest
-from pipeline.store.scores import ScoreRow, scores_by_band
+from pipeline.store.manifest import CurriculumStage, Manifest, MeasuredSet, read_manifest
+from pipeline.store.progress import manifest_time
+from pipeline.store.scores import ScoreRow, alike, scores_by_band
 from pipeline.store.tables import CurriculumRow, Row, read_table
 from pipeline.types import ROLES, AnsweredQuestion, Role, ScoredQuestion
 
@@ -94,7 +95,7 @@ def read_run(folder: Path) -> RunData:
         name=manifest.name,
         config=manifest.config,
         rounds=[read_round(folder, manifest, oracle, number) for number in manifest.begun()],
-        written=(folder / FILE).stat().st_mtime,
+        written=manifest_time(folder),
         has_oracle=loaded is not None,
     )
 
@@ -171,13 +172,13 @@ def votes(row: JudgedQuestion) -> list[tuple[str | None, int, bool | None]]:
 
 def read_accuracy(names: Iterable[str], folder: Path) -> dict[str, dict[str, Accuracy]]:
     """Accuracies of the sets of a folder, by set or band and way; none of a set whose table is damaged."""
-    measured = [item for name in names for item in set_accuracy(name, folder / f"{name}.parquet").items()]
+    measured = [item for name in names for item in set_accuracy(name, readable(folder / f"{name}.parquet", ScoreRow)).items()]
     return {group: ways for group, ways in measured if ways}
 
 
-def set_accuracy(name: str, path: Path) -> dict[str, dict[str, Accuracy]]:
+def set_accuracy(name: str, rows: Iterable[ScoreRow]) -> dict[str, dict[str, Accuracy]]:
     """Accuracies of a set and of its bands, by way."""
-    scores = scores_by_band(name, readable(path, ScoreRow))
+    scores = scores_by_band(name, rows)
     return {group: {way: accuracy(way, values) for way, values in ways.items()} for group, ways in scores.items()}
 
 
@@ -190,20 +191,15 @@ def accuracy(way: str, scores: list[float]) -> Accuracy:
 def gain(name: str, way: str, before: Round, after: Round) -> tuple[float, float, float] | None:
     """The difference of two rounds' accuracies on a set or band, with the bootstrap interval of the differences by question.
 
-    None where it is one round, one of them was not measured so, or they were asked other questions.
+    None where it is one round, one of them was not measured so, or they were asked other questions or with other settings.
     """
     first, last = (each.accuracy.get(name, {}).get(way) for each in (before, after))
     if before is after or first is None or last is None:
         return None
-    if len(first.scores) != len(last.scores) or asked(before, name) != asked(after, name):
+    if len(first.scores) != len(last.scores) or not alike(name, before.sets, after.sets):
         return None
     differences = [b - a for a, b in zip(first.scores, last.scores, strict=True)]
     return (last.mean - first.mean, *bootstrap(differences))
-
-
-def asked(round_: Round, name: str) -> list[str]:
-    """Checksums of the problems of a set or band."""
-    return [measured.checksum for of, measured in round_.sets.items() if name == of or name.startswith(f"{of}_")]
 
 
 def mean(values: Iterable[float]) -> float:
