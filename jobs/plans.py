@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from conf.load import ROOT, load_config
@@ -69,4 +70,15 @@ class Plan:
 
 
 def finished(folder: Path, round_: int) -> bool:
-    return (folder / FILE).exists() and read_manifest(folder).round(round_).evaluation.finished
+    """Whether a round of a run is evaluated."""
+    try:
+        written = (folder / FILE).stat()
+    except FileNotFoundError:
+        return False
+    return round_ in evaluated(folder, written.st_mtime_ns, written.st_size)
+
+
+@lru_cache(maxsize=1024)  # lanes are polled beside the runs, whose cores it would take to read all manifests each time
+def evaluated(folder: Path, mtime_ns: int, size: int) -> frozenset[int]:
+    """The rounds that are evaluated by a manifest of this time and size."""
+    return frozenset(number for number, round_ in read_manifest(folder).rounds.items() if round_.evaluation.finished)
