@@ -26,7 +26,7 @@ TIMEOUT_S = 5
 
 @dataclass(frozen=True, slots=True)
 class Gpu:
-    """One GPU as the driver reports it; `memory` in bytes."""
+    """One GPU as the driver reports it; `memory` in bytes, the machine's where both share it."""
 
     name: str
     memory: int
@@ -53,8 +53,9 @@ def parse_gpu(line: str) -> Gpu:
     Gpu(name='NVIDIA H100 80GB HBM3', memory=85520809984, capability=(9, 0), driver='580.65.06')
     """
     name, mebibytes, capability, driver = (part.strip() for part in line.split(","))
+    memory = int(mebibytes) << 20 if mebibytes.isdecimal() else total_memory()  # [N/A] where the GPU has none of its own
     major, _, minor = capability.partition(".")
-    return Gpu(name, int(mebibytes) << 20, (int(major), int(minor)), driver)
+    return Gpu(name, memory, (int(major), int(minor)), driver)
 
 
 def installed_vllm() -> str | None:

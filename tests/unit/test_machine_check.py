@@ -207,6 +207,10 @@ def test_a_gpu_as_the_driver_reports_it(monkeypatch: pytest.MonkeyPatch, tmp_pat
     assert probe.read_gpus() == []
 
 
+def test_a_gpu_without_memory_of_its_own_has_the_machine_s() -> None:
+    assert probe.parse_gpu("NVIDIA GB10, [N/A], 12.1, 580.95.05").memory == machine.total_memory()
+
+
 def test_a_container_s_share_is_what_a_run_is_judged_by(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(machine, "CGROUP", tmp_path)
     monkeypatch.setattr(machine.os, "sched_getaffinity", lambda process: set(range(16)))
