@@ -1,6 +1,7 @@
 """Builds a checked `Config` from a profile and overrides, or raises an error that says what would be valid."""
 
 import difflib
+import json
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
@@ -104,6 +105,15 @@ def split(override: str) -> Iterator[tuple[str, Any]]:
             raise ConfigError(f"{name}={text:.200}: the value is not valid YAML: {error}") from error
     for leaf, part in flatten({name: value}):
         yield leaf, typed(leaf, part, "override")
+
+
+def list_override(name: str, values: Sequence[str]) -> str:
+    """The override that `split` reads as these values, whatever characters they have: JSON is YAML.
+
+    >>> list_override("evaluation.sets", ["math500", "my set, new.jsonl"])
+    'evaluation.sets=["math500", "my set, new.jsonl"]'
+    """
+    return f"{name}={json.dumps(list(values), ensure_ascii=False)}"
 
 
 def typed(name: str, value: Any, source: str) -> Any:

@@ -89,7 +89,9 @@ def fault(value: Any, field: Field[Any]) -> str | None:
         return None if value.isprintable() and value else "valid: a text that is not empty, without control characters"
     if value is None:
         return None
-    if not math.isfinite(value) or (low is not None and value < low) or (high is not None and value > high):
+    if (low is not None and value < low) or (high is not None and value > high):
+        return valid(field)
+    if isinstance(value, float) and not math.isfinite(value):  # which overflows for a large enough int
         return valid(field)
     return f"valid: at most {LARGEST}" if high is None and value > LARGEST else None
 

@@ -3,6 +3,7 @@
 import argparse
 import errno
 import os
+import re
 import shlex
 import shutil
 import signal
@@ -102,24 +103,36 @@ def visible(text: str) -> str:
 
 
 def make_line(target: str, **variables: object) -> str:
-    """A make command with those variables that are given and not what they are by default.
+    """A make command with those variables that are given and not what they are by default; a list is one of words.
 
-    >>> make_line("round", ITER=2, PROFILE="tiny", NAME=None, SET="a=1 b=2")
-    "make round ITER=2 SET='a=1 b=2'"
+    >>> make_line("round", ITER=2, PROFILE="tiny", NAME=None, SET=["a=1", "b=[c,d]"])
+    "make round ITER=2 SET='a=1 b=[c,d]'"
     """
-    given = {name: value for name, value in variables.items() if value not in (None, "")}
-    words = [f"{name}={shlex.quote(str(value))}" for name, value in given.items() if (name, value) != ("PROFILE", "tiny")]
+    given = {name: value for name, value in variables.items() if value not in (None, "", [])}
+    words = [f"{name}={shlex.quote(recipe(value))}" for name, value in given.items() if (name, value) != ("PROFILE", "tiny")]
     return " ".join([f"make {target}", *words])
 
 
-def replaced(settings: Sequence[str], changes: Sequence[str]) -> str:
-    """The value of SET: the settings of a call, but `changes` in place of those of the same names.
+def recipe(value: object) -> str:
+    """A variable's text for make: the Makefile's recipes leave it to a shell of theirs, which splits it into words.
+
+    >>> print(recipe(["prompts=my file", "b=[c,d]", "e=$f"]))
+    'prompts=my file' b=[c,d] 'e=$$f'
+    """
+    words = value if isinstance(value, list) else [str(value)]
+    # Brackets stay readable: the shell would take them for a pattern only where a file has such a name as `b=c`.
+    quoted = [word if re.fullmatch(r"[\w@%+=:,./\[\]-]+", word, re.ASCII) else shlex.quote(word) for word in words]
+    return " ".join(quoted).replace("$", "$$")
+
+
+def replaced(settings: Sequence[str], changes: Sequence[str]) -> list[str]:
+    """The settings of a call, but `changes` in place of those of the same names.
 
     >>> replaced(["a=1", "b=2"], ["a=3"])
-    'b=2 a=3'
+    ['b=2', 'a=3']
     """
     changed = {change.partition("=")[0] for change in changes}
-    return " ".join([*(each for each in settings if each.partition("=")[0] not in changed), *changes])
+    return [*(each for each in settings if each.partition("=")[0] not in changed), *changes]
 
 
 def options(program: str, description: str) -> argparse.ArgumentParser:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from actors.cluster import check_cluster, prepare_environment, ray_cluster
 from conf.errors import ConfigError
-from conf.load import load_config, profiles
+from conf.load import list_override, load_config, profiles
 from conf.schema import Config
 from jobs.cli import command
 from pipeline.domain.sets import BenchmarkSet, find_sets
@@ -60,7 +60,7 @@ def main(arguments: Sequence[str]) -> int:
 
 def settings(options: argparse.Namespace, target: Target) -> Config:
     """The run's own settings, or those of a profile, with what the command line says on top."""
-    told = [f"evaluation.sets=[{','.join(options.sets.replace(',', ' ').split())}]"] if options.sets else []
+    told = [list_override("evaluation.sets", options.sets.replace(",", " ").split())] if options.sets else []
     told += [f"evaluation.limit={options.limit}"] if options.limit is not None else []
     told += [f"evaluation.samples={options.samples}"] if options.samples is not None else []
     if target.run is None:

@@ -2,13 +2,13 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from conf.load import ROOT, load_config
 from conf.schema import Config
 from pipeline.curriculum import Relabel
-from pipeline.store.manifest import read_manifest
-from pipeline.store.runs import is_run
+from pipeline.store.manifest import FILE, PREVIOUS, read_manifest
 
 # The larger phase: three times the table's steps, on twice the questions.
 LARGER = ("solver.steps=48", "solver.batch=160", "curriculum.questions=448", "curriculum.part=224")
@@ -70,4 +70,12 @@ class Plan:
 
 
 def finished(folder: Path, round_: int) -> bool:
-    return is_run(folder) and read_manifest(folder).round(round_).evaluation.finished
+    """Whether a round of a run is evaluated."""
+    written = [path.stat() for name in (FILE, PREVIOUS) if (path := folder / name).is_file()]
+    return bool(written) and round_ in evaluated(folder, *((each.st_mtime_ns, each.st_size) for each in written))
+
+
+@lru_cache(maxsize=1024)  # lanes are polled beside the runs, whose cores it would take to read all manifests each time
+def evaluated(folder: Path, *written: tuple[int, int]) -> frozenset[int]:
+    """The rounds that are evaluated by manifests of these times and sizes."""
+    return frozenset(number for number, round_ in read_manifest(folder).rounds.items() if round_.evaluation.finished)

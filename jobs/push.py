@@ -17,11 +17,14 @@ from conf.errors import ConfigError
 from conf.schema import Config
 from conf.secrets import without_credentials
 from jobs.cli import command
+from pipeline.errors import DamagedError
 from pipeline.observe.cards import curriculum_card, read_policy_card
 from pipeline.store.checksums import SUFFIX as CHECKSUMS
+from pipeline.store.checksums import damaged_file
 from pipeline.store.hub import HUB_ERRORS, explain
 from pipeline.store.manifest import Manifest, read_manifest
 from pipeline.store.runs import find_run
+from pipeline.store.tables import CurriculumRow, sound_table
 
 What = Literal["solver", "challenger", "curriculum"]
 
@@ -86,6 +89,7 @@ def pack(folder: Path, what: What, round_: int) -> Upload:
 
     Raises:
         ConfigError: the run has no such policy or curriculum.
+        DamagedError: it is not as it was written.
     """
     manifest = read_manifest(folder)
     place = finished(folder, manifest, what, round_)
@@ -96,7 +100,10 @@ def pack(folder: Path, what: What, round_: int) -> Upload:
         valid = f"valid: {', '.join(map(str, available))}" if available else "no round has one yet"
         raise ConfigError(f"ROUND={round_}: run '{folder.name}' has no {what} of that round; {valid}.")
     if what == "curriculum":
+        sound_table(place, CurriculumRow)
         return Upload("dataset", {place.name: place}, curriculum_card(manifest, round_))
+    if (damage := damaged_file(place)) is not None:
+        raise DamagedError(damage, "restore it from a copy, or push another round")
     files = {
         str(path.relative_to(place)): path
         for path in sorted(place.rglob("*"))

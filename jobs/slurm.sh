@@ -36,7 +36,12 @@ stop() {
 }
 trap stop EXIT
 
-read -r ip _ < <("${step[@]}" --nodelist="${nodes[0]}" hostname --ip-address)
+# The first IPv4 address that other nodes can reach: Debian's /etc/hosts gives the node's own name 127.0.1.1, others IPv6.
+read -r -d '' -a ips < <("${step[@]}" --nodelist="${nodes[0]}" sh -c 'hostname --ip-address; hostname --all-ip-addresses') || true
+ip=${ips[0]}
+for each in "${ips[@]}"; do
+    if [[ $each =~ ^[0-9.]+$ && $each != 127.* ]]; then ip=$each; break; fi
+done
 address=$ip:$((20000 + SLURM_JOB_ID % 10000))  # jobs that share a node have ports of their own
 "${step[@]}" --nodelist="${nodes[0]}" ray start --head --block --disable-usage-stats --node-ip-address "$ip" \
     --port "${address##*:}" --include-dashboard false &

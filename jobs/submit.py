@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from conf.errors import ConfigError
-from conf.load import ROOT, load_config, resolve
+from conf.load import ROOT, list_override, load_config, resolve
 from conf.schema import Config
 from conf.secrets import without_credentials
 from jobs.cli import command
@@ -85,13 +85,13 @@ def relocations(config: Config) -> Iterator[str]:
     """Overrides for paths that would be wrong in the job's working directory, a temporary copy of the code."""
     scorers = [named_on_cluster(scorer) for scorer in config.reward.scorers]
     if scorers != list(config.reward.scorers):
-        yield f"reward.scorers=[{','.join(scorers)}]"
+        yield list_override("reward.scorers", scorers)
     if (grader := named_on_cluster(config.reward.grader)) != config.reward.grader:
         yield f"reward.grader={grader}"
     paths = {"evaluation.folder": config.evaluation.folder}
     sets = [on_cluster(each) if resolve(each).is_file() else each for each in config.evaluation.sets]
     if sets != config.evaluation.sets:
-        yield f"evaluation.sets=[{','.join(sets)}]"
+        yield list_override("evaluation.sets", sets)
     if resolve(config.model.path).is_dir():  # else it is a hub id
         paths["model.path"] = config.model.path
     moved = {setting: on_cluster(path) for setting, path in paths.items()}

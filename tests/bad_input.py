@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 Prepare = Callable[[Path], object]
+LONG = "1" + "0" * 399
 
 
 def case(
@@ -89,6 +90,12 @@ CONFIGURATION = [
     setting("challenger=1", "no such setting", "challenger.steps"),
     setting("grpo.kl=1e400", "finite"),
     setting("solver.steps=" + "9" * 30, "at most 1000000000"),
+    case("400 digits", "round", f"--set solver.steps={LONG}", "solver.steps=1000", "at most 1000000000"),
+    case("400 digits, with a bound", "round", f"--set seed={LONG}", "seed=1000", "at most 4294967295"),
+    case("400 digits below zero", "round", f"--set seed=-{LONG}", "seed=-1000", "int at least 0"),
+    case("400 digits in a list", "round", f"--set curriculum.keep=[4,{LONG}]", "curriculum.keep=[4, 1000", "at most 1000000000"),
+    case("400 digits of a float", "round", f"--set solver.lr={LONG}", "solver.lr=inf", "finite"),
+    case("5000 digits", "round", f"--set seed={LONG * 13}", "seed=1000", "int at least 0"),  # more than Python reads
     setting("resources.wait_s=1e30", "at most 1000000000"),
     setting("reward.timeout_s=1e300", "at most 1000000000"),
     setting("reward.memory_mb=99999999999999999999", "at most 1000000000"),

@@ -7,7 +7,7 @@ import sqlite3
 import subprocess
 import sysconfig
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from copy import deepcopy
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ TIMEOUT_S = 5
 
 @dataclass(frozen=True, slots=True)
 class Gpu:
-    """One GPU as the driver reports it; `memory` in bytes."""
+    """One GPU as the driver reports it; `memory` in bytes, the machine's where both share it."""
 
     name: str
     memory: int
@@ -35,16 +35,35 @@ class Gpu:
 
 
 def read_gpus() -> list[Gpu]:
-    """The GPUs that the NVIDIA driver lists; none where there is no driver or no reply."""
-    fields = "name,memory.total,compute_cap,driver_version"
+    """The GPUs that the NVIDIA driver lists and CUDA_VISIBLE_DEVICES does not hide; none where there is no driver or no reply."""
+    fields = "index,uuid,name,memory.total,compute_cap,driver_version"
     command = ["nvidia-smi", f"--query-gpu={fields}", "--format=csv,noheader,nounits"]
     try:
         lines = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True).stdout.splitlines()
     except (OSError, subprocess.SubprocessError):
         return []
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")  # which Ray respects and nvidia-smi does not
-    most = len(lines) if visible is None else len([each for each in visible.split(",") if each.strip()])
-    return [parse_gpu(line) for line in lines[:most] if line.count(",") == 3]
+    rows = [line.split(", ", 2) for line in lines if line.count(", ") == 5]
+    listed = {(index, uuid): parse_gpu(rest) for index, uuid, rest in rows}
+    chosen = os.environ.get("CUDA_VISIBLE_DEVICES")  # which Ray respects and nvidia-smi does not
+    return [listed[each] for each in (listed if chosen is None else visible(list(listed), chosen))]
+
+
+def visible(listed: Sequence[tuple[str, str]], chosen: str) -> list[tuple[str, str]]:
+    """Those of the (index, UUID) of all GPUs that CUDA shows, in its order.
+
+    It stops at the first id that no GPU has, takes the beginning of a UUID for it, and shows none where one is given twice. Its
+    indices are nvidia-smi's where the GPUs are of one kind, or CUDA_DEVICE_ORDER is PCI_BUS_ID.
+
+    >>> visible([("0", "GPU-a1"), ("1", "GPU-b2"), ("2", "GPU-c3")], "2,GPU-a,-1,1")
+    [('2', 'GPU-c3'), ('0', 'GPU-a1')]
+    """
+    shown: list[tuple[str, str]] = []
+    for name in (part.strip() for part in chosen.split(",")):
+        found = [each for each in listed if name == each[0] or (name.startswith("GPU-") and each[1].startswith(name))]
+        if len(found) != 1:
+            break
+        shown += found
+    return shown if len(set(shown)) == len(shown) else []
 
 
 def parse_gpu(line: str) -> Gpu:
@@ -53,8 +72,10 @@ def parse_gpu(line: str) -> Gpu:
     Gpu(name='NVIDIA H100 80GB HBM3', memory=85520809984, capability=(9, 0), driver='580.65.06')
     """
     name, mebibytes, capability, driver = (part.strip() for part in line.split(","))
+    memory = int(mebibytes) << 20 if mebibytes.isdecimal() else total_memory()  # [N/A] where the GPU has none of its own
     major, _, minor = capability.partition(".")
-    return Gpu(name, int(mebibytes) << 20, (int(major), int(minor)), driver)
+    known = major.isdecimal() and minor.isdecimal()
+    return Gpu(name, memory, (int(major), int(minor)) if known else (0, 0), driver)
 
 
 def installed_vllm() -> str | None:

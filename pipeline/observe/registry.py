@@ -11,7 +11,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from conf.schema import Config
-from pipeline.observe.tracking import TrackedRun
+from pipeline.observe.tracking import TrackedRun, valid_name
 
 BEST = "best"
 
@@ -56,12 +56,13 @@ def register_solver(config: Config, tracked: TrackedRun, round_: int, path: str,
     if any(version.run_id == tracked.run_id for version in client.search_model_versions(f"name = '{name}'")):
         return
     tags = {"run": config.name, "round": str(round_), "seed": str(config.seed), "base": config.model.path}
-    tags |= {key: f"{value:.4f}" for key, value in metrics.items()}
+    tags |= {valid_name(key): f"{value:.4f}" for key, value in metrics.items()}
     description = f"After round {round_}" + (f": {by} {metrics[by]:.3f}." if by else ".")
     client.create_model_version(name, path, tracked.run_id, tags=tags, description=description)
-    versions = [version for version in client.search_model_versions(f"name = '{name}'") if by in version.tags]
+    tag = valid_name(by)
+    versions = [version for version in client.search_model_versions(f"name = '{name}'") if tag in version.tags]
     if versions:
-        client.set_registered_model_alias(name, BEST, max(versions, key=lambda version: float(version.tags[by])).version)
+        client.set_registered_model_alias(name, BEST, max(versions, key=lambda version: float(version.tags[tag])).version)
 
 
 def search_string(metric: str) -> str:

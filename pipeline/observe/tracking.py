@@ -132,7 +132,7 @@ class TrackedRun:
         Infinite and NaN values would distort the charts' axes (MLflow stores infinity as 1.8e308): they are left out and listed
         in the tag `non_finite`. `milliseconds` since 1970 is when they were measured, by default now.
         """
-        values = {_valid(name): float(value) for name, value in metrics.items()}
+        values = {valid_name(name): float(value) for name, value in metrics.items()}
         broken = sorted(key for key, value in values.items() if not math.isfinite(value))
         if broken:
             self.client.set_tag(self.run_id, "non_finite", f"step {step}: {', '.join(broken)}")
@@ -217,7 +217,7 @@ class Tracker(TrackedRun):
         `changed.<setting>`.
         """
         self.client.log_text(self.run_id, OmegaConf.to_yaml(OmegaConf.create(dict(tree))), "config.yaml")
-        settings = {_valid(name): str(value) for name, value in flatten(tree)}
+        settings = {valid_name(name): str(value) for name, value in flatten(tree)}
         recorded = self.client.get_run(self.run_id).data.params
         new = [Param(key, value) for key, value in settings.items() if key not in recorded]
         for start in range(0, len(new), MOST_PARAMS):
@@ -264,10 +264,10 @@ def _exists(client: MlflowClient, run_id: str) -> bool:
         return False
 
 
-def _valid(name: str) -> str:
-    """A valid MLflow name of a metric or parameter. Benchmarks and their bands are named by the user.
+def valid_name(name: str) -> str:
+    """A valid MLflow name of a metric, a parameter or a tag. Benchmarks and their bands are named by the user.
 
-    >>> _valid("algebra (hard)")
+    >>> valid_name("algebra (hard)")
     'algebra__hard_'
     """
     return re.sub(r"[^\w.-]", "_", name)

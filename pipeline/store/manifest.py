@@ -19,6 +19,7 @@ from conf.errors import ConfigError
 from conf.files import read_text
 from conf.schema import Config
 from pipeline.errors import DamagedError
+from pipeline.store.atomic import replacing
 from pipeline.types import Role
 
 SCHEMA = 2
@@ -300,11 +301,8 @@ def _text(data: dict[str, Any]) -> str:
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """Replaces a file atomically: after a kill it is the old one or the new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.partial")
-    with partial.open("w", encoding="utf-8") as file:
+    """Replaces a file atomically, see `replacing`."""
+    with replacing(path) as partial, partial.open("w", encoding="utf-8") as file:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())
-    partial.replace(path)

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 
 from pipeline.domain.problems import Problem
 from pipeline.errors import DamagedError
+from pipeline.store.atomic import replacing
 from pipeline.store.checksums import ColumnChecksum, column_checksum
 from pipeline.types import AnsweredQuestion, Sample, ScoredQuestion
 
@@ -165,15 +166,13 @@ def schema(record: type, keys: Sequence[str] = ()) -> pa.Schema:
 
 
 def write_table(path: Path, record: type[Row], rows: Iterable[Row]) -> None:
-    """Writes records as Parquet, atomically: to a temporary file that is then renamed."""
+    """Writes records as Parquet, atomically, see `replacing`."""
     listed = [dict(values(row)) for row in rows]
     keys = [name.partition(".")[2] for name in (listed[0] if listed else ()) if "." in name]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.partial")
     table = pa.Table.from_pylist(listed, schema=schema(record, keys))
     checksums = json.dumps({name: column_checksum(table[name]) for name in table.column_names})
-    pq.write_table(table.replace_schema_metadata(table.schema.metadata | {CHECKSUMS: checksums.encode()}), partial)
-    partial.replace(path)
+    with replacing(path) as partial:
+        pq.write_table(table.replace_schema_metadata(table.schema.metadata | {CHECKSUMS: checksums.encode()}), partial)
 
 
 def join_tables(parts: Sequence[Path], path: Path, record: type) -> None:
@@ -182,9 +181,8 @@ def join_tables(parts: Sequence[Path], path: Path, record: type) -> None:
     Raises:
         DamagedError: one of them is damaged.
     """
-    partial = path.with_name(f"{path.name}.partial")
     checksums = {name: ColumnChecksum() for name, _ in columns(record)}
-    with pq.ParquetWriter(partial, schema(record)) as writer:
+    with replacing(path) as partial, pq.ParquetWriter(partial, schema(record)) as writer:
         for part in parts:
             table = sound_table(part, record)
             for name, checksum in checksums.items():
@@ -192,7 +190,6 @@ def join_tables(parts: Sequence[Path], path: Path, record: type) -> None:
             writer.write_table(table.replace_schema_metadata(schema(record).metadata))
         digests = {name: checksum.hexdigest() for name, checksum in checksums.items()}
         writer.add_key_value_metadata({CHECKSUMS.decode(): json.dumps(digests)})
-    partial.replace(path)
 
 
 def read_table(path: Path, record: type[Row]) -> list[Row]:

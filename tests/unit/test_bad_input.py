@@ -107,7 +107,7 @@ RUNS = [
     case("a lock that is a folder", "round", "--name made --set reward.samples=4", "cannot be written", "Is a directory",
          make=made(lambda run: (run / ".lock").mkdir())),
     case("a page that is a folder", "report", MADE, "report.html", "Is a directory", "valid: another path",
-         make=made(lambda run: [(run / name).mkdir() for name in ("report.html", "report.html.partial")])),
+         make=made(lambda run: (run / "report.html").mkdir())),
     case("a round by no number", "evaluate", "--policy {here}/runs/made:-1 --sets math500", "no such round", "valid: 0, 1, 2",
          make=made()),
     case("definitions in a pipe", "round", "--set evaluation.sets=[{here}/sets.yaml]", "sets.yaml", "it is a pipe or a device",
@@ -126,13 +126,13 @@ TAKEN = socket.socket()
 TAKEN.bind(("127.0.0.1", 0))
 TAKEN.listen()
 
-
 AVERAGE = "--policy assets/tiny-base assets/tiny-base --output"
+FULL = Path("/dev/full")
 
 
 def full(run: Path) -> None:
     """A disk on which the manifest finds no space."""
-    (run / "manifest.previous.json.partial").symlink_to("/dev/full")
+    (run / f"manifest.previous.json.{socket.gethostname()}-{os.getpid()}.partial").symlink_to(FULL)
 
 
 ENVIRONMENT = [
@@ -186,8 +186,8 @@ def nothing_starts(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def tree(folder: Path) -> dict[str, bytes | None]:
-    """Every file with its content and every folder; a lock is no trace."""
-    found = sorted(path for path in folder.rglob("*") if path.name != ".lock")
+    """Every file with its content and every folder; a lock is no trace, nor is what stands for a full disk."""
+    found = sorted(path for path in folder.rglob("*") if path.name != ".lock" and path.resolve() != FULL)
     return {str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None for path in found}
 
 

@@ -1,6 +1,11 @@
 """Settings: what is wrong is said before anything starts, with the setting, its value and what would be valid."""
 
+import json
+import os
 import re
+import shlex
+import subprocess
+import sys
 from dataclasses import Field, asdict
 from pathlib import Path
 from types import NoneType
@@ -10,7 +15,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from conf.errors import ConfigError
-from conf.load import load_config, profiles
+from conf.load import ROOT, load_config, profiles
 from conf.settings import NULL, flatten, help_text, settings, shown
 from jobs.round import main, make_command, parse
 from jobs.round import settings as settings_of
@@ -301,6 +306,24 @@ def test_the_command_for_another_round_says_all_that_this_one_was_told(
 def test_the_command_for_a_run_with_other_settings_replaces_those_of_this_one() -> None:
     options = parse(["--iter", "2", "--seed", "1", "--set", "a.b=1", "c=[d,e]"], "jobs.round")
     assert make_command(options, 2, "x-2", ("a.b=2", "f=3")) == "make round ITER=2 NAME=x-2 SEED=1 SET='c=[d,e] a.b=2 f=3'"
+
+
+def test_the_command_gives_back_what_this_one_was_told(tmp_path: Path) -> None:
+    """Through a shell, make and the shell of its recipe."""
+    kept = [line for line in (ROOT / "Makefile").read_text().splitlines() if re.match("(FLAGS|ITER|PROFILE) ", line)]
+    assert len(kept) == 3
+    (tmp_path / "print.py").write_text("import json, sys; print(json.dumps(sys.argv[1:]))")
+    recipe = f"round:\n\t@{shlex.quote(sys.executable)} print.py $(FLAGS)\n"
+    (tmp_path / "Makefile").write_text("\n".join([*kept, recipe]))
+    told = ["a=1", "b=[c,d]", 'prompts=it\'s "mine".yaml', "runs_dir=/a $HOME $(NAME) `id`", "e=#f; g & h \\", "i=*", "j=ü!"]
+    options = parse(["--iter", "2", "--profile", "my own.yaml", "--set", *told], "jobs.round")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}  # of `make test`
+    command = ["sh", "-c", make_command(options, 3, "x-2")]
+    ended = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert ended.stderr == ""
+    again = parse(json.loads(ended.stdout), "jobs.round")
+    assert (again.iter, again.name, again.profile) == (3, "x-2", "my own.yaml")
+    assert again.set == told
 
 
 def test_a_run_without_a_signal_ends_with_the_command_for_another_run(

@@ -1,5 +1,6 @@
 """What is checked before a run starts: lengths that do not fit, GPUs that are not there, files that a cluster has to find."""
 
+import shlex
 from pathlib import Path
 
 import pytest
@@ -8,8 +9,8 @@ from transformers import AutoTokenizer
 
 from actors.reward.sandbox import AnswerSandbox
 from conf.errors import ConfigError
-from conf.load import ROOT, load_config, resolve
-from jobs.round import parse
+from conf.load import ROOT, list_override, load_config, resolve
+from jobs.round import parse, settings
 from jobs.submit import entrypoint, prompts_on_cluster, relocations
 from pipeline.domain.codec import PromptCodec
 from pipeline.domain.graders.find import find_grader
@@ -70,12 +71,26 @@ def test_a_scorer_of_ones_own_has_a_path_that_a_job_finds(tmp_path: Path, monkey
     monkeypatch.chdir(tmp_path)
     Path("short.py").touch()
     moved = relocations(load_config(overrides=["reward.scorers=[triangular,short.py:short]"]))
-    assert f"reward.scorers=[triangular,{tmp_path}/short.py:short]" in list(moved)
+    assert f'reward.scorers=["triangular", "{tmp_path}/short.py:short"]' in list(moved)
     example = "reward.scorers=[triangular,examples/length_scorer.py:short]"
     assert not [each for each in relocations(load_config(overrides=[example])) if each.startswith("reward.scorers")]
     assert not [each for each in relocations(load_config()) if each.startswith("reward.")]
     Path("mine.py").touch()
     assert f"reward.grader={tmp_path}/mine.py:Mine" in list(relocations(load_config(overrides=["reward.grader=mine.py:Mine"])))
+
+
+def test_lists_reach_a_job_whatever_their_files_are_called(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    names = ["a,b", "a b", """it's "a\"""", "[a]", "{a: b}", "a: b", "a #b", "*a", "null", "\\x41", "ü", "\N{GRINNING FACE}"]
+    sets = [f"{name}.jsonl" for name in names]
+    for name in sets:
+        Path(name).touch()
+    told = [list_override("evaluation.sets", ["math500", *sets])]
+    assert load_config(overrides=told).evaluation.sets == ["math500", *sets]
+    command, config = entrypoint(parse(["--set", *told], "jobs.submit"))
+    assert config.evaluation.sets == ["math500", *(str(tmp_path / name) for name in sets)]
+    job = parse(shlex.split(command)[3:], "jobs.round")
+    assert settings(job).evaluation.sets == config.evaluation.sets
 
 
 @pytest.mark.parametrize(

@@ -193,18 +193,39 @@ def test_a_size_that_cannot_be_computed_is_told() -> None:
 def test_a_gpu_as_the_driver_reports_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     program = tmp_path / "nvidia-smi"
     program.write_text(
-        "#!/bin/sh\necho 'NVIDIA H100 80GB HBM3, 81559, 9.0, 580.65.06'\necho 'Tesla T4, 15109, 7.5, 535.183.01'\n"
+        "#!/bin/sh\necho '0, GPU-8932f937, NVIDIA H100 80GB HBM3, 81559, 9.0, 580.65.06'\n"
+        "echo '1, GPU-89abcdef, Tesla T4, 15109, 7.5, 535.183.01'\n"
     )
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    assert probe.read_gpus() == [H100, Gpu("Tesla T4", 15109 << 20, (7, 5), "535.183.01")]
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
-    assert probe.read_gpus() == [H100]
+    t4 = Gpu("Tesla T4", 15109 << 20, (7, 5), "535.183.01")
+    assert probe.read_gpus() == [H100, t4]
+    for chosen, gpus in (
+        ("0", [H100]),
+        ("1", [t4]),
+        ("1, 0", [t4, H100]),
+        ("GPU-89a", [t4]),
+        ("0,-1,1", [H100]),
+        ("0,2,1", [H100]),
+        ("-1", []),
+        ("", []),
+        ("NoDevFiles", []),
+        ("GPU-89", []),  # of both
+        ("1,1", []),
+    ):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", chosen)
+        assert probe.read_gpus() == gpus
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
     program.write_text("#!/bin/sh\necho 'NVIDIA-SMI has failed'\nexit 9\n")
     assert probe.read_gpus() == []
     program.unlink()
     assert probe.read_gpus() == []
+
+
+def test_a_gpu_without_memory_of_its_own_has_the_machine_s() -> None:
+    assert probe.parse_gpu("NVIDIA GB10, [N/A], 12.1, 580.95.05").memory == machine.total_memory()
+    assert probe.parse_gpu("NVIDIA GB10, [N/A], [N/A], [N/A]").capability == (0, 0)
 
 
 def test_a_container_s_share_is_what_a_run_is_judged_by(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -2,15 +2,18 @@
 
 import json
 import os
+import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from conf.errors import ConfigError
-from conf.load import load_config
+from conf.load import ROOT, load_config
 from conf.schema import Config
 from pipeline.inputs import fingerprint
-from pipeline.store.manifest import read_manifest
+from pipeline.store.manifest import read_manifest, write_atomically
 from pipeline.store.state import RunState
 
 
@@ -139,13 +142,70 @@ def test_the_size_of_kept_checkpoints(tmp_path: Path) -> None:
         assert state.kept_bytes() == 1010
 
 
+def partial_of(path: Path, process: int, host: str = socket.gethostname()) -> Path:
+    left = path.with_name(f"{path.name}.{host}-{process}.partial")
+    left.write_text('{"schema": 1, "rou')
+    return left
+
+
+def dead_process() -> int:
+    with subprocess.Popen(["true"]) as ended:
+        return ended.pid
+
+
 def test_a_half_written_file_is_never_read(tmp_path: Path) -> None:
-    """A kill while writing leaves a .partial file beside the old one, which the next write replaces."""
+    """A kill while writing leaves a .partial file beside the old one, which the next write of that file removes."""
     with RunState(config(tmp_path)) as state:
-        state.path.with_name("manifest.json.partial").write_text('{"schema": 1, "rou')
+        left = partial_of(state.path, dead_process())
         state.round(1).curriculum.finished = True
         state.save()
         assert json.loads(state.path.read_text())["rounds"]["1"]["curriculum"]["finished"] is True
+        assert not left.exists()
+
+
+def test_what_others_are_writing_is_left_to_them(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    living, elsewhere = partial_of(path, os.getppid()), partial_of(path, 7, "another-host")
+    unknown = tmp_path / "a.json.partial"
+    unknown.touch()
+    of_another_file = partial_of(tmp_path / "b.json", dead_process())
+    write_atomically(path, "{}")
+    assert set(tmp_path.iterdir()) == {path, living, elsewhere, unknown, of_another_file}
+    for old in (living, elsewhere, unknown):
+        os.utime(old, (0, 0))
+    write_atomically(path, "{}")
+    assert set(tmp_path.iterdir()) == {path, living, of_another_file}
+
+
+OTHER = """
+import os, sys
+from pathlib import Path
+from pipeline.store.manifest import write_atomically
+
+os.fsync = lambda file: (print("writing", flush=True), input())
+write_atomically(Path(sys.argv[1]), "theirs")
+"""
+
+
+def test_two_processes_can_write_one_file_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "report.html"
+    command = [sys.executable, "-c", OTHER, str(path)]
+    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "writing\n"
+        write_atomically(path, "ours")
+        assert path.read_text() == "ours"
+        other.communicate("go on\n")
+    assert other.returncode == 0
+    assert path.read_text() == "theirs"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_write_that_fails_leaves_nothing(tmp_path: Path) -> None:
+    (tmp_path / "a.json").mkdir()
+    with pytest.raises(IsADirectoryError):
+        write_atomically(tmp_path / "a.json", "{}")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
 
 
 def test_a_run_does_not_resume_from_another_base_model_or_other_prompts(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from jobs.push import main
 from pipeline.observe.cards import curriculum_card, hub_base, policy_card
 from pipeline.observe.report.data import read_accuracy
 from pipeline.observe.report.intervals import wilson
+from pipeline.store.checksums import write_checksums
 from pipeline.store.manifest import read_manifest
 from tests.hub import TOKEN, Hub
 from tests.made_runs import made_config, write_run
@@ -122,6 +123,23 @@ def test_a_policy_whose_folder_is_gone_is_told(run: Path, capsys: pytest.Capture
     (run / "round-2" / "solver" / "policy").rename(run / "elsewhere")
     assert main(pushing(run, "--dry")) == 2
     assert "ROUND=2: run 'made' has no solver of that round; valid: 1." in capsys.readouterr().err
+
+
+def test_what_is_damaged_is_not_sent(run: Path, hub: Hub, capsys: pytest.CaptureFixture[str]) -> None:
+    weights = run / "round-2" / "solver" / "policy" / "model.safetensors"
+    write_checksums(weights.parent)
+    assert main(pushing(run)) == 0
+    sent = len(hub.requests)
+    for path, what in ((weights, "solver"), (run / "round-2" / "curriculum.parquet", "curriculum")):
+        content = bytearray(path.read_bytes())
+        content[len(content) // 4] ^= 1
+        path.write_bytes(content)
+        capsys.readouterr()
+        assert main(pushing(run, "--what", what)) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith(f"error: {path} is ")
+        assert "restore" in line
+    assert len(hub.requests) == sent
 
 
 def test_without_a_token_nothing_is_sent(

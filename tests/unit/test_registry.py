@@ -59,6 +59,16 @@ def test_a_round_whose_end_is_repeated_is_registered_once(config: Config) -> Non
     assert sorted(version.tags["round"] for version in versions) == ["1", "2"]
 
 
+def test_bands_of_any_name_are_registered(config: Config) -> None:
+    mine, by = Config(name="bands", tracking_uri=config.tracking_uri), "mine_sampled_Counting & Probability (hard, new)"
+    with Tracker(mine, tracking_id=None) as tracker:
+        for number, accuracy in ((1, 0.5), (2, 0.25)):
+            register_solver(mine, tracker.round(number), number, f"/runs/bands/{number}", {by: accuracy}, by)
+        best = tracker.client.get_model_version_by_alias("bands-solver", "best")
+    assert best.source == "/runs/bands/1"
+    assert best.tags["mine_sampled_Counting___Probability__hard__new_"] == "0.5000"
+
+
 def test_a_name_that_the_registry_refuses_is_not_passed_over(config: Config) -> None:
     mine = Config(name="a/b", tracking_uri=config.tracking_uri)
     with Tracker(mine, tracking_id=None) as tracker, pytest.raises(MlflowException):

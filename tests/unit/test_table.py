@@ -10,12 +10,13 @@ import pytest
 from conf.errors import ConfigError
 from conf.load import ROOT
 from conf.schema import Config
+from jobs import plans
 from jobs.lanes import claim, take_base_evaluation
-from jobs.plans import Variant
+from jobs.plans import Plan, Variant
 from jobs.table import OPTIONS, TABLE, VARIANTS
 from jobs.table_results import ACCURACIES, CURRICULUM, differences, interval, table
 from pipeline.inputs import check_inputs
-from pipeline.store.manifest import EvaluationStage, Manifest, Round, write_manifest
+from pipeline.store.manifest import EvaluationStage, Manifest, Round, read_manifest, write_manifest
 from pipeline.store.state import RunState
 
 
@@ -113,3 +114,29 @@ def test_the_base_is_measured_once_for_all_variants_of_a_seed(config: Config, tm
         take_base_evaluation(state, other)
         assert state.round(0).evaluation == measured
         assert (state.round_folder(0) / "evaluation" / "heldout.parquet").read_text() == "rows"
+
+
+def test_a_manifest_is_read_again_only_where_it_has_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[str] = []
+
+    def reading(folder: Path) -> Manifest:
+        read.append(folder.name)
+        return read_manifest(folder)
+
+    monkeypatch.setattr(plans, "ROOT", tmp_path)
+    monkeypatch.setattr(plans, "read_manifest", reading)
+    variant = Variant("a", "A", rounds=3, seeds=range(3))
+    plan = Plan("made", "jobs.made", "make made", "Made", (variant,), variant, "made")
+    manifests = {seed: Manifest(f"a-{seed}", {}, rounds={1: Round()}) for seed in (0, 1)}  # the third run has not begun
+
+    def finish(seed: int, number: int) -> None:
+        manifests[seed].rounds[number] = Round(evaluation=EvaluationStage(finished=True))
+        write_manifest(plan.run_folder(variant, seed), manifests[seed])
+
+    finish(0, 1)
+    finish(1, 0)  # the base's, which is no round
+    assert [plan.finished_rounds(plan.jobs()) for _ in range(3)] == [1, 1, 1]
+    assert sorted(read) == ["a-0", "a-1"]
+    finish(1, 1)
+    assert [plan.finished_rounds(plan.jobs()) for _ in range(3)] == [2, 2, 2]
+    assert sorted(read) == ["a-0", "a-1", "a-1"]
