@@ -224,6 +224,12 @@ def _read(path: Path) -> Manifest:
         text = read_text(path)
         data = json.loads(text)
         version = data["schema"]
+        # An earlier version wrote none. The text is compared, since another last digit of a number may be the same number; and
+        # first of all, since the damage may be to the version.
+        if data.pop("checksum", None) is not None and text != _text(data):
+            raise DamagedError(f"{path}: the manifest is damaged (its checksum differs)", USED)
+    except DamagedError:
+        raise
     except PermissionError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}; valid: a run that this user may read.") from error
     except OSError as error:
@@ -236,9 +242,6 @@ def _read(path: Path) -> Manifest:
             "Finish the run with that version, or start another one: NAME=..."
         )
     try:
-        # An earlier version wrote none. The text is compared, since another last digit of a number may be the same number.
-        if data.pop("checksum", None) is not None and text != _text(data):
-            raise DamagedError(f"{path}: the manifest is damaged (its checksum differs)", USED)
         rounds = {int(number): _round(stages) for number, stages in data.pop("rounds").items()}
         manifest = Manifest(**data, rounds=rounds)
         sections = [manifest.config.get(name, {}) for name in SECTIONS]

@@ -216,7 +216,8 @@ def test_another_character_anywhere_in_a_manifest_is_found(tmp_path: Path) -> No
     content = (state.folder / FILE).read_bytes()
     digit = content.index(b"99999998") + 7
     assert float(f"0.1687499999999999{chr(content[digit] ^ 1)}") == 0.16874999999999998
-    for place in [digit, *range(0, len(content), 7)]:
+    version = content.index(b'"schema": ') + len(b'"schema": ')
+    for place in [digit, version, *range(0, len(content), 7)]:
         (state.folder / FILE).write_bytes(flipped(content, place, 1))
         _, damage = sound_manifest(state.folder)
         assert "is damaged" in str(damage)
