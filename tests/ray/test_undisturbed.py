@@ -115,12 +115,46 @@ def test_a_round_ends_with_a_report_and_a_registered_solver(undisturbed: tuple[P
     assert versions == [("small-solver", 1, str(folder / "small" / manifest(folder)["rounds"]["1"]["solver"]["policy"]))]
 
 
+def fault(target: Target, action: Action, after: str, cuts: bool = False) -> Fault:
+    mark = next(place for place, (_, file) in enumerate(MARKS) if file == f"round-1/{after}")
+    return Fault(mark, target, action, mark, 0.3, 0.5, cuts)
+
+
+def test_a_round_that_is_killed_stopped_and_damaged_ends_as_the_undisturbed_one(
+    undisturbed: tuple[Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # How many files there are, of which `choice` picks one, depends on how fast a checkpoint is written.
+    monkeypatch.setattr("jobs.chaos.damage.files_of", lambda folder: [folder / FILE])
+    settings = [*SMALL, f"evaluation.sets=[{small_set(tmp_path)}]"]
+    trial = Trial(tmp_path / "runs", tmp_path / "lives", 0, Surroundings(settings, f"sqlite:///{tmp_path}/mlflow.db"), print)
+    trial.run(
+        [
+            fault("learner rank", "SIGKILL", "challenger/samples-0001.parquet"),
+            fault("sandbox process", "SIGKILL", "challenger/policy/config.json"),
+            fault("reward actor", "SIGKILL", "curriculum/part-0001.parquet"),
+            # With the driver, and last: near the end of the round nothing has time to strike after it.
+            fault("file", "a byte flipped", "solver/samples-0001.parquet", cuts=True),
+        ]
+    )
+    assert not list(problems(trial, undisturbed[0] / "small"))
+    assert {each.damage.path.name for each in trial.struck if each.damage} == {FILE}
+    assert USED in " ".join(trial.lives[-1].log.read_text().split())
+    outcomes = {each.kind: (each.outcome, each.restarts) for each in records(trial, 0, 0.0, {})}
+    assert outcomes == {
+        "learner rank, SIGKILL": ("by itself", 0),
+        "sandbox process, SIGKILL": ("by itself", 0),
+        "reward actor, SIGKILL": ("by itself", 0),
+        "file, a byte flipped": ("after a restart", 1),
+    }
+
+
 def test_a_finished_run_gets_another_set_for_all_its_rounds(undisturbed: tuple[Path, str]) -> None:
+    """After the others, which compare the run with what it is before that."""
     folder, _ = undisturbed
-    problems = [{"question": f"Start with {10 + k}. Add {k}. What number is it now?", "answer": 10 + 2 * k} for k in range(8)]
-    problems.append({"question": "How many words? " + "word " * 400, "answer": "400"})  # does not fit
+    asked = [{"question": f"Start with {10 + k}. Add {k}. What number is it now?", "answer": 10 + 2 * k} for k in range(8)]
+    asked.append({"question": "How many words? " + "word " * 400, "answer": "400"})  # does not fit
     extra = folder / "extra.jsonl"
-    extra.write_text("".join(json.dumps(problem) + "\n" for problem in problems))
+    extra.write_text("".join(json.dumps(problem) + "\n" for problem in asked))
     run, output = folder / "small", folder / "evaluations"
 
     def evaluate(*more: str) -> str:
@@ -167,36 +201,3 @@ def test_a_finished_round_is_not_run_again(undisturbed: tuple[Path, str]) -> Non
     output = finish(start(folder))
     assert "nothing to do" in output
     assert (folder / "small" / "manifest.json").stat().st_mtime_ns == before
-
-
-def fault(target: Target, action: Action, after: str, cuts: bool = False) -> Fault:
-    mark = next(place for place, (_, file) in enumerate(MARKS) if file == f"round-1/{after}")
-    return Fault(mark, target, action, mark, 0.3, 0.5, cuts)
-
-
-def test_a_round_that_is_killed_stopped_and_damaged_ends_as_the_undisturbed_one(
-    undisturbed: tuple[Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # How many files there are, of which `choice` picks one, depends on how fast a checkpoint is written.
-    monkeypatch.setattr("jobs.chaos.damage.files_of", lambda folder: [folder / FILE])
-    settings = [*SMALL, f"evaluation.sets=[{small_set(tmp_path)}]"]
-    trial = Trial(tmp_path / "runs", tmp_path / "lives", 0, Surroundings(settings, f"sqlite:///{tmp_path}/mlflow.db"), print)
-    trial.run(
-        [
-            fault("learner rank", "SIGKILL", "challenger/samples-0001.parquet"),
-            fault("sandbox process", "SIGKILL", "challenger/policy/config.json"),
-            fault("reward actor", "SIGKILL", "curriculum/part-0001.parquet"),
-            # With the driver, and last: near the end of the round nothing has time to strike after it.
-            fault("file", "a byte flipped", "solver/samples-0001.parquet", cuts=True),
-        ]
-    )
-    assert not list(problems(trial, undisturbed[0] / "small"))
-    assert {each.damage.path.name for each in trial.struck if each.damage} == {FILE}
-    assert USED in " ".join(trial.lives[-1].log.read_text().split())
-    outcomes = {each.kind: (each.outcome, each.restarts) for each in records(trial, 0, 0.0, {})}
-    assert outcomes == {
-        "learner rank, SIGKILL": ("by itself", 0),
-        "sandbox process, SIGKILL": ("by itself", 0),
-        "reward actor, SIGKILL": ("by itself", 0),
-        "file, a byte flipped": ("after a restart", 1),
-    }
