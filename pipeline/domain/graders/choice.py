@@ -16,7 +16,7 @@ class ChoiceGrader:
 
     >>> ChoiceGrader().extract(r"so \boxed{\text{Paris}}", ["Rome", "Paris"])
     'B'
-    >>> ChoiceGrader().extract(r"\\boxed{A}", ["B", "A"])
+    >>> ChoiceGrader().extract(r"\boxed{A}", ["B", "A"])
     'A'
     """
 
