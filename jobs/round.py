@@ -102,6 +102,8 @@ def run(config: Config, last: int) -> None:
 
                 send_pending(config, state.folder, state.tracking_id())
             return
+        for change in state.changed_code(inputs.code):
+            say(change)
         refuse_what_cannot_fit(inputs.model, config, held=state.kept_bytes())
         say(f"run {config.name}: starting Ray and the rollout workers")
         from actors.evidence import evidence_kept

@@ -12,7 +12,7 @@ from typing import Any
 from actors.learner.liger import check_liger
 from conf.errors import ConfigError
 from conf.load import resolve
-from conf.schema import Config
+from conf.schema import Config, RewardConfig
 from pipeline.algorithm.rewards import REPLACING, Scorer, find_scorer, scorer_name
 from pipeline.domain.graders.find import find_grader
 from pipeline.domain.oracle import load_oracle
@@ -68,6 +68,7 @@ class Inputs:
     positions: int | None  # max_position_embeddings, if the model's configuration has it
     model: Mapping[str, Any]  # the base model's config.json
     warnings: list[str]  # about the base model
+    code: dict[str, str]  # hashes of the user's scorers and grader, see `code_hashes`
 
     def fingerprints(self) -> dict[str, str]:
         """By setting, a hash of the input that results depend on; see `fingerprint`."""
@@ -90,6 +91,13 @@ def fingerprint(folder: Path) -> str:
                     ends.append(file.read(END_BYTES))
             parts.append(f"{path.name} {size} {hashed(b''.join(ends))}")
     return hashed("\n".join(parts).encode())
+
+
+def code_hashes(reward: RewardConfig) -> dict[str, str]:
+    """By setting and name, a hash of each file of the user's code that it names."""
+    named = [*(("reward.scorers", name) for name in reward.scorers), ("reward.grader", reward.grader)]
+    files = {f"{setting}: {name}": resolve(name.rpartition(":")[0]) for setting, name in named if ":" in name}
+    return {name: hashed(path.read_bytes()) for name, path in files.items()}
 
 
 def hashed(content: bytes) -> str:
@@ -214,4 +222,6 @@ def model_inputs(config: Config, parts: Parts, base_path: str) -> Inputs:
         check_adapters(Path(base_path), config.lora.targets)
     model = json.loads((Path(base_path) / "config.json").read_text(encoding="utf-8"))
     check_liger(config, model)
-    return Inputs(base_path, parts.prompts, parts.scorers, check_lengths(config, model), model, warnings)
+    return Inputs(
+        base_path, parts.prompts, parts.scorers, check_lengths(config, model), model, warnings, code_hashes(config.reward)
+    )

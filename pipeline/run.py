@@ -101,7 +101,7 @@ def open_run(
         for fleet in fleets.values():
             fleet.wait_usable()
         learner.launch()
-        state.adopt(config)
+        state.adopt(config, inputs.code)
         run = Run(
             config, inference.codec, fleets, inference.reward, clock, state, tracker, learner, inputs.scorers, inputs.base_path
         )

@@ -139,12 +139,13 @@ class Round:
 
 @dataclass(slots=True)
 class Manifest:
-    """A run's state. `config` holds the settings of its last start, `tracking_id` its name in MLflow."""
+    """A run's state. `config` and `code`, hashes of user code, are of its last start; `tracking_id` is its name in MLflow."""
 
     name: str
     config: dict[str, Any]
     tracking_id: str | None = None
     fingerprints: dict[str, str] = field(default_factory=dict)
+    code: dict[str, str] = field(default_factory=dict)
     rounds: dict[int, Round] = field(default_factory=dict)
     schema: int = SCHEMA
 

@@ -120,11 +120,11 @@ class RunState:
     def path(self) -> Path:
         return self.folder / FILE
 
-    def adopt(self, config: Config) -> None:
-        """Records the settings of this start, in which those that may change on resume may differ from the previous."""
-        if (settings := as_json(config)) != self.manifest.config:
+    def adopt(self, config: Config, code: dict[str, str]) -> None:
+        """Records the settings and the user's code of this start, which may differ from the previous where a resume allows it."""
+        if (settings := as_json(config)) != self.manifest.config or code != self.manifest.code:
             self._write_settings(config)  # first, so that a kill in between repeats it
-            self.manifest.config = settings
+            self.manifest.config, self.manifest.code = settings, code
             self._written = write_manifest(self.folder, self.manifest)  # the previous one keeps its checkpoint
 
     def _write_settings(self, config: Config) -> None:
@@ -177,6 +177,14 @@ class RunState:
                     f"{setting}: its content has changed since run '{self.manifest.name}' was started. Restore it, or start "
                     "a run under another name: NAME=..."
                 )
+
+    def changed_code(self, code: dict[str, str]) -> list[str]:
+        """A line for each file of the user's code that has changed since the last start: one that failed may be mended."""
+        changed = [name for name, content in code.items() if self.manifest.code.get(name, content) != content]
+        return [
+            f"{name}: the file has changed since the run's last start; from here on the run uses it as it is now"
+            for name in changed
+        ]
 
     def tracking_id(self) -> str:
         """The name under which MLflow knows the run, also where it has not been told of it yet."""

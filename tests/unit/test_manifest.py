@@ -12,7 +12,7 @@ import pytest
 from conf.errors import ConfigError
 from conf.load import ROOT, load_config
 from conf.schema import Config
-from pipeline.inputs import fingerprint
+from pipeline.inputs import check_inputs, fingerprint
 from pipeline.store.manifest import read_manifest, write_atomically
 from pipeline.store.state import RunState
 
@@ -113,9 +113,29 @@ def test_the_manifest_has_the_settings_of_the_last_start(tmp_path: Path) -> None
         state.save()
     assert read_manifest(tmp_path / "a").config["evaluation"]["samples"] is None
     with RunState(changed) as state:
-        state.adopt(changed)
+        state.adopt(changed, {})
     assert read_manifest(tmp_path / "a").config["evaluation"]["samples"] == 3
     assert load_config(str(tmp_path / "a" / "config.yaml")).evaluation.samples == 3
+
+
+def test_code_that_has_changed_since_the_last_start_is_named(tmp_path: Path) -> None:
+    """A scorer that failed may be mended, and its run goes on; it must not change unnoticed."""
+    scorer = tmp_path / "short.py"
+    scorer.write_text("def short(questions):\n    return [0.0] * len(questions)\n")
+    changed = config(tmp_path)
+    changed.reward.scorers = ["triangular", f"{scorer}:short"]
+    first = check_inputs(changed).code
+    with RunState(changed) as state:
+        assert state.changed_code(first) == []
+        state.adopt(changed, first)
+    scorer.write_text("def short(questions):\n    return [1.0] * len(questions)\n")
+    now = check_inputs(changed).code
+    with RunState(changed) as state:
+        assert state.changed_code(first) == []
+        (line,) = state.changed_code(now)
+        assert line.startswith(f"reward.scorers: {scorer}:short: the file has changed since the run's last start")
+        state.adopt(changed, now)
+        assert state.changed_code(now) == []
 
 
 def test_a_setting_that_is_newer_than_the_run_has_its_default(tmp_path: Path) -> None:
@@ -249,6 +269,6 @@ def test_other_settings_leave_both_checkpoints(tmp_path: Path) -> None:
     changed = config(tmp_path)
     changed.learner.checkpoint_every = 5
     with RunState(changed) as state:
-        state.adopt(changed)
+        state.adopt(changed, {})
     with RunState(changed) as state:
         assert {path.name for path in checkpoint.parent.iterdir()} == {"checkpoint-0001", "checkpoint-0002"}
