@@ -2,9 +2,15 @@
 
 import importlib.util
 from collections.abc import Collection
+from pathlib import Path
 from typing import Any
 
 from conf.load import resolve
+
+
+def code_file(name: str) -> Path:
+    """The file that `path/to/file.py:name` names, whether it exists or not."""
+    return resolve(name.rpartition(":")[0])
 
 
 def from_file(name: str, kind: str, what: str, builtin: Collection[str]) -> Any:
@@ -14,9 +20,8 @@ def from_file(name: str, kind: str, what: str, builtin: Collection[str]) -> Any:
     Raises:
         ValueError: there is no such file or attribute, or the file cannot be run.
     """
-    file, colon, attribute = name.rpartition(":")
-    path = resolve(file)
-    if not colon or not path.is_file():
+    path, attribute = code_file(name), name.rpartition(":")[2]
+    if ":" not in name or not path.is_file():
         raise ValueError(f"{name}: no such {kind}; valid: {', '.join(builtin)}, or path/to/file.py:{what} of an existing file")
     spec = importlib.util.spec_from_file_location(path.stem, path)
     if spec is None or spec.loader is None:

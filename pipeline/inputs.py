@@ -12,6 +12,7 @@ from typing import Any
 from actors.learner.liger import check_liger
 from conf.errors import ConfigError
 from conf.load import resolve
+from conf.plugin import code_file
 from conf.schema import Config, RewardConfig
 from pipeline.algorithm.rewards import REPLACING, Scorer, find_scorer, scorer_name
 from pipeline.domain.graders.find import find_grader
@@ -96,8 +97,7 @@ def fingerprint(folder: Path) -> str:
 def code_hashes(reward: RewardConfig) -> dict[str, str]:
     """By setting and name, a hash of each file of the user's code that it names."""
     named = [*(("reward.scorers", name) for name in reward.scorers), ("reward.grader", reward.grader)]
-    files = {f"{setting}: {name}": resolve(name.rpartition(":")[0]) for setting, name in named if ":" in name}
-    return {name: hashed(path.read_bytes()) for name, path in files.items()}
+    return {f"{setting}: {name}": hashed(code_file(name).read_bytes()) for setting, name in named if ":" in name}
 
 
 def hashed(content: bytes) -> str:

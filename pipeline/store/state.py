@@ -179,10 +179,10 @@ class RunState:
                 )
 
     def changed_code(self, code: dict[str, str]) -> list[str]:
-        """A line for each file of the user's code that has changed since the last start: one that failed may be mended."""
+        """A line for each file of the user's code that has changed since the last start: one that failed may be corrected."""
         changed = [name for name, content in code.items() if self.manifest.code.get(name, content) != content]
         return [
-            f"{name}: the file has changed since the run's last start; from here on the run uses it as it is now"
+            f"{name}: the file has changed since the run's last start; the run resumes with the file as it is now"
             for name in changed
         ]
 

@@ -119,16 +119,16 @@ def test_the_manifest_has_the_settings_of_the_last_start(tmp_path: Path) -> None
 
 
 def test_code_that_has_changed_since_the_last_start_is_named(tmp_path: Path) -> None:
-    """A scorer that failed may be mended, and its run goes on; it must not change unnoticed."""
+    """A scorer that failed may be corrected and its run resumed, but never without a line that says so."""
     scorer = tmp_path / "short.py"
-    scorer.write_text("def short(questions):\n    return [0.0] * len(questions)\n")
+    scorer.write_text("def short(batch, rewards):\n    return [0.0] * len(rewards)\n")
     changed = config(tmp_path)
     changed.reward.scorers = ["triangular", f"{scorer}:short"]
     first = check_inputs(changed).code
     with RunState(changed) as state:
         assert state.changed_code(first) == []
         state.adopt(changed, first)
-    scorer.write_text("def short(questions):\n    return [1.0] * len(questions)\n")
+    scorer.write_text("def short(batch, rewards):\n    return [1.0] * len(rewards)\n")
     now = check_inputs(changed).code
     with RunState(changed) as state:
         assert state.changed_code(first) == []
