@@ -18,7 +18,8 @@ STAND_INS = {
     "srun": 'while [ "${1#--}" != "$1" ]; do shift; done\n"$@" &\ntrap "kill -KILL $!" TERM\nwait',
     "scontrol": "echo one",
     "hostname": "echo 127.0.0.1",
-    "ray": 'case "$1" in start) exec sleep 60 ;; esac',
+    # Holds none of the script's pipes: what its srun leaves, ended before its trap was set, keeps nobody waiting.
+    "ray": 'case "$1" in start) exec sleep 60 >/dev/null 2>&1 ;; esac',
     # Finishes its step after the signal, as the driver does.
     "python": "trap 'echo finishing; sleep 1; echo saved; exit 143' TERM\necho started\nsleep 20 >/dev/null 2>&1 &\nwait $!",
 }
@@ -46,7 +47,7 @@ def test_a_signal_to_the_script_reaches_the_driver_which_ends_its_step(tmp_path:
             assert script.stdout.readline() == "started\n"
             script.send_signal(signal.SIGTERM)
             assert script.stdout.read() == "finishing\nsaved\n"
-            assert script.wait(timeout=10) == 143
+            assert script.wait(timeout=60) == 143
         finally:
             os.killpg(script.pid, signal.SIGKILL)  # also of the stand-ins: the driver's sleep is left
 
