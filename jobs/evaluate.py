@@ -73,7 +73,7 @@ def evaluate(config: Config, targets: Sequence[Target], output: Path) -> None:
     """Measures what is missing, writes summary.json for each policy, and prints the tables."""
     if not (sets := find_sets(config.evaluation.sets, "SETS")):
         raise ConfigError("SETS: no set is named; valid: names of conf/benchmarks.yaml, .yaml files of definitions, data files.")
-    inputs = check_inputs(config)
+    inputs = measuring_inputs(config)
     check_cluster(config, learner=False)
     asked = [Asked(each, read_problems(each, config.evaluation.folder)) for each in sets]
     with ExitStack() as stack:
@@ -108,6 +108,13 @@ def evaluate(config: Config, targets: Sequence[Target], output: Path) -> None:
                     track_policy(config.tracking_uri, target.name, target.path, as_metrics(scores.means()))
             except ConfigError as error:  # the figures are on disk
                 say(f"the figures are not in MLflow: {error}")
+
+
+def measuring_inputs(config: Config) -> Inputs:
+    """The inputs without the scorers, which only a round needs: a policy can be measured where a scorer's file is gone."""
+    plain = deepcopy(config)
+    plain.reward.scorers = []
+    return check_inputs(plain)
 
 
 def results_of(target: Target, state: RunState | None, output: Path, config: Config) -> Results:

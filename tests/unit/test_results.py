@@ -10,7 +10,7 @@ from actors.cluster import ROOT
 from conf.errors import ConfigError
 from conf.load import load_config
 from conf.schema import Config, EvaluationConfig
-from jobs.evaluate import results_of, sound
+from jobs.evaluate import measuring_inputs, results_of, sound
 from pipeline.domain.problems import Problem, checksum
 from pipeline.domain.sets import BenchmarkSet, find_sets
 from pipeline.errors import DamagedError
@@ -39,6 +39,14 @@ def recorded(folder: Path, config: Config) -> FolderResults:
     results.path(QUIZ).touch()
     results.record(QUIZ, {}, MEASURED)
     return results
+
+
+def test_a_policy_is_measured_where_the_file_of_a_scorer_is_gone() -> None:
+    config = load_config("tiny", ["reward.scorers=[gone.py:score]"])
+    with pytest.raises(ConfigError, match=r"gone\.py"):
+        check_inputs(config)
+    assert measuring_inputs(config).base_path == check_inputs(load_config()).base_path
+    assert config.reward.scorers == ["gone.py:score"]
 
 
 def test_figures_are_known_to_who_would_measure_the_same(tmp_path: Path) -> None:
