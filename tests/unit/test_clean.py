@@ -108,6 +108,15 @@ EXAMPLES: list[tuple[Callable[[str], str], str, str]] = [
     (rules.spaces, "x + 1, 2", "x+1,2"),
     (rules.spaces, "3 1/2", "3 1/2"),
     (rules.spaces, r"\sin x", r"\sin x"),
+    (rules.radians, r"2\sin20\text{deg}", r"2\sin(20\frac{\pi}{180})"),
+    (rules.radians, r"\sin10k\text{deg}", r"\sin(10k\frac{\pi}{180})"),
+    (rules.radians, r"\tan\frac{45}{2}\text{degrees}", r"\tan(\frac{45}{2}\frac{\pi}{180})"),
+    (rules.radians, r"\cos^2(x+10\text{deg})", r"\cos^2(x+10\frac{\pi}{180})"),
+    (rules.radians, r"\cos(x)\text{deg cm}+1", r"\cos((x)\frac{\pi}{180})\text{cm}+1"),
+    (rules.radians, r"\frac{\sin8\text{deg}}{\cos8\text{deg}}", r"\frac{\sin(8\frac{\pi}{180})}{\cos(8\frac{\pi}{180})}"),
+    (rules.radians, r"\sin x=1,x=30\text{deg}", r"\sin x=1,x=30\text{deg}"),
+    (rules.radians, r"\sin(x", r"\sin(x"),
+    (rules.radians, r"\sin^{-1}(1)\text{deg}", r"\sin^{-1}(1)\text{deg}"),
 ]
 
 

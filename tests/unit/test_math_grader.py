@@ -88,6 +88,9 @@ UNITS = r"""
     £9 ~ 9
     4\text{ million} ~ 4,000,000
     2 dozen ~ 24
+    2\sin(20^{\circ}) ~ 2 \sin 20°
+    \sin(10k)^\circ ~ \sin 10k^\circ
+    \sin x^\circ ~ \sin\frac{\pi x}{180}
     8th ~ 8
     42^{\text{nd}} ~ 42
     1\text{ hour }20\text{ minutes} ~ 1 hour 20 minutes
@@ -269,6 +272,8 @@ DIFFERENT = r"""
     2.5a3 ~ 25a3
     4\text{ Mg} ~ 4\text{ mg}
     \sin 10^{-12} ~ 0
+    \sin 30 ~ \sin 30^\circ
+    \cos 20^\circ ~ \sin 71^\circ
     nan ~ inf
 """
 
@@ -293,6 +298,7 @@ def test_rules_know_these_to_be_different(a: str, b: str) -> None:
     ("a", "b", "pairs"),
     [
         (r"\ln 8", r"3\ln 2", [(r"\ln8", r"3\ln2")]),
+        (r"\cos 60^\circ", "0.5", [("0.5", r"\cos(60\frac{\pi}{180})")]),
         (r"\sin^2 x + \cos^2 x", "1", [(r"\sin^2 x+\cos^2 x", "1")]),
         (r"x=\ln 4\text{ cm}", r"2\ln 2", [(r"\ln4", r"2\ln2")]),
         (r"(\ln 4,2)", r"(2\ln 2,2)", [(r"\ln4", r"2\ln2")]),

@@ -12,6 +12,7 @@ from pipeline.domain.graders.math.symbols import to_latex
 from pipeline.domain.graders.math.vocabulary import (
     DROPPED,
     FUNCTIONS,
+    GREEK,
     OF_LISTS,
     STYLES,
     SWITCHES,
@@ -215,8 +216,31 @@ def spaces(text: str) -> str:
     return _AFTER_COMMAND.sub(r"\1", _NEEDLESS.sub("", text))
 
 
+_DEGREES, _RADIANS = re.compile(r"\\text\{deg(?:rees?)?(?: ([^{}]*))?\}"), r"\frac{\pi}{180}"
+_TRIGONOMETRIC = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc)(?![a-zA-Z])(?:\^(?:[0-9]|\{[0-9]+\}))?")
+_FACTORS = re.compile(
+    rf"(?:[ 0-9.a-zA-Z]|\\(?:{alternatives(GREEK)})(?![a-zA-Z])|\\frac(?:[0-9]|\{{[^{{}}]*\}}){{2}})+(?={_DEGREES.pattern})"
+)
+
+
+def radians(text: str) -> str:
+    r"""Degrees under a trigonometric function are a factor, and no unit: `\sin30\text{deg}`, `\cos^2(x+10\text{deg})`."""
+    for match in reversed(list(_TRIGONOMETRIC.finditer(text))):
+        start = end = match.end()
+        if text[start : start + 1] in ("(", "[", "{"):
+            end = max(start, group_end(text, start) + 1)
+        elif factors := _FACTORS.match(text, start):
+            end = factors.end()
+        argument = text[start:end].replace(r"\text{deg}", _RADIANS)
+        if end > start and (unit := _DEGREES.match(text, end)):
+            argument = f"({argument.strip()}{_RADIANS})" + (rf"\text{{{unit[1]}}}" if unit[1] else "")
+            end = unit.end()
+        text = text[:start] + argument + text[end:]
+    return text
+
+
 RULES: tuple[Callable[[str], str], ...] = (
-    symbols, delimiters, layout, styles, texts, synonyms, edges, calculator, numbers, words, joined_texts, edges, spaces,
+    symbols, delimiters, layout, styles, texts, synonyms, edges, calculator, numbers, words, joined_texts, edges, spaces, radians,
 )  # fmt: skip
 
 
