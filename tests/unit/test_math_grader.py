@@ -95,6 +95,8 @@ UNITS = r"""
     42^{\text{nd}} ~ 42
     1\text{ hour }20\text{ minutes} ~ 1 hour 20 minutes
     9:05 p.m. ~ 9:05\text{ PM}
+    approximately 2.5 ~ \approx 2.5
+    \text{about }7 ~ 7
 """
 EXPRESSIONS = r"""
     x+1 ~ 1+x
@@ -110,6 +112,10 @@ EXPRESSIONS = r"""
     e^{-3} ~ \frac{1}{e^3}
     \frac{a}{b}+\frac{b}{a} ~ \frac{a^2+b^2}{ab}
     3*sqrt(5) ~ 3\sqrt5
+    {5 \choose 2} ~ 10
+    {n \choose n-1} ~ \binom{n}{n-1}
+    5 x 10^2 ~ 500
+    1.6x10^{-19} ~ 1.6\times10^{-19}
     2*sin(pi*x) ~ 2\sin(\pi x)
     x² − ½ ~ x^2-0.5
     v_0^2 ~ v^2_{0}

@@ -134,6 +134,8 @@ _OPERATORS = (
     (re.compile(r"\( ?(?:\\bmod|mod) ?([0-9a-zA-Z]+) ?\)|\\pmod ?(?:\{ ?([0-9a-zA-Z]+) ?\}|([0-9a-zA-Z]))"), r"\\pmod{\1\2\3}"),
     (re.compile(r"([_^]) ?\{ ?([0-9a-zA-Z]) ?\}(?![0-9])"), r"\1\2"),
     (re.compile(r"(?<![\\a-zA-Z])\{?([^{}=<>,;\\]{1,60})\\over(?![a-zA-Z])([^{}=<>,;\\]{1,60})\}?"), r"\\frac{\1}{\2}"),
+    (re.compile(r"(?<![\\a-zA-Z])\{?([^{}=<>,;\\]{1,60})\\choose(?![a-zA-Z])([^{}=<>,;\\]{1,60})\}?"), r"\\binom{\1}{\2}"),
+    (re.compile(r"(?<=[0-9]) ?x ?(?=10 ?\^)"), r" \\cdot "),
 )  # fmt: skip
 
 
@@ -188,6 +190,7 @@ def numbers(text: str) -> str:
 
 _LEADING = re.compile(
     r"^(?:\\text\{(?i:the )?(?:(?i:final|correct) )?(?i:answer|result)(?: is| =)?:?\}:?|[=,;]"
+    r"|\\text\{(?i:approximately|approx\.?|about|roughly)\}"
     r"|\\(?:approx|sim|implies|therefore|Rightarrow|rightarrow|to|equiv)(?![a-zA-Z])) ?"
 )
 _TRAILING = (".", ",", ";", "\\\\", "?", "~", "\\")
