@@ -91,6 +91,7 @@ UNITS = r"""
     2\sin(20^{\circ}) ~ 2 \sin 20°
     \sin(10k)^\circ ~ \sin 10k^\circ
     \sin x^\circ ~ \sin\frac{\pi x}{180}
+    1011_{\text{two}} ~ 1011_2
     8th ~ 8
     42^{\text{nd}} ~ 42
     1\text{ hour }20\text{ minutes} ~ 1 hour 20 minutes
@@ -112,6 +113,8 @@ EXPRESSIONS = r"""
     e^{-3} ~ \frac{1}{e^3}
     \frac{a}{b}+\frac{b}{a} ~ \frac{a^2+b^2}{ab}
     3*sqrt(5) ~ 3\sqrt5
+    (\pm1,2) ~ (1,2),(-1,2)
+    (0, 2\pm\sqrt3) ~ (0,2-\sqrt3),(0,2+\sqrt3)
     {5 \choose 2} ~ 10
     {n \choose n-1} ~ \binom{n}{n-1}
     5 x 10^2 ~ 500
@@ -280,6 +283,9 @@ DIFFERENT = r"""
     \sin 10^{-12} ~ 0
     \sin 30 ~ \sin 30^\circ
     \cos 20^\circ ~ \sin 71^\circ
+    101_{\text{two}} ~ 101_{\text{three}}
+    (\pm1,2) ~ (1,2)
+    (\pm1,\pm2) ~ (1,2),(-1,-2)
     nan ~ inf
 """
 

@@ -10,6 +10,7 @@ from fractions import Fraction
 
 from pipeline.domain.graders.math.symbols import to_latex
 from pipeline.domain.graders.math.vocabulary import (
+    BASES,
     DROPPED,
     FUNCTIONS,
     GREEK,
@@ -166,13 +167,15 @@ def calculator(text: str) -> str:
 
 _THOUSANDS = re.compile(r"(?<![0-9.,])[1-9][0-9]{0,2}(?:,[0-9]{3})+(?![0-9]|,[0-9])")
 _SPACED_THOUSANDS = re.compile(r"(?<![0-9.,/])(?<![0-9.,/] )[1-9][0-9]{0,2}(?: [0-9]{3})+(?![0-9]| ?/| [0-9])")
+_NAMED_BASE = re.compile(rf"_ ?(?:\{{ ?)?\\text\{{ ?({'|'.join(BASES)}) ?\}}(?: ?\}})?")
 _REPEATING = re.compile(
     r"([0-9]{0,50})\.([0-9]{0,50}) ?(?:\\(?:overline|bar|dot) ?(?:\{ ?([0-9]{1,50}) ?\}|([0-9]))|\(([0-9]{1,50})\))"
 )
 
 
 def numbers(text: str) -> str:
-    r"""`1,000` and `1 000` are `1000`, except between brackets, where a comma separates; `0.\overline{3}` is `\frac{1}{3}`."""
+    r"""`1,000` and `1 000` are `1000`, except between brackets, where a comma separates; `0.\overline{3}` is `\frac{1}{3}`;
+    `101_{\text{two}}` is `101_2`."""
 
     def joined(match: re.Match[str]) -> str:
         before = text[: match.start()]
@@ -184,6 +187,7 @@ def numbers(text: str) -> str:
         value = Fraction(int(repeated), (10 ** len(repeated) - 1) * 10 ** len(fixed)) + Fraction(f"{match[1] or 0}.{fixed or 0}")
         return rf"\frac{{{value.numerator}}}{{{value.denominator}}}"
 
+    text = _NAMED_BASE.sub(lambda match: BASES[match[1]], text)
     text = _SPACED_THOUSANDS.sub(lambda match: match[0].replace(" ", ""), _THOUSANDS.sub(joined, text))
     return _REPEATING.sub(fraction, text)
 

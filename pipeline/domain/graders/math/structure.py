@@ -21,6 +21,7 @@ _CHOICE = re.compile(
 _MATRIX = re.compile(r"(?:\[|\()? ?\\begin\{([a-zA-Z]*)\*?\} ?(?:\{[lcr| ]*\})?(.*)\\end\{\1\*?\} ?(?:\]|\))?")
 _ARRAYS = ("pmatrix", "bmatrix", "matrix", "array", "smallmatrix")
 _MEMBER = re.compile(r"([a-zA-Z])(?: ?\\in ?\\mathbb\{?R\}?)? ?(?:\\mid|\||:) ?(.+)")
+_SIGNS = re.compile(r"\\(?:pm|mp)(?![a-zA-Z])")
 _BASE = re.compile(r"[A-F]*[0-9][0-9A-F]* ?_ ?(?:\{[^{}]*\}|[0-9])")
 
 
@@ -166,6 +167,8 @@ def _bracketed(content: str) -> Node | None:
     parts, separators = split(inner, (",", ";"))
     if not separators and shape == "()":
         return read(inner)
+    if shape == "()" and len(_SIGNS.findall(inner)) == 1:  # (1 \pm x, 2): two points
+        return _signed(content)
     items = [read(part) for part in parts if part.strip()]
     if inner and (len(items) < len(parts) or (shape in ("(]", "[)") and len(items) != 2)):
         return text(content)
@@ -189,12 +192,12 @@ def _ratio(content: str) -> Node | None:
 
 def _signed(content: str) -> Node | None:
     r"""Both values of an expression with one \pm."""
-    places = len(re.findall(r"\\(?:pm|mp)(?![a-zA-Z])", content))
+    places = len(_SIGNS.findall(content))
     if not places:
         return None
     if places > 1:
         return text(content)
-    both = [re.sub(r"\\(?:pm|mp)(?![a-zA-Z])", sign, content) for sign in "+-"]
+    both = [_SIGNS.sub(sign, content) for sign in "+-"]
     return Group("", tuple(read(each.strip()) for each in both))
 
 

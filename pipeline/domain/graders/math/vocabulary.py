@@ -52,6 +52,9 @@ SYNONYMS = {
     **{"varnothing": r"\emptyset", "bigcup": r"\cup", "reals": r"\mathbb{R}"},
     **{"euro": r"\text{euro}", "pounds": r"\text{pound sterling}", "cent": r"\text{cent}", "textdollar": r"\text{dollar}"},
 }
+# The subscripts of numbers that are written in another base, by its name.
+BASES = {"two": "_2", "three": "_3", "four": "_4", "five": "_5", "six": "_6", "seven": "_7", "eight": "_8", "nine": "_9"}
+BASES |= {"ten": "_{10}", "twelve": "_{12}", "sixteen": "_{16}"}
 # Commands that are written without a backslash, as on a calculator.
 TYPED = {name: name for name in (*FUNCTIONS, *GREEK, "sqrt", "pi") if name not in words("ell eta xi nu mu sec")}
 TYPED |= {"asin": "arcsin", "acos": "arccos", "atan": "arctan"} | dict.fromkeys(("inf", "infinity", "Infinity", "oo"), "infty")
