@@ -27,7 +27,7 @@ def load_oracle(module: str | None) -> Oracle | None:
         return None
     try:
         loaded = importlib.import_module(module)
-    except Exception as error:  # user code may raise anything
+    except (Exception, SystemExit) as error:  # user code may raise anything
         raise ConfigError(f"evaluation.oracle={module}: cannot be imported: {type(error).__name__}: {error}; {VALID}") from error
     if not callable(getattr(loaded, "true_answer", None)):
         raise ConfigError(f"evaluation.oracle={module}: has no function true_answer(question); {VALID}")

@@ -60,17 +60,19 @@ def _is_echo(question: str, prompts: str) -> bool:
 
 
 def extract_boxed(text: str) -> str | None:
-    r"""The content of the last `\boxed{...}` or `\fbox{...}`, stripped; None if there is none, or it is empty or not closed.
+    r"""The content of the last `\boxed{...}` or `\fbox{...}` that is not empty; None if there is none, or it is not closed.
 
-    An answer without braces is accepted as well (`\boxed 42`), but not a word, which is likely part of the sentence.
+    An empty box is talk of an answer ("put it within \boxed{}"), into which base models run on after theirs. An answer without
+    braces is accepted as well (`\boxed 42`), but not a word, which is likely part of the sentence.
 
     >>> extract_boxed(r"So \boxed{1}, no: \boxed{\frac{1}{2}}.")
     '\\frac{1}{2}'
     """
-    boxes = _boxes(text)
-    if not boxes:
-        return None
-    return _braced(text, boxes[-1]) if text.startswith("{", boxes[-1]) else _bare(text, boxes[-1])
+    for start in reversed(_boxes(text)):
+        content = _braced(text, start) if text.startswith("{", start) else _bare(text, start)
+        if content != "":
+            return content
+    return None
 
 
 def _boxes(text: str) -> list[int]:
@@ -83,7 +85,7 @@ def _boxes(text: str) -> list[int]:
 
 
 def _braced(text: str, start: int) -> str | None:
-    """The text between the brace at `start` and its closing brace."""
+    """The text between the brace at `start` and its closing brace; None if it is not closed."""
     depth, escaped = 0, False
     for position in range(start, len(text)):
         char = text[position]
@@ -96,7 +98,7 @@ def _braced(text: str, start: int) -> str | None:
         elif char == "}":
             depth -= 1
             if depth == 0:
-                return text[start + 1 : position].strip() or None
+                return text[start + 1 : position].strip()
     return None
 
 

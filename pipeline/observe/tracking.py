@@ -71,7 +71,7 @@ def open_store(uri: str, moved: bool = False) -> tuple[MlflowClient, str]:
             raise ConfigError(f"tracking_uri={uri}: valid: sqlite:///<file> or http(s)://<server>")
         folder = database.resolve().parent
         folder.mkdir(parents=True, exist_ok=True)
-        with (folder / ".lock").open("w") as lock:
+        with (folder / f".{database.name}.lock").open("w") as lock:  # a run's own folder has a .lock of the run
             fcntl.flock(lock, fcntl.LOCK_EX)  # runs started side by side must not create the tables of one new store at once
             client = MlflowClient(uri)
             return client, _experiment(client, folder / "artifacts", moved)

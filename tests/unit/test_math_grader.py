@@ -113,6 +113,19 @@ EXPRESSIONS = r"""
     e^{-3} ~ \frac{1}{e^3}
     \frac{a}{b}+\frac{b}{a} ~ \frac{a^2+b^2}{ab}
     3*sqrt(5) ~ 3\sqrt5
+    ab+bc+ca ~ ca+ab+bc
+    ax+by+c=0 ~ by+ax+c=0
+    u+at ~ at+u
+    \frac{at^2}{2} ~ \frac12at^2
+    a^2+b^2+c^2+2ab+2bc+2ca ~ (a+b+c)^2
+    Ce^{x} ~ e^{x}C
+    1+xi ~ 1+ix
+    s^2+2st+t^2 ~ (s+t)^2
+    2|x| ~ |x|\cdot 2
+    \frac12|x| ~ \frac{|x|}{2}
+    3|x|+1 ~ 1+3|x|
+    |x||y| ~ |y||x|
+    3|x|+|y| ~ |y|+3|x|
     (\pm1,2) ~ (1,2),(-1,2)
     (0, 2\pm\sqrt3) ~ (0,2-\sqrt3),(0,2+\sqrt3)
     {5 \choose 2} ~ 10
@@ -283,6 +296,21 @@ DIFFERENT = r"""
     \sin 10^{-12} ~ 0
     \sin 30 ~ \sin 30^\circ
     \cos 20^\circ ~ \sin 71^\circ
+    2as ~ 2
+    2it ~ 2
+    2me ~ 2
+    2xi ~ 2
+    2ad ~ 2
+    2ce ~ 2
+    x=2as ~ x=2
+    5st ~ 5
+    Ce^x ~ ce^x
+    5\text{ twelfths} ~ 5
+    3\text{ twentieths} ~ 3
+    5\text{ k} ~ 5
+    5\text{ lakh} ~ 5
+    T,F,T ~ T,T,F
+    F,T ~ T,F
     101_{\text{two}} ~ 101_{\text{three}}
     (\pm1,2) ~ (1,2)
     (\pm1,\pm2) ~ (1,2),(-1,-2)

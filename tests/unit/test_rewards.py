@@ -1,5 +1,6 @@
 """The reward equations, what must hold of them for any batch, and what each scorer beyond the paper changes."""
 
+import pickle
 import random
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from ray import cloudpickle
 
 from conf.schema import RewardConfig
 from pipeline.algorithm.rewards import (
@@ -160,6 +162,17 @@ def test_a_scorer_of_ones_own_is_a_function_in_a_file(tmp_path: Path) -> None:
     assert rewards(make_batch(["abc", "abcd"], [5, 5]), scorers) == [1.0, 0.5]
 
 
+def test_a_users_file_may_have_dataclasses_and_the_name_of_a_module(tmp_path: Path) -> None:
+    file = tmp_path / "json.py"
+    file.write_text(
+        "from __future__ import annotations\nfrom dataclasses import dataclass\n\n\n"
+        "@dataclass\nclass Share:\n    whole: float\n\n\n"
+        "def half(batch, rewards):\n    return [r / Share(2).whole for r in rewards]\n"
+    )
+    sent = pickle.loads(cloudpickle.dumps(find_scorer(f"{file}:half")))
+    assert rewards(make_batch(["abc"], [5]), [find_scorer("triangular"), sent]) == [0.5]
+
+
 def test_the_example_of_a_scorer_halves_the_reward_of_long_questions() -> None:
     scorers = [find_scorer("triangular"), find_scorer("examples/length_scorer.py:short")]
     asked = ["word " * 20, "word " * 21, None]
@@ -171,6 +184,7 @@ def test_the_example_of_a_scorer_halves_the_reward_of_long_questions() -> None:
     [
         ("def f(): pass", "g", "has no function g"),
         ("1 +", "f", "fails to run: SyntaxError"),
+        ("import sys\nsys.exit(0)", "f", "fails to run: SystemExit"),
         (None, "f", "no such scorer; valid: triangular, zone, band, variance, official, repetition, memory, validity, or path"),
     ],
 )

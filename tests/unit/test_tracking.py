@@ -16,6 +16,7 @@ import pytest
 from conf.load import ROOT
 from conf.schema import Config
 from pipeline.observe.tracking import EXPERIMENT, TrackedRun, Tracker, open_store
+from pipeline.store.lock import HeldError, Lock
 
 
 @pytest.fixture(scope="module")
@@ -163,6 +164,14 @@ def test_an_experiment_deleted_in_the_dashboard_is_restored(config: Config) -> N
     client.delete_experiment(experiment_id)
     Tracker(config, tracking_id=None).log_step({"reward_mean": 0.5})
     assert client.get_experiment(experiment_id).lifecycle_stage == "active"
+
+
+def test_a_store_may_be_in_the_folder_of_its_run(tmp_path: Path) -> None:
+    lock = Lock(tmp_path, "round")
+    open_store(f"sqlite:///{tmp_path}/mlflow.db")
+    with pytest.raises(HeldError, match=f"process {os.getpid()}"):
+        Lock(tmp_path, "evaluate")
+    lock.release()
 
 
 def test_a_store_that_was_moved_is_refused(config: Config, tmp_path: Path) -> None:

@@ -7,8 +7,11 @@ from pipeline.domain.graders.exact import plain
 from pipeline.domain.graders.protocol import Verdict
 from pipeline.domain.prompts import extract_boxed
 
-# A letter alone, in brackets, or before the text of its option: "C", "(c)", "C. 12", "C) 12", "C: 12", "(C) 12".
-_LETTER = re.compile(r"(?:option |answer |choice )?(?:\(([a-z])\)|([a-z])(?:[.):]|$))(?: .*|$)?", re.IGNORECASE | re.DOTALL)
+# A letter alone, in brackets, or before the text of its option: "C", "(c)", "C. 12", "C) 12", "C: 12", "(C) 12", "(C): 12".
+_LETTER = re.compile(
+    r"(?:(?:option|answer|choice):? )?(?:[\[({]([a-z])[\])}][.:,]?|([a-z])(?:[.):,]|$))(?: .*|$)?", re.IGNORECASE | re.DOTALL
+)
+_LETTER_AND_TEXT = re.compile(r"([a-z])[ .:,-]+(.+)", re.DOTALL)  # of which the text has to be that option's
 
 
 class ChoiceGrader:
@@ -31,6 +34,9 @@ class ChoiceGrader:
         named = [index for index, option in enumerate(options) if plain(option) == plain(boxed)]
         if len(named) == 1:
             return chr(ord("A") + named[0])
+        both = _LETTER_AND_TEXT.fullmatch(plain(boxed))
+        if both and plain(both[2]) in [plain(option) for option in options[ord(both[1]) - ord("a") :][:1]]:
+            return both[1].upper()
         return self.canonical(boxed) or boxed
 
     def canonical(self, answer: str) -> str:

@@ -7,7 +7,13 @@ from fractions import Fraction
 from pipeline.domain.graders.protocol import Verdict
 from pipeline.domain.prompts import extract_boxed
 
-_MACRO = re.compile(r"\\(?:text|textbf|textit|texttt|mathrm|mathbf|mbox|emph) ?\{([^{}]*)\}")
+_MACRO = re.compile(
+    r"\\(?:(?:text|math)(?:bf|it|rm|sf|sc|tt|normal)?|boldsymbol|bm|mbox|emph|underline|operatorname) ?\{([^{}]*)\}"
+)
+_SWITCH = re.compile(r"\\(?:bf|it|rm|sf|tt|bfseries|displaystyle)(?![a-zA-Z])|\\[,;:! ]|\\q?quad(?![a-zA-Z])|~")
+_THOUSANDS = re.compile(r"(?<=[0-9])(?:\{,\}|\\[,;! ])(?=[0-9]{3}(?![0-9]))")
+_ESCAPED = re.compile(r"\\([_$%&#])")
+_TYPED = {ord("−"): "-", ord("–"): "-"} | {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)}  # full width
 _NUMBER = re.compile(r"[+-]?(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]{1,300})(?:\.[0-9]{0,300})?|[+-]?\.[0-9]{1,300}")
 _OUTER = (
     ("[", "]"),
@@ -24,23 +30,25 @@ _OUTER = (
 
 
 def plain(text: str, brackets: bool = True) -> str:
-    r"""Lower case, single spaces, without text macros, quotes and, unless told otherwise, outer brackets.
+    r"""Lower case, single spaces, without fonts, quotes and, unless told otherwise, outer brackets.
 
     >>> plain(r"\text{[Yes, it is]}")
     'yes, it is'
     """
-    for _ in range(3):  # macros inside macros
-        text = _MACRO.sub(r"\1", text)
-    text = " ".join(text.replace("\\ ", " ").replace("~", " ").lower().split()).rstrip(".")
-    for opening, closing in _OUTER:
-        if (
-            (brackets or opening not in "[({")
-            and len(text) > len(opening + closing)
-            and text.startswith(opening)
-            and text.endswith(closing)
-        ):
-            text = text[len(opening) : -len(closing)].strip()
-    return text.strip(" \"'")
+    text = _THOUSANDS.sub(",", text.translate(_TYPED))
+    before = None
+    while text != before:  # marks inside marks
+        before = text
+        text = " ".join(_SWITCH.sub(" ", _MACRO.sub(r"\1", text)).lower().split()).rstrip(".,")
+        for opening, closing in _OUTER:
+            if (
+                (brackets or opening not in "[({")
+                and len(text) > len(opening + closing)
+                and text.startswith(opening)
+                and text.endswith(closing)
+            ):
+                text = text[len(opening) : -len(closing)].strip() or f"{opening}{closing}"  # an empty list is an answer
+    return _ESCAPED.sub(r"\1", text).strip(" \"'")
 
 
 class ExactGrader:

@@ -20,7 +20,12 @@ def find_grader(name: str | Grader) -> Grader:
         return name
     if name in GRADERS:
         return GRADERS[name]
-    made: Grader = from_file(name, "grader", "class", GRADERS)()
+    grader = from_file(name, "grader", "class", GRADERS)
+    try:
+        made: Grader = grader()
+    except (Exception, SystemExit) as error:  # user code may raise anything
+        reason = f"{type(error).__name__}: {error}"
+        raise ValueError(f"{name}: cannot be made: {reason}; valid: a class that is made without arguments") from error
     if missing := [method for method in _METHODS if not callable(getattr(made, method, None))]:
         raise ValueError(f"{name}: no grader: it lacks the method {missing[0]}; valid: a class with {', '.join(_METHODS)}")
     return made

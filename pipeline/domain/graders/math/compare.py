@@ -23,7 +23,7 @@ from pipeline.domain.graders.math.structure import sequence
 from pipeline.domain.graders.math.value import Atom, TooLargeError, Value, number
 from pipeline.domain.graders.protocol import Verdict
 
-_TRUTHS = (Text("true"), Text("false"), Text("yes"), Text("no"))
+_TRUTHS = ("true", "false", "yes", "no", "T", "F", "Y", "N")
 MAX_UNORDERED = 40  # items of a list that are matched in any order; those of longer ones have to come in the same order
 
 
@@ -133,7 +133,7 @@ def _groups(a: Group, b: Group) -> Verdict:
             return _unordered(_distinct(a.items), _distinct(b.items))
         if a.shape == "" and all(isinstance(item, Group) for item in (*a.items, *b.items)):
             return _unordered(_distinct(a.items), _distinct(b.items))  # solutions, of which one may be written twice
-        ordered = a.shape != "" or all(item in _TRUTHS for item in a.items)
+        ordered = a.shape != "" or all(isinstance(item, Text | Quantity) and item.text in _TRUTHS for item in a.items)
         return _all_equal(a.items, b.items) if ordered else _unordered(a.items, b.items)
     if a.shape == "":
         if b.shape == "{}":

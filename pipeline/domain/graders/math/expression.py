@@ -41,6 +41,7 @@ class _Parser(Cursor):
     def __init__(self, text: str) -> None:
         super().__init__(text)
         self._nesting = 0
+        self._inside = 0  # how many absolute values are open
         self._bound: dict[str, Value] = {}  # the running index of a sum or product
 
     def sum(self) -> Value:
@@ -70,7 +71,8 @@ class _Parser(Cursor):
         if token[0] in _DIGITS:
             raise UnreadableError("a number right after another factor")
         command = token[0] == "\\" and token[1:2].isalpha() and token not in (r"\rfloor", r"\rceil")
-        return token in ("(", "[", "{") or token.isalpha() or command
+        opens = token == "|" and not self._inside  # else it closes
+        return token in ("(", "[", "{") or token.isalpha() or command or opens
 
     def _signed(self) -> Value:
         negative = False
@@ -113,7 +115,9 @@ class _Parser(Cursor):
             return self._group()
         self.next()
         if token == "|":
+            self._inside += 1
             value = self.sum()
+            self._inside -= 1
             self.expect("|")
             return absolute(value)
         if token and token[0] in _DIGITS and token != ".":

@@ -24,16 +24,19 @@ UNITS = {spelling: unit for unit, others in _SPELLINGS.items() for spelling in (
 # Read as a unit without \text{} where a space and a number stand before it. Other single letters are variables.
 LETTERS = ("m", "s", "g", "L")
 SCALES = {"hundred": 10**2, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12, "dozen": 12}
+SCALES |= {"bn": 10**9, "quadrillion": 10**15, "lakh": 10**5, "crore": 10**7}
 # A number with one of these is another number, or no number: such an answer is compared whole.
 _CHANGING = words(
     """above after ago am and ante anticlockwise approximately at bc bce before below between by choose clockwise
-    counterclockwise decrease decreased decreasing deep down e east eighth eighths else except factorial fewer fifth
-    fifths fold fourth fourths from gain greater gross half halves hundredth hundredths if increase increased
-    increasing larger later least left less loss lost lower millionth minus mod modulo more most n negative neither
-    ninth ninths no none nor north northeast northwest not o'clock off older on only or out over past plus pm point
-    positive post power profit quarter quarters r rem remainder right score seventh sevenths short sixth sixths
-    smaller south southeast southwest tenth tenths than third thirds thousandth thousandths times to twice under
-    unless until up w west when where without x younger"""
+    counterclockwise decrease decreased decreasing deep down e east eighteenth eighteenths eighth eighths eleventh
+    elevenths else except factorial fewer fifteenth fifteenths fifth fifths fold fourteenth fourteenths fourth fourths
+    from gain greater gross half halves hundredth hundredths if increase increased increasing k larger later least
+    left less loss lost lower millionth minus mod modulo more most n negative neither nineteenth nineteenths ninth
+    ninths no none nor north northeast northwest not o'clock off older on only or out over past plus pm point positive
+    post power profit quarter quarters r rem remainder right score seventeenth seventeenths seventh sevenths short
+    sixteenth sixteenths sixth sixths smaller south southeast southwest tenth tenths than third thirds thirteenth
+    thirteenths thousandth thousandths times to twelfth twelfths twentieth twentieths twice under unless until up w
+    west when where without x younger"""
 )
 _AREAS = {"square": "^2", "sq": "^2", "cubic": "^3", "cu": "^3"}
 _PART = re.compile(r"([^^]+)(?:\^(-?[0-9]))?")

@@ -7,7 +7,7 @@ from pipeline.domain.graders.math.units import LETTERS, UNITS
 from pipeline.domain.graders.math.vocabulary import SHORT_WORDS, alternatives
 
 TEXT = re.compile(r"\\text\{([^{}]*)\}")
-_NAMES = frozenset(name for name in UNITS if len(name) > 1 and name.isalpha())
+_NAMES = frozenset(name for name in UNITS if len(name) > 1 and name.isalpha() and UNITS[name] not in ("AD", "th"))
 _ANY_NAME = alternatives(_NAMES | {f"{name}s" for name in _NAMES})
 _END = r"(?![a-zA-Z]|-[a-zA-Z])(?: ?\^ ?(?:\{ ?-?[0-9] ?\}|-?[0-9]))?"
 _UNIT = rf"(?:{_ANY_NAME}){_END}"
@@ -16,7 +16,11 @@ _BARE_UNIT = re.compile(
     rf"(?<=[0-9}}).]) ?(?:{_UNIT}{_QUOTIENT}*|[mgs]{_QUOTIENT})"
     rf"|(?<=[0-9]) (?:{'|'.join(LETTERS)})(?: ?\^ ?(?:\{{ ?[0-9] ?\}}|[0-9]))?(?=$|[,;)]|\\text)"
 )
-_ORDINAL = re.compile(r"(?<=[0-9]) ?\^? ?\{? ?(?:\\text\{ ?)?(st|nd|rd|th)(?![a-zA-Z]) ?\}? ?\}?")
+_RAISED = r" ?\^? ?\{? ?(?:\\text\{ ?)?"
+_ORDINAL = re.compile(
+    rf"(?:(?<=1){_RAISED}(st)|(?<=2){_RAISED}(nd)|(?<=3){_RAISED}(rd)|(?<=[0-9]){_RAISED}(th))(?![a-zA-Z]) ?\}}? ?\}}?"
+)
+_ERAS = ("bc", "ad", "bce", "ce")
 _PERCENT = re.compile(r"(?<!\\)%|(?:\\text\{ ?)?(?<![a-zA-Z])(?:percent|per cent|pct)\.?(?![a-zA-Z])(?: ?\})?")
 _PHRASE = re.compile(r"(?<![\\a-zA-Z])[a-zA-Z][a-zA-Z'-]*(?:\.? [a-zA-Z][a-zA-Z'-]*)*(?:\.[a-zA-Z]\.?)?")
 _PROTECTED = re.compile(r"\\text\{[^{}]*\}|\\(?:begin|end|mathbb|mathcal) ?\{[^{}]*\}|_ ?\{[^{}]*\}")
@@ -24,7 +28,7 @@ _PROTECTED = re.compile(r"\\text\{[^{}]*\}|\\(?:begin|end|mathbb|mathcal) ?\{[^{
 
 def words(text: str) -> str:
     r"""Bare units and words are put into `\text{}`: `12 cm`, `5th`, `15 apples`, `12:30 p.m.`; `percent` is `\%`."""
-    text = _ORDINAL.sub(r"\\text{\1}", _PERCENT.sub(r"\\%", text))
+    text = _ORDINAL.sub(lambda match: rf"\text{{{match[match.lastindex or 0]}}}", _PERCENT.sub(r"\\%", text))
     text = outside_texts(text, lambda part: _BARE_UNIT.sub(lambda match: rf"\text{{{match[0].strip()}}}", part))
     return outside_texts(text, lambda part: _PHRASE.sub(_phrase, part))
 
@@ -45,10 +49,18 @@ def outside_texts(text: str, function: Callable[[str], str]) -> str:
 
 def _phrase(match: re.Match[str]) -> str:
     """Words, as far as they are words and not products of variables."""
-    if match[0].lower().replace(".", "") in ("am", "pm", "bc", "ad", "bce", "ce"):
+    before, after = match.string[: match.start()], match.string[match.end() :]
+    short = match[0].lower().replace(".", "")
+    if short in ("am", "pm") or (short in _ERAS and re.search(r"[0-9] $", before) and not after.strip()):
         return rf"\text{{{match[0].replace('.', '')}}}"
     runs = re.split(r"[ .'-]+", match[0])
-    return rf"\text{{{match[0]}}}" if any(len(run) > 3 or run.lower() in SHORT_WORDS for run in runs) else match[0]
+    if any(len(run) > 3 or (len(run) > 2 and run.lower() in SHORT_WORDS) for run in runs):
+        return rf"\text{{{match[0]}}}"
+    # Two letters are a word alone, beside words, or with spaces to what is around them (2 by 3); else a product (ab+bc+ca, 2as).
+    alone = not before.strip() and not after.strip() and len(runs) == 1 and short not in (*_ERAS, "be", "xi")
+    apart = re.search(r"(?:[0-9})]|(?<![a-zA-Z\\])[a-zA-Z]) $", before) and (not after or re.match(r" [0-9a-zA-Z\\]", after))
+    word = any(run.lower() in SHORT_WORDS for run in runs) and (alone or apart or " " in match[0])
+    return rf"\text{{{match[0]}}}" if word else match[0]
 
 
 _POWER = re.compile(r"\\text\{([^{}]*)\} ?\^ ?(?:\{ ?(-?[0-9]) ?\}|(-?[0-9]))")
