@@ -187,7 +187,7 @@ def nothing_starts(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def tree(folder: Path) -> dict[str, bytes | None]:
     """Every file with its content and every folder; a lock is no trace, nor is what stands for a full disk."""
-    found = sorted(path for path in folder.rglob("*") if path.name != ".lock" and path.resolve() != FULL)
+    found = sorted(path for path in folder.rglob("*") if not path.name.endswith(".lock") and path.resolve() != FULL)
     return {str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None for path in found}
 
 
