@@ -76,15 +76,16 @@ def read_yaml(path: Path) -> list[tuple[str, Any]]:
     """
     try:
         tree = yaml.load(path.read_text(encoding="utf-8-sig"), TextLoader) or {}
-    except (OSError, UnicodeDecodeError, RecursionError, yaml.YAMLError) as error:
-        raise ConfigError(f"{path}: cannot be read as YAML: {error}") from error
+        leaves = list(flatten(tree)) if isinstance(tree, dict) else []  # has no end where an alias is inside what it names
+    except Exception as error:  # a tag such as !!int raises whatever its conversion does
+        raise ConfigError(f"{path}: cannot be read as YAML: {type(error).__name__}: {error}") from error
     if not isinstance(tree, dict):
         raise ConfigError(f"{path}: holds {tree!r:.60}; valid: settings by name, such as `seed: 1`.")
-    base = tree.pop("base", None)
+    base = tree.get("base")
     if base is not None and not preset_path(base).is_file():
         raise ConfigError(f"base={base} ({path}): no such file; valid: the name of a file in conf/presets.")
     below = read_yaml(preset_path(base)) if base is not None else []
-    return below + [(name, typed(name, value, str(path))) for name, value in flatten(tree)]
+    return below + [(name, typed(name, value, str(path))) for name, value in leaves if name != "base"]
 
 
 def split(override: str) -> Iterator[tuple[str, Any]]:
@@ -101,8 +102,9 @@ def split(override: str) -> Iterator[tuple[str, Any]]:
     if field is None or not is_text(field) or text.startswith(("'", '"')):
         try:
             value = yaml.load(text, TextLoader) if text else text
-        except (yaml.YAMLError, RecursionError) as error:
-            raise ConfigError(f"{name}={text:.200}: the value is not valid YAML: {error}") from error
+            list(flatten({name: value}))
+        except Exception as error:  # as above
+            raise ConfigError(f"{name}={text:.200}: the value is not valid YAML: {type(error).__name__}: {error}") from error
     for leaf, part in flatten({name: value}):
         yield leaf, typed(leaf, part, "override")
 

@@ -25,7 +25,14 @@ class Judge(Protocol):
 
 def compare(a: str, b: str, grader: Grader, judge: Judge) -> Generator[Any, Any, bool | None]:
     """Whether two answers are equal; None if undecided. A blank answer is equal to none."""
-    return (yield from _equal(grader.canonical(a), grader.canonical(b), grader, judge))
+    return (yield from _equal(_canonical(a, grader), _canonical(b, grader), grader, judge))
+
+
+def _canonical(answer: str, grader: Grader) -> str:
+    form: object = grader.canonical(answer)
+    if not isinstance(form, str):
+        raise TypeError(f"{type(grader).__name__}.canonical returned {form!r:.60} for {answer!r:.60}; valid: a text")
+    return form
 
 
 def _equal(a: str, b: str, grader: Grader, judge: Judge) -> Generator[Any, Any, bool | None]:
@@ -33,8 +40,10 @@ def _equal(a: str, b: str, grader: Grader, judge: Judge) -> Generator[Any, Any, 
     if not a or not b:
         return False
     verdict = True if a == b else grader.equivalent(*sorted((a, b)))
-    if isinstance(verdict, bool):
-        return verdict
+    if not isinstance(verdict, tuple):
+        if verdict not in (True, False):  # a user's grader may return anything; NumPy's truth values are among these
+            raise TypeError(f"{type(grader).__name__}.equivalent returned {verdict!r:.60}; valid: True, False or pairs of texts")
+        return bool(verdict)
     decided: bool | None = True
     for one, other in verdict:
         equal = yield from judge(*sorted((one, other)))
@@ -54,7 +63,7 @@ def majority(answers: Sequence[str | None], grader: Grader, judge: Judge) -> Gen
     """
     spellings: dict[str, Counter[str]] = {}
     for answer in answers:
-        if answer is not None and (key := grader.canonical(answer)):
+        if answer is not None and (key := _canonical(answer, grader)):
             spellings.setdefault(key, Counter())[answer.strip()] += 1
     verdicts: dict[tuple[str, str], bool | None] = {}
     for a, b in combinations(sorted(spellings), 2):

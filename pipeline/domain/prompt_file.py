@@ -34,7 +34,7 @@ def load_prompts(path: str | Path) -> Prompts:
     """
     try:
         document = yaml.load(Path(path).read_text(encoding="utf-8-sig"), Loader)
-    except (OSError, yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+    except Exception as error:  # a tag such as !!bool raises whatever its conversion does
         raise ValueError(f"prompts file {str(path)!r} cannot be read: {' '.join(str(error).split())}") from error
     try:
         nodes = _keys(document, "the file", set(ROLES))

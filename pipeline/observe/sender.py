@@ -162,5 +162,8 @@ def reason(error: Exception) -> str:
     """
     >>> reason(KeyError())
     'KeyError'
+    >>> reason(OSError("(raised as a result of ...)\\n(sqlite3.OperationalError) database or disk is full"))
+    '(sqlite3.OperationalError) database or disk is full'
     """
-    return (str(error).splitlines() or [type(error).__name__])[0][:300]
+    lines = [line for line in str(error).splitlines() if not line.startswith("(raised as a result of")]  # SQLAlchemy's
+    return (lines or [type(error).__name__])[0][:300]

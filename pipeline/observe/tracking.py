@@ -30,7 +30,8 @@ from conf.schema import Config
 from conf.settings import flatten
 from pipeline.observe import plots
 
-logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)  # silences the creation of a new store's tables
+# Silences the creation of a new store's tables, and the traceback of each try on a store that is full: `sender` says it once.
+logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
 
 EXPERIMENT = "r-zero"
 NOTE = "mlflow.note.content"  # the tag that the dashboard shows as a description

@@ -5,6 +5,7 @@ from collections.abc import Generator, Sequence
 from itertools import combinations, permutations
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -101,6 +102,39 @@ def test_all_pairs_that_a_grader_leaves_open_have_to_be_equal() -> None:
     assert finish(compare(one, other, MathGrader(), table(known | pairs(True, (r"\ln9", r"2\ln3"))))) is True
     assert finish(compare(one, other, MathGrader(), table(known | pairs(None, (r"\ln9", r"2\ln3"))))) is None
     assert finish(compare(one, other, MathGrader(), table(known))) is False
+
+
+class Says(Open):
+    """A grader of a user's, which returns these."""
+
+    def __init__(self, canonical: Any = "a", equivalent: Any = True) -> None:
+        self._form, self._verdict = canonical, equivalent
+
+    def canonical(self, answer: str) -> str:
+        return self._form if answer == "nonsense" else answer
+
+    def equivalent(self, a: str, b: str) -> Verdict:
+        return self._verdict
+
+
+def test_the_truth_values_of_numpy_are_verdicts() -> None:
+    assert vote(["1", "2", "1"], grader=Says(equivalent=np.bool_(True))) == Vote("1", 3, 3)
+    assert vote(["1", "2", "1"], grader=Says(equivalent=np.bool_(False))) == Vote("1", 2, 3)
+
+
+@pytest.mark.parametrize(
+    ("grader", "said"),
+    [
+        (Says(equivalent=None), "Says.equivalent returned None; valid: True, False or pairs of texts"),
+        (Says(equivalent="yes"), "Says.equivalent returned 'yes'; valid"),
+        (Says(equivalent=0.9), "Says.equivalent returned 0.9; valid"),
+        (Says(canonical=float("nan")), "Says.canonical returned nan for 'nonsense'; valid: a text"),
+        (Says(canonical=["a"]), r"Says.canonical returned \['a'\]"),
+    ],
+)
+def test_what_is_no_verdict_and_no_form_names_the_grader(grader: Grader, said: str) -> None:
+    with pytest.raises(TypeError, match=said):
+        vote(["nonsense", "b"], grader=grader)
 
 
 def test_ties_go_to_the_shortest_representative_then_to_the_first() -> None:
