@@ -113,6 +113,11 @@ EXPRESSIONS = r"""
     e^{-3} ~ \frac{1}{e^3}
     \frac{a}{b}+\frac{b}{a} ~ \frac{a^2+b^2}{ab}
     3*sqrt(5) ~ 3\sqrt5
+    AB/AC ~ \frac{AB}{AC}
+    e^{-\frac{t}{R C}} ~ e^{-t/RC}
+    1/xy ~ \frac{1}{xy}
+    1/x^2y ~ \frac{1}{x^2y}
+    1/2x ~ \frac{x}{2}
     ab+bc+ca ~ ca+ab+bc
     ax+by+c=0 ~ by+ax+c=0
     u+at ~ at+u
@@ -296,6 +301,7 @@ DIFFERENT = r"""
     \sin 10^{-12} ~ 0
     \sin 30 ~ \sin 30^\circ
     \cos 20^\circ ~ \sin 71^\circ
+    1/xy ~ y/x
     2as ~ 2
     2it ~ 2
     2me ~ 2

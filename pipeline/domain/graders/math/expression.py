@@ -37,6 +37,10 @@ def parse(text: str) -> Value:
     return value
 
 
+def _is_letter(token: str) -> bool:
+    return (token.isascii() and token.isalpha()) or token[1:] in (*GREEK, "pi")
+
+
 class _Parser(Cursor):
     def __init__(self, text: str) -> None:
         super().__init__(text)
@@ -60,11 +64,19 @@ class _Parser(Cursor):
                 value *= self._signed()
             elif token in ("/", r"\div"):
                 self.next()
-                value /= self._signed()
+                value /= self._divisor()
             elif self._begins_factor(token):
                 value *= self._power()
             else:
                 break
+        return value
+
+    def _divisor(self) -> Value:
+        r"""Letters side by side after `/` are one divisor, `AB/AC` and `t/RC`; after a number they are not: `1/2x` is x/2."""
+        letters = _is_letter(self.peek())
+        value = self._signed()
+        while letters and _is_letter(self.peek()):
+            value *= self._power()
         return value
 
     def _begins_factor(self, token: str) -> bool:
