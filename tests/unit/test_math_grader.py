@@ -92,6 +92,9 @@ UNITS = r"""
     \sin(10k)^\circ ~ \sin 10k^\circ
     \sin x^\circ ~ \sin\frac{\pi x}{180}
     1011_{\text{two}} ~ 1011_2
+    36\pi cm^3 ~ 36\pi
+    25π cm² ~ 25\pi
+    \pi rad ~ \pi
     8th ~ 8
     42^{\text{nd}} ~ 42
     1\text{ hour }20\text{ minutes} ~ 1 hour 20 minutes
@@ -113,6 +116,11 @@ EXPRESSIONS = r"""
     e^{-3} ~ \frac{1}{e^3}
     \frac{a}{b}+\frac{b}{a} ~ \frac{a^2+b^2}{ab}
     3*sqrt(5) ~ 3\sqrt5
+    x\ne1,2 ~ x\neq 2,1
+    x\ne1,2 ~ x\neq1\text{ and }x\neq2
+    x\ne1,2 ~ x\ne1, x\ne2
+    x\ne1,2 ~ (-\infty,1)\cup(1,2)\cup(2,\infty)
+    x\ne\pm1 ~ x\ne1,-1
     AB/AC ~ \frac{AB}{AC}
     e^{-\frac{t}{R C}} ~ e^{-t/RC}
     1/xy ~ \frac{1}{xy}
@@ -303,6 +311,11 @@ DIFFERENT = r"""
     \cos 20^\circ ~ \sin 71^\circ
     1/xy ~ y/x
     2as ~ 2
+    2\pi ab ~ 2\pi
+    36\pi cm^3 ~ 36\pi cm^2
+    x\ne1,2 ~ x\ne1
+    x\ne1,2 ~ x\ne1,y\ne2
+    x\ne1,2 ~ 1,2
     2it ~ 2
     2me ~ 2
     2xi ~ 2

@@ -22,6 +22,7 @@ _MATRIX = re.compile(r"(?:\[|\()? ?\\begin\{([a-zA-Z]*)\*?\} ?(?:\{[lcr| ]*\})?(
 _ARRAYS = ("pmatrix", "bmatrix", "matrix", "array", "smallmatrix")
 _MEMBER = re.compile(r"([a-zA-Z])(?: ?\\in ?\\mathbb\{?R\}?)? ?(?:\\mid|\||:) ?(.+)")
 _SIGNS = re.compile(r"\\(?:pm|mp)(?![a-zA-Z])")
+_UNEQUAL = re.compile(r"([^=<>,;]{1,40}?)\\ne(?![a-zA-Z])((?:(?!\\[lg]e(?![a-zA-Z]))[^=<>;])+)")
 _BASE = re.compile(r"[A-F]*[0-9][0-9A-F]* ?_ ?(?:\{[^{}]*\}|[0-9])")
 
 
@@ -48,7 +49,7 @@ def _read(content: str) -> Node:
         return text(content)
     if matrix := _MATRIX.fullmatch(content):
         return _matrix(matrix[1], matrix[2])
-    for reader in (_listed, _united, _related, _bracketed, _ratio, _signed):
+    for reader in (_unequal, _listed, _united, _related, _bracketed, _ratio, _signed):
         if (found := reader(content)) is not None:
             return found
     if content in (r"\mathbb{R}", r"\mathbb R"):
@@ -70,6 +71,16 @@ def _matrix(name: str, body: str) -> Node:
     rows = [row for row in body.split(r"\\") if row.strip()]
     cells = [Group("row", tuple(read(cell) for cell in row.split("&"))) for row in rows]
     return Group("matrix" if name in _ARRAYS else name, tuple(cells))
+
+
+def _unequal(content: str) -> Node | None:
+    r"""A number that is none of several: `x\ne1,2`, `x\ne1, x\ne2`."""
+    if (match := _UNEQUAL.fullmatch(content)) is None:
+        return None
+    again = rf" ?(?:,|\\text\{{and\}}) ?(?:{re.escape(match[1].strip())} ?\\ne(?![a-zA-Z]) ?)?"
+    points = re.sub(again, ",", match[2])
+    found = _related(rf"{match[1]}\ne {points}") if "," in points and r"\ne" not in points else None
+    return found if isinstance(found, Labelled) else None
 
 
 def _listed(content: str) -> Node | None:

@@ -13,7 +13,7 @@ _END = r"(?![a-zA-Z]|-[a-zA-Z])(?: ?\^ ?(?:\{ ?-?[0-9] ?\}|-?[0-9]))?"
 _UNIT = rf"(?:{_ANY_NAME}){_END}"
 _QUOTIENT = rf"(?:/(?:{_ANY_NAME}|[a-zA-Z]){_END})"
 _BARE_UNIT = re.compile(
-    rf"(?<=[0-9}}).]) ?(?:{_UNIT}{_QUOTIENT}*|[mgs]{_QUOTIENT})"
+    rf"(?:(?<=[0-9}}).]) ?|(?<=\\pi) )(?:{_UNIT}{_QUOTIENT}*|[mgs]{_QUOTIENT})"
     rf"|(?<=[0-9]) (?:{'|'.join(LETTERS)})(?: ?\^ ?(?:\{{ ?[0-9] ?\}}|[0-9]))?(?=$|[,;)]|\\text)"
 )
 _RAISED = r" ?\^? ?\{? ?(?:\\text\{ ?)?"
