@@ -102,6 +102,7 @@ def test_choice_without_a_box_is_no_answer() -> None:
         (r"\text{proved}\,", "proved"),
         (r"\underline{No}", "no"),
         ("[ ]", "[]"),
+        ("[[1, 2], [3, 4]]", "[1, 2], [3, 4]"),
     ],
 )
 def test_exact_is_blind_to_case_quotes_brackets_and_how_a_number_is_written(a: str, b: str) -> None:
@@ -121,6 +122,7 @@ def test_exact_is_blind_to_case_quotes_brackets_and_how_a_number_is_written(a: s
         ("-5", "5"),
         ("", ""),
         ("x+1", "1+x"),
+        ("[1, 2], [3, 4]", "1, 2], [3, 4"),
     ],
 )
 def test_exact_knows_these_to_be_different(a: str, b: str) -> None:

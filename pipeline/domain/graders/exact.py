@@ -41,14 +41,17 @@ def plain(text: str, brackets: bool = True) -> str:
         before = text
         text = " ".join(_SWITCH.sub(" ", _MACRO.sub(r"\1", text)).lower().split()).rstrip(".,")
         for opening, closing in _OUTER:
-            if (
-                (brackets or opening not in "[({")
-                and len(text) > len(opening + closing)
-                and text.startswith(opening)
-                and text.endswith(closing)
-            ):
+            if (brackets or opening not in "[({") and _around(text, opening, closing):
                 text = text[len(opening) : -len(closing)].strip() or f"{opening}{closing}"  # an empty list is an answer
     return _ESCAPED.sub(r"\1", text).strip(" \"'")
+
+
+def _around(text: str, opening: str, closing: str) -> bool:
+    """Whether the marks are around the whole text: the brackets of `(a), (b)` are not."""
+    if not (len(text) > len(opening + closing) and text.startswith(opening) and text.endswith(closing)):
+        return False
+    inner = text[len(opening) : -len(closing)]
+    return opening == closing or closing not in inner or 0 <= inner.find(opening) < inner.find(closing)
 
 
 class ExactGrader:
