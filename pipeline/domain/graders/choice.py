@@ -11,7 +11,7 @@ from pipeline.domain.prompts import extract_boxed
 _LETTER = re.compile(
     r"(?:(?:option|answer|choice):? )?(?:[\[({]([a-z])[\])}][.:,]?|([a-z])(?:[.):,]|$))(?: .*|$)?", re.IGNORECASE | re.DOTALL
 )
-_LETTER_AND_TEXT = re.compile(r"([a-z])[ .:,-]+(.+)", re.DOTALL)  # of which the text has to be that option's
+_LETTER_AND_TEXT = re.compile(r"([a-z])[ .:,]+(.+)", re.DOTALL)  # of which the text has to be that option's
 
 
 class ChoiceGrader:
@@ -34,9 +34,10 @@ class ChoiceGrader:
         named = [index for index, option in enumerate(options) if plain(option) == plain(boxed)]
         if len(named) == 1:
             return chr(ord("A") + named[0])
-        both = _LETTER_AND_TEXT.fullmatch(plain(boxed))
-        if both and plain(both[2]) in [plain(option) for option in options[ord(both[1]) - ord("a") :][:1]]:
-            return both[1].upper()
+        if both := _LETTER_AND_TEXT.fullmatch(plain(boxed)):
+            its = [plain(option) for option in options[ord(both[1]) - ord("a") :][:1]]
+            if plain(both[2]) in its or plain(both[2].lstrip("- ")) in its:
+                return both[1].upper()
         return self.canonical(boxed) or boxed
 
     def canonical(self, answer: str) -> str:
