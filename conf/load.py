@@ -98,14 +98,13 @@ def split(override: str) -> Iterator[tuple[str, Any]]:
     if not equals or not name:
         raise ConfigError(f"{override!r}: an override is written setting=value, for example challenger.steps=2.")
     field = find_setting(shown(name))
-    value: Any = text
+    leaves: list[tuple[str, Any]] = [(shown(name), text)]
     if field is None or not is_text(field) or text.startswith(("'", '"')):
         try:
-            value = yaml.load(text, TextLoader) if text else text
-            list(flatten({name: value}))
+            leaves = list(flatten({name: yaml.load(text, TextLoader) if text else text}))
         except Exception as error:  # as above
             raise ConfigError(f"{name}={text:.200}: the value is not valid YAML: {type(error).__name__}: {error}") from error
-    for leaf, part in flatten({name: value}):
+    for leaf, part in leaves:
         yield leaf, typed(leaf, part, "override")
 
 

@@ -1,6 +1,5 @@
 """The reward equations, what must hold of them for any batch, and what each scorer beyond the paper changes."""
 
-import pickle
 import random
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -169,7 +168,7 @@ def test_a_users_file_may_have_dataclasses_and_the_name_of_a_module(tmp_path: Pa
         "@dataclass\nclass Share:\n    whole: float\n\n\n"
         "def half(batch, rewards):\n    return [r / Share(2).whole for r in rewards]\n"
     )
-    sent = pickle.loads(cloudpickle.dumps(find_scorer(f"{file}:half")))
+    sent = cloudpickle.loads(cloudpickle.dumps(find_scorer(f"{file}:half")))
     assert rewards(make_batch(["abc"], [5]), [find_scorer("triangular"), sent]) == [0.5]
 
 

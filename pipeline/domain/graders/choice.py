@@ -29,16 +29,17 @@ class ChoiceGrader:
         if boxed is None:
             return None
         # Before the texts: that of another option may be a letter, too.
-        if (letter := self.canonical(boxed)) and plain(boxed) == letter.lower() and letter in boxed:
+        letter, said = self.canonical(boxed), plain(boxed)
+        if letter and said == letter.lower() and letter in boxed:
             return letter
-        named = [index for index, option in enumerate(options) if plain(option) == plain(boxed)]
-        if len(named) == 1:
-            return chr(ord("A") + named[0])
-        if both := _LETTER_AND_TEXT.fullmatch(plain(boxed)):
-            its = [plain(option) for option in options[ord(both[1]) - ord("a") :][:1]]
+        texts = [plain(option) for option in options]
+        if texts.count(said) == 1:
+            return chr(ord("A") + texts.index(said))
+        if both := _LETTER_AND_TEXT.fullmatch(said):
+            its = texts[ord(both[1]) - ord("a") :][:1]
             if plain(both[2]) in its or plain(both[2].lstrip("- ")) in its:
                 return both[1].upper()
-        return self.canonical(boxed) or boxed
+        return letter or boxed
 
     def canonical(self, answer: str) -> str:
         match = _LETTER.fullmatch(plain(answer, brackets=False))

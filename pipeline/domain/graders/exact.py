@@ -4,6 +4,7 @@ import re
 from collections.abc import Sequence
 from fractions import Fraction
 
+from pipeline.domain.graders.math.symbols import FULL_WIDTH
 from pipeline.domain.graders.protocol import Verdict
 from pipeline.domain.prompts import extract_boxed
 
@@ -13,7 +14,7 @@ _MACRO = re.compile(
 _SWITCH = re.compile(r"\\(?:bf|it|rm|sf|tt|bfseries|displaystyle)(?![a-zA-Z])|\\[,;:! ]|\\q?quad(?![a-zA-Z])|~")
 _THOUSANDS = re.compile(r"(?<=[0-9])(?:\{,\}|\\[,;! ])(?=[0-9]{3}(?![0-9]))")
 _ESCAPED = re.compile(r"\\([_$%&#])")
-_TYPED = {ord("−"): "-", ord("–"): "-"} | {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)}  # full width
+_TYPED = FULL_WIDTH | {ord("−"): "-", ord("–"): "-"}
 _NUMBER = re.compile(r"[+-]?(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]{1,300})(?:\.[0-9]{0,300})?|[+-]?\.[0-9]{1,300}")
 _OUTER = (
     ("[", "]"),

@@ -38,7 +38,7 @@ def parse(text: str) -> Value:
 
 
 def _is_letter(token: str) -> bool:
-    return (token.isascii() and token.isalpha()) or token[1:] in (*GREEK, "pi")
+    return (token.isascii() and token.isalpha()) or token[1:] in GREEK or token == r"\pi"
 
 
 class _Parser(Cursor):
