@@ -22,6 +22,10 @@ def read(table: str) -> list[tuple[str, str]]:
     return [(a, b) for line in table.splitlines() if line.strip() for a, _, b in [line.strip().partition(" ~ ")]]
 
 
+def column(top: int, bottom: int) -> str:
+    return rf"\begin{{pmatrix}}{top}\\{bottom}\end{{pmatrix}}"
+
+
 NUMBERS = r"""
     5 ~ 5.0
     5 ~  5.
@@ -101,6 +105,9 @@ UNITS = r"""
     9:05 p.m. ~ 9:05\text{ PM}
     approximately 2.5 ~ \approx 2.5
     \text{about }7 ~ 7
+    \$12/hour ~ 12
+    \$12/hour ~ \$12 per hour
+    \$2\text{/kg} ~ 2\text{ dollars per kg}
 """
 EXPRESSIONS = r"""
     x+1 ~ 1+x
@@ -148,6 +155,10 @@ EXPRESSIONS = r"""
     2*sin(pi*x) ~ 2\sin(\pi x)
     x² − ½ ~ x^2-0.5
     v_0^2 ~ v^2_{0}
+    2e-1 ~ -1+2e
+    2.0e-1 ~ 0.2
+    2e-01 ~ 0.2
+    2E-1 ~ 0.2
 """
 STRUCTURES = r"""
     \{1,2,3\} ~ \left\{3, 1,2\right\}
@@ -175,6 +186,18 @@ STRUCTURES = r"""
     09:05 ~ 9:05
     03:20 ~ 3:20
     \begin{pmatrix}1&2\\3&0.5\end{pmatrix} ~ \begin{bmatrix}1 & 2 \\ 3 & \frac12 \\ \end{bmatrix}
+    \frac12\begin{pmatrix}6\\4\end{pmatrix} ~ \begin{pmatrix}3\\2\end{pmatrix}
+    A=-\begin{pmatrix}1&0\\x+1&2\end{pmatrix} ~ \begin{pmatrix}-1&0\\-x-1&-2\end{pmatrix}
+    x>1, x\ne2 ~ (1,2)\cup(2,\infty)
+    x\in(0,5), x\ne2 ~ (0,2)\cup(2,5)
+    x\ge3\text{ and }x\le5 ~ [3,5]
+    x\ge3, x\le5 ~ x\le5, x\ge3
+    x\ge3, x\le5 ~ 3\le x\le5
+    x<0, x>5 ~ x<0 or x>5
+    x<0 and x>5 ~ (-\infty,0)\cup(5,\infty)
+    25\%, 25 ~ 25, 0.25
+    \text{A and C} ~ \text{C and A}
+    \text{A, B, or C} ~ C, A or B
 """
 EQUATIONS = r"""
     x=5 ~ 5
@@ -205,7 +228,10 @@ WORDS = r"""
 
 @pytest.mark.parametrize(
     ("a", "b"),
-    read(NUMBERS + DECIMALS + PERCENT + UNITS + EXPRESSIONS + STRUCTURES + EQUATIONS + WORDS),
+    [
+        *read(NUMBERS + DECIMALS + PERCENT + UNITS + EXPRESSIONS + STRUCTURES + EQUATIONS + WORDS),
+        (column(1, 2) + "," + column(3, 4), column(3, 4) + r"\text{ and }" + column(1, 2)),
+    ],
 )
 def test_rules_know_these_to_be_the_same(a: str, b: str) -> None:
     assert rule(a, b) is True
@@ -334,6 +360,16 @@ DIFFERENT = r"""
     (\pm1,2) ~ (1,2)
     (\pm1,\pm2) ~ (1,2),(-1,-2)
     nan ~ inf
+    2e-1 ~ 0.2
+    \$12/hour ~ \$12/day
+    x<1, x<3 ~ x<1
+    x<1, x<3 ~ x<3
+    x=(1,2), x=(3,4) ~ (1,2)\cup(3,4)
+    a\ge3, b\le5 ~ [3,5]
+    x>1, x\ne2 ~ x>1
+    25\%, 0.3 ~ 25, 0.25
+    2\begin{pmatrix}1\\2\end{pmatrix} ~ \begin{pmatrix}1\\2\end{pmatrix}
+    2\begin{vmatrix}1&2\\3&4\end{vmatrix} ~ \begin{vmatrix}2&4\\6&8\end{vmatrix}
 """
 
 
@@ -341,6 +377,8 @@ DIFFERENT = r"""
     ("a", "b"),
     [
         *read(DIFFERENT),
+        (column(1, 2) + "," + column(3, 4), column(1, 2) + "," + column(3, 5)),
+        (column(1, 2) + "+t" + column(3, 4), column(1, 2) + "+t" + column(3, 5)),
         ("9" * 2000, "5"),
         ("9" * 2000, "9" * 2001),
         ("(" * 40 + "1" + ")" * 40, "1"),

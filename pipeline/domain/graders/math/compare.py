@@ -101,21 +101,29 @@ def _unordered(a: Sequence[Node], b: Sequence[Node]) -> Verdict:
         return False
     if len(a) > MAX_UNORDERED:
         return _all_equal(a, b)
-    left, verdicts = list(b), []
-    doubtful = []
-    for item in a:
-        found = next((other for other in left if equal(item, other) is True), None)
-        if found is None:
-            doubtful.append(item)
-        else:
-            left.remove(found)
-    for item in doubtful:
-        found, verdict = next(((other, verdict) for other in left if (verdict := equal(item, other))), (None, False))
-        if found is None:
-            return False
-        left.remove(found)
-        verdicts.append(verdict)
-    return _every(verdicts)
+    verdicts: dict[tuple[int, int], Verdict] = {}
+    partner: dict[int, int] = {}  # of items of b
+
+    def verdict(one: int, other: int) -> Verdict:
+        if (one, other) not in verdicts:
+            verdicts[one, other] = equal(a[one], b[other])
+        return verdicts[one, other]
+
+    def matched(one: int, certain: bool, seen: set[int]) -> bool:
+        """Whether an item of a finds a partner, others making way: `25\\%` may be 25 or 0.25, where 25 is only the one."""
+        for other in range(len(b)):
+            if other in seen or not (verdict(one, other) is True if certain else verdict(one, other)):
+                continue
+            seen.add(other)
+            if other not in partner or matched(partner[other], certain, seen):
+                partner[other] = one
+                return True
+        return False
+
+    doubtful = [one for one in range(len(a)) if not matched(one, True, set())]
+    if not all(matched(one, False, set()) for one in doubtful):
+        return False
+    return _every(verdict(one, other) for other, one in partner.items())
 
 
 def _distinct(items: Sequence[Node]) -> list[Node]:

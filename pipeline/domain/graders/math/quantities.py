@@ -61,6 +61,8 @@ def quantity(content: str) -> Node:
         sign, currency, first, *rest = pieces
         pieces = [sign + first, *rest]
     if len(pieces) == 3 and pieces[0] and not pieces[2]:
+        if currency:  # \$12/hour, \$12 per hour
+            pieces = [pieces[0].removesuffix("/"), pieces[1].removeprefix("per ").lstrip("/ "), ""]
         factor, words = scale(pieces[1])
         name = unit(words) if words else ""
         found = _with_unit(pieces[0], factor, "/".join(filter(None, (currency, name)))) if name is not None else None

@@ -1,7 +1,7 @@
 """Sets of real numbers as unions of intervals."""
 
 from collections.abc import Sequence
-from itertools import pairwise
+from itertools import pairwise, product
 
 from pipeline.domain.graders.math.nodes import Group, Interval, Node, Quantity, Reals, Text
 from pipeline.domain.graders.math.numeric import approximate
@@ -57,6 +57,26 @@ def union(parts: Sequence[Interval]) -> Reals | None:
                 continue
         joined.append((high, part))
     return Reals(tuple(part for _, part in joined))
+
+
+def intersection(sets: Sequence[Reals]) -> Reals | None:
+    """What is in each of the sets, perhaps nothing. None where the order of their ends is not known."""
+    found, *others = sets
+    for other in others:
+        parts = []
+        for one, two in product(found.parts, other.parts):
+            ends = [position(end) for end in (one.low, two.low, one.high, two.high)]
+            known = [end for end in ends if end is not None]
+            if len(known) < len(ends):
+                return None
+            lows = ((known[0], not one.closed_low, one.low), (known[1], not two.closed_low, two.low))
+            highs = ((known[2], one.closed_high, one.high), (known[3], two.closed_high, two.high))
+            low, open_low, start = max(lows, key=lambda end: end[:2])
+            high, closed_high, stop = min(highs, key=lambda end: end[:2])
+            if low < high or (low == high and closed_high and not open_low):
+                parts.append(Interval(start, stop, not open_low, closed_high))
+        found = Reals(tuple(parts))
+    return found
 
 
 def without(points: Sequence[Node]) -> Reals | None:

@@ -4,9 +4,10 @@ import re
 from functools import lru_cache
 
 from pipeline.domain.graders.math.clean import clean
+from pipeline.domain.graders.math.matrices import matrix
 from pipeline.domain.graders.math.nodes import Choice, Clock, Group, Labelled, Named, Node, Quantity, Reals, Text
 from pipeline.domain.graders.math.quantities import quantity, text
-from pipeline.domain.graders.math.reals import ALL, reals, union, without
+from pipeline.domain.graders.math.reals import ALL, intersection, reals, union, without
 from pipeline.domain.graders.math.relations import related
 from pipeline.domain.graders.math.scan import closing, split
 from pipeline.domain.graders.math.value import TooLargeError
@@ -18,8 +19,6 @@ _CLOCK = re.compile(r"([01]?[0-9]|2[0-4]):([0-5][0-9](?::[0-5][0-9])?)")
 _CHOICE = re.compile(
     r"(?:\(([A-J])\)|([A-J])(?:[.:)](?=[ \\])|[.)])) ?(?!\\c[ua]p|\\setminus|[-+*/^=<>()_,;:]|\\cdot|\\le|\\ge|\\in)(.+)"
 )
-_MATRIX = re.compile(r"(?:\[|\()? ?\\begin\{([a-zA-Z]*)\*?\} ?(?:\{[lcr| ]*\})?(.*)\\end\{\1\*?\} ?(?:\]|\))?")
-_ARRAYS = ("pmatrix", "bmatrix", "matrix", "array", "smallmatrix")
 _MEMBER = re.compile(r"([a-zA-Z])(?: ?\\in ?\\mathbb\{?R\}?)? ?(?:\\mid|\||:) ?(.+)")
 _SIGNS = re.compile(r"\\(?:pm|mp)(?![a-zA-Z])")
 _UNEQUAL = re.compile(r"([^=<>,;]{1,40}?)\\ne(?![a-zA-Z])((?:(?!\\[lg]e(?![a-zA-Z]))[^=<>;])+)")
@@ -47,9 +46,7 @@ def _read(content: str) -> Node:
         return _choice(choice[1] or choice[2], choice[3], content)
     if content.isascii() and content.isalpha() and (len(content) > 2 or (len(content) == 2 and content.isupper())):
         return text(content)
-    if matrix := _MATRIX.fullmatch(content):
-        return _matrix(matrix[1], matrix[2])
-    for reader in (_unequal, _listed, _united, _related, _bracketed, _ratio, _signed):
+    for reader in (_matrix, _unequal, _listed, _united, _related, _bracketed, _ratio, _signed):
         if (found := reader(content)) is not None:
             return found
     if content in (r"\mathbb{R}", r"\mathbb R"):
@@ -65,12 +62,6 @@ def _plain(content: str) -> Node:
 
 def _choice(letter: str, rest: str, content: str) -> Node:
     return text(content) if "=" in rest or re.search(r"\([A-J]\)|(?<![A-Z])[A-J][:)]", rest) else Choice(letter, read(rest))
-
-
-def _matrix(name: str, body: str) -> Node:
-    rows = [row for row in body.split(r"\\") if row.strip()]
-    cells = [Group("row", tuple(read(cell) for cell in row.split("&"))) for row in rows]
-    return Group("matrix" if name in _ARRAYS else name, tuple(cells))
 
 
 def _unequal(content: str) -> Node | None:
@@ -97,12 +88,31 @@ def _listed(content: str) -> Node | None:
     if not items:
         return text(content)
     labelled = [item for item in items if isinstance(item, Labelled)]
+    if _OR not in separators and len(labelled) == len(items) > 1 and (found := _bounds(labelled, both=_AND in separators)):
+        return found
     if set(separators) == {_OR} and labelled:
         if all(isinstance(item.body, Reals) for item in labelled) and (found := _united_items(items)):
             return found
         if len({item.label for item in labelled}) > 1:
             return text(content)
     return _collected(items) or text(content)
+
+
+def _bounds(items: list[Labelled], both: bool) -> Node | None:
+    r"""Bounds of one letter: what all of them leave (`x>1, x\ne2`), or each side where that is nothing (`x<1, x>3`).
+
+    Between commas, all of them are meant only where either would leave every number.
+    """
+    known = [each for each in map(reals, (item.body for item in items)) if each]
+    some_bound = any(isinstance(item.body, Reals) for item in items)  # x=(1,2), x=(3,4) are two points
+    if len({item.label for item in items}) > 1 or len(known) < len(items) or not some_bound:
+        return None
+    common, either = intersection(known), union([part for each in known for part in each.parts])
+    if common is None or either is None:
+        return None
+    if common.parts:
+        return Labelled(items[0].label, common) if both or either == ALL else None
+    return Labelled(items[0].label, either)
 
 
 def _collected(items: list[Node]) -> Node | None:
@@ -155,6 +165,10 @@ def _united_items(items: list[Node]) -> Node | None:
         return None
     label, whole = labels.pop(), union([part for each in sets if each for part in each.parts])
     return whole if label is None or whole is None else Labelled(label, whole)
+
+
+def _matrix(content: str) -> Node | None:
+    return matrix(content, read)
 
 
 def _related(content: str) -> Node | None:

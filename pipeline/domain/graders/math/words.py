@@ -67,7 +67,9 @@ _POWER = re.compile(r"\\text\{([^{}]*)\} ?\^ ?(?:\{ ?(-?[0-9]) ?\}|(-?[0-9]))")
 _PRODUCT = re.compile(r"(\\text\{[^{}]*)\} ?(/|\\cdot) ?\\text\{")
 _FRACTION = re.compile(r"\\frac ?\{ ?\\text\{([^{}]*)\} ?\} ?\{ ?\\text\{([^{}]*)\} ?\}")
 _NEIGHBOURS = re.compile(r"(\\text\{(?!and\}|or\})[^{}]*)\} ?\\text\{(?!and\}|or\})")
-_SYMBOL = re.compile(r"(?<!(?<!_)[0-9})])(?<![0-9})] )(?<!\\pi)(?<!\\pi )\\text\{([a-zA-Z])\}")
+_SYMBOL = re.compile(
+    r"(?:(?<!(?<!_)[0-9})])(?<![0-9})] )(?<!\\pi)(?<!\\pi )|(?<=\\text\{and\})|(?<=\\text\{or\}))\\text\{([a-zA-Z])\}"
+)
 
 
 def joined_texts(text: str) -> str:

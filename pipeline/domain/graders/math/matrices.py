@@ -1,0 +1,27 @@
+r"""Matrices and column vectors, also with a factor in front: `\frac{1}{2}\begin{pmatrix}2\\4\end{pmatrix}`."""
+
+import re
+from collections.abc import Callable
+
+from pipeline.domain.graders.math.nodes import Group, Node, Quantity
+from pipeline.domain.graders.math.quantities import quantity
+
+_MATRIX = re.compile(
+    r"([^,;=<>]*?)(?:\\cdot)? ?(?:\[|\()? ?\\begin\{([a-zA-Z]*)\*?\} ?(?:\{[lcr| ]*\})?"
+    r"((?:(?!\\begin|\\end).)*)\\end\{\2\*?\} ?(?:\]|\))?"
+)
+_ARRAYS = ("pmatrix", "bmatrix", "matrix", "array", "smallmatrix")
+
+
+def matrix(content: str, read: Callable[[str], Node]) -> Node | None:
+    """A single matrix, each cell times the factor; None for anything else."""
+    if (match := _MATRIX.fullmatch(content)) is None:
+        return None
+    factor, name, body = match[1].strip(), match[2], match[3]
+    if factor in ("+", "-"):
+        factor += "1"
+    if factor and (name not in _ARRAYS or not isinstance(quantity(factor), Quantity)):
+        return None
+    rows = [row.split("&") for row in body.split(r"\\") if row.strip()]
+    cells = [[f"({factor})({cell})" if factor else cell for cell in row] for row in rows]
+    return Group("matrix" if name in _ARRAYS else name, tuple(Group("row", tuple(map(read, row))) for row in cells))
