@@ -59,7 +59,7 @@ def read_progress(folder: Path) -> Progress:
     stage_left = left(manifest, round_, stage, total, done, files) if advancing else None
     next_stages = [manifest.round(round_ - 1).stage(name).spent() for name in STAGES[STAGES.index(stage) + 1 :]] if stage else []
     return Progress(
-        name=manifest.name,
+        name=folder.name,  # of a copy, the manifest has that of the original until it is resumed
         profile=manifest.config["profile"],
         working=purpose is not None,
         evaluated=purpose == "evaluate",

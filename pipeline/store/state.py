@@ -97,7 +97,12 @@ class RunState:
             self._write_settings(config)
         else:
             manifest, self.notes = sound_state(self.folder)
-            refuse_other_settings(config.name, manifest.config, settings)
+            refuse_other_settings(config.name, manifest.config | {"name": config.name}, settings)
+            if manifest.name != config.name:  # two runs must not write to one record in MLflow
+                self.notes.append(
+                    f"{self.folder} was run {manifest.name!r}; it goes on as {config.name!r}, with its own record in MLflow"
+                )
+                manifest.name, manifest.tracking_id = config.name, None
             # Before the manifest is written, so that a kill in between repeats it.
             self.notes += remove_later_stages(self.folder, manifest) + join_curricula(self.folder, manifest)
         previous = previous_manifest(self.folder)

@@ -102,8 +102,6 @@ RUNS = [
          make=made(lambda run: ((run / "manifest.json").unlink(), os.mkfifo(run / "manifest.json")))),
     case("manifest of a later version", "evaluate", "--policy {here}/runs/made --sets math500", "schema 3, this code reads 2",
          make=damaged("", field(lambda data: data.update(schema=3)))),
-    case("a run renamed by hand", "round", "--name other --set reward.samples=4", "name=other", "started with name=made", "NAME=",
-         make=made(lambda run: run.rename(run.parent / "other"))),
     case("a lock that is a folder", "round", "--name made --set reward.samples=4", "cannot be written", "Is a directory",
          make=made(lambda run: (run / ".lock").mkdir())),
     case("a page that is a folder", "report", MADE, "report.html", "Is a directory", "valid: another path",

@@ -67,6 +67,26 @@ def test_a_domain_of_ones_own_plugs_in() -> None:
         assert sandbox.vote([r"\ce{Ca(OH)2}", "CaO2H2", "CaO"], grader).count == 2
 
 
+def test_an_oracle_that_fails_on_a_question_ends_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    functions = """
+def true_answer(question):
+    return {"six?": "6"}[question]
+
+
+def difficulty(question):
+    return "hard"
+"""
+    (tmp_path / "breaking_oracle.py").write_text(functions)
+    monkeypatch.syspath_prepend(tmp_path)
+    oracle = load_oracle("breaking_oracle")
+    assert oracle is not None
+    with pytest.warns(UserWarning, match=r"evaluation\.oracle=breaking_oracle: true_answer raised KeyError: 'two\?'") as warned:
+        assert [oracle.true_answer(question) for question in ("six?", "two?", "ten?")] == ["6", None, None]
+    assert len(warned) == 1  # said once
+    with pytest.warns(UserWarning, match="difficulty returned 'hard'; valid: int or None; question: six"):
+        assert oracle.difficulty("six?") is None
+
+
 def test_a_scorer_of_ones_own_has_a_path_that_a_job_finds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("short.py").touch()

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -101,6 +102,23 @@ def test_settings_that_change_results_are_refused(tmp_path: Path) -> None:
     other.resources.device = "cuda"  # its generator draws other numbers
     with pytest.raises(ConfigError, match=r"resources\.device=cuda: run 'a' was started with resources\.device=cpu"):
         RunState(other)
+
+
+def test_a_copy_of_a_run_is_a_run_of_its_own(tmp_path: Path) -> None:
+    with RunState(config(tmp_path)) as state:
+        state.round(1).challenger.metrics = [{"reward_mean": 0.4}]
+        state.save()
+        original = state.tracking_id()
+    shutil.copytree(state.folder, tmp_path / "b")
+    with RunState(config(tmp_path, name="b")) as copy:
+        assert copy.round(1).challenger.metrics == [{"reward_mean": 0.4}]
+        assert copy.notes == [f"{tmp_path}/b was run 'a'; it goes on as 'b', with its own record in MLflow"]
+        assert copy.tracking_id() != original
+    with RunState(config(tmp_path, name="b")) as copy:
+        assert copy.notes == []
+        assert copy.tracking_id() != original
+    with RunState(config(tmp_path)) as state:
+        assert (state.tracking_id(), state.notes) == (original, [])
 
 
 def test_the_manifest_has_the_settings_of_the_last_start(tmp_path: Path) -> None:

@@ -92,7 +92,7 @@ def read_run(folder: Path) -> RunData:
     loaded = load_oracle(manifest.config["evaluation"]["oracle"])
     oracle = loaded or NO_ORACLE
     return RunData(
-        name=manifest.name,
+        name=folder.name,
         config=manifest.config,
         rounds=[read_round(folder, manifest, oracle, number) for number in manifest.begun()],
         written=manifest_time(folder),
