@@ -10,7 +10,7 @@ OTHER_cpu := gpu
 OTHER_gpu := cpu
 FLAGS = --iter $(ITER) --profile $(PROFILE) $(if $(NAME),--name $(NAME)) $(if $(SEED),--seed $(SEED)) $(if $(SET),--set $(SET))
 
-LOOK = $(if $(NAME),--name $(NAME)) $(if $(RUNS),--runs-dir $(RUNS))
+LOOK = $(if $(NAME),--name $(NAME)) $(if $(RUNS),--runs-dir "$(RUNS)")
 
 # Where this is set, every process of a run compiles all that it imports once more: twice as long until the engines are up.
 unexport PYTHONDONTWRITEBYTECODE
@@ -57,7 +57,7 @@ best: setup  ## the best rounds of all runs (METRIC=heldout_sampled STORE=sqlite
 	@$(PY) -m jobs.best $(if $(METRIC),--metric $(METRIC)) $(if $(STORE),--tracking-uri $(STORE))
 
 benchmarks: setup  ## fetch the paper's ten sets (SETS="math500 aime24", definitions or data files of your own; OUT=folder)
-	@$(PY) -m jobs.benchmarks $(if $(SETS),--sets "$(SETS)") $(if $(OUT),--output $(OUT))
+	@$(PY) -m jobs.benchmarks $(if $(SETS),--sets "$(SETS)") $(if $(OUT),--output "$(OUT)")
 
 evaluate: setup  ## measure a policy on held-out sets (POLICY=runs/NAME[:ROUND]|folder|hub id SETS LIMIT SAMPLES PROFILE OUTPUT)
 	@$(PY) -m jobs.evaluate --policy "$(POLICY)" --profile $(PROFILE) $(if $(SETS),--sets "$(SETS)") $(if $(LIMIT),--limit $(LIMIT)) \
@@ -65,7 +65,7 @@ evaluate: setup  ## measure a policy on held-out sets (POLICY=runs/NAME[:ROUND]|
 
 push: setup  ## a policy of a run to the Hub (RUN ROUND REPO=me/name WHAT=solver|challenger|curriculum PUBLIC=1 DRY=1)
 	@$(PY) -m jobs.push $(if $(RUN),--run $(RUN)) $(if $(ROUND),--round $(ROUND)) $(if $(REPO),--repo $(REPO)) \
-		$(if $(WHAT),--what $(WHAT)) $(if $(PUBLIC),--public) $(if $(DRY),--dry) $(if $(RUNS),--runs-dir $(RUNS))
+		$(if $(WHAT),--what $(WHAT)) $(if $(PUBLIC),--public) $(if $(DRY),--dry) $(if $(RUNS),--runs-dir "$(RUNS)")
 
 docs: setup  ## write docs/settings.md anew from the schema
 	@$(PY) -m jobs.docs

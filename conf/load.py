@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import yaml
 
@@ -41,6 +42,14 @@ def load_config(profile: str = "tiny", overrides: Sequence[str] = ()) -> Config:
         put(config, name, value)
     check(config)
     return config
+
+
+def _has_host(uri: str) -> bool:
+    """Whether an address can be taken apart: not so `http://[` and `http://host:port`."""
+    try:
+        return bool(urlsplit(uri).hostname or uri.startswith("sqlite:")) and urlsplit(uri).port != 0
+    except ValueError:
+        return False
 
 
 def preset_path(name: str) -> Path:
@@ -160,7 +169,7 @@ def check(config: Config) -> None:
         raise ConfigError(
             f"name={config.name}: names a folder; valid: letters, digits, '.', '_', '-', first a letter or digit, at most 200."
         )
-    if not re.fullmatch(r"sqlite:///[^?#]*[^?#/]|https?://[^/\s]+\S*", config.tracking_uri):
+    if not re.fullmatch(r"sqlite:///[^?#]*[^?#/]|https?://[^/\s]+\S*", config.tracking_uri) or not _has_host(config.tracking_uri):
         raise ConfigError(f"tracking_uri={config.tracking_uri}: valid: sqlite:///PATH, or an MLflow server's http(s) address.")
     if not resolve(config.prompts).is_file():
         raise ConfigError(

@@ -6,6 +6,7 @@ soups, arXiv 2203.05482; policies of rewarded phases: WARP, arXiv 2406.16768). N
 
 import argparse
 import os
+import shlex
 import shutil
 import sys
 import tempfile
@@ -52,7 +53,8 @@ def main(arguments: Sequence[str]) -> int:
         if (damage := damaged_file(Path(each.path))) is not None:
             raise DamagedError(damage, "restore it from a copy, or leave this policy out")
     write(targets, chosen.output)
-    say(f"the mean of {', '.join(each.name for each in targets)} is in {chosen.output}; make evaluate POLICY={chosen.output}")
+    policy = shlex.quote(str(chosen.output))
+    say(f"the mean of {', '.join(each.name for each in targets)} is in {chosen.output}; make evaluate POLICY={policy}")
     return 0
 
 

@@ -9,7 +9,7 @@ from huggingface_hub import HfApi
 from huggingface_hub.utils import disable_progress_bars
 
 from conf.errors import ConfigError
-from jobs.cli import command
+from jobs.cli import command, set_names
 from pipeline.domain.sets import BenchmarkSet, catalogue, find_sets
 from pipeline.store.benchmarks import FOLDER, fetch, read_problems, read_stored
 from pipeline.store.hub import HUB_ERRORS, explain
@@ -22,7 +22,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--sets", default="", help="names, .yaml files of definitions, data files (default: all ten)")
     parser.add_argument("--output", type=Path, default=FOLDER, help="folder for the sets (default: benchmarks/)")
     chosen = parser.parse_args(arguments)
-    sets = find_sets(chosen.sets.replace(",", " ").split() or list(catalogue()))
+    sets = find_sets(set_names(chosen.sets) or list(catalogue()))
     try:
         chosen.output.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -135,6 +135,23 @@ def replaced(settings: Sequence[str], changes: Sequence[str]) -> list[str]:
     return [*(each for each in settings if each.partition("=")[0] not in changed), *changes]
 
 
+def set_names(text: str) -> list[str]:
+    """The names and paths of `SETS`, between spaces or commas; a path that has some is in quotes.
+
+    >>> set_names("math500, aime24"), set_names("'my set.jsonl' gsm8k")
+    (['math500', 'aime24'], ['my set.jsonl', 'gsm8k'])
+
+    Raises:
+        ConfigError: a quote is not closed.
+    """
+    lexer = shlex.shlex(text, posix=True)
+    lexer.whitespace_split, lexer.whitespace, lexer.commenters = True, ", \t\r\n", ""
+    try:
+        return list(lexer)
+    except ValueError as error:
+        raise ConfigError(f"SETS={text}: {error}; valid: names and paths, those with spaces or commas in quotes.") from error
+
+
 def options(program: str, description: str) -> argparse.ArgumentParser:
     """The options of commands that only read runs."""
     parser = argparse.ArgumentParser(prog=f"python -m {program}", description=description)

@@ -17,8 +17,9 @@ from actors.cluster import check_cluster, prepare_environment, ray_cluster
 from conf.errors import ConfigError
 from conf.load import list_override, load_config, profiles
 from conf.schema import Config
-from jobs.cli import command
+from jobs.cli import command, set_names
 from pipeline.domain.sets import BenchmarkSet, find_sets
+from pipeline.errors import DamagedError
 from pipeline.evaluate import as_metrics
 from pipeline.inputs import Inputs, check_inputs, fingerprint
 from pipeline.interruption import steps_finished
@@ -60,13 +61,17 @@ def main(arguments: Sequence[str]) -> int:
 
 def settings(options: argparse.Namespace, target: Target) -> Config:
     """The run's own settings, or those of a profile, with what the command line says on top."""
-    told = [list_override("evaluation.sets", options.sets.replace(",", " ").split())] if options.sets else []
+    told = [list_override("evaluation.sets", set_names(options.sets))] if options.sets else []
     told += [f"evaluation.limit={options.limit}"] if options.limit is not None else []
     told += [f"evaluation.samples={options.samples}"] if options.samples is not None else []
     if target.run is None:
         return load_config(options.profile, [*told, *options.set, f"model.path={target.path}"])
     place = [f"name={target.run.name}", f"runs_dir={target.run.parent}"]
-    return load_config(str(target.run / "config.yaml"), [*told, *options.set, *place])
+    if not (file := target.run / "config.yaml").is_file():
+        raise DamagedError(
+            f"{file} is missing", f"`make round` with the run's settings and NAME={target.run.name} writes it anew"
+        )
+    return load_config(str(file), [*told, *options.set, *place])
 
 
 def evaluate(config: Config, targets: Sequence[Target], output: Path) -> None:

@@ -5,7 +5,6 @@ names them in order: `[triangular, repetition]` is the paper's r = max(0, r_unc 
 file, named as `path/to/file.py:function`; docs/rewards.md shows one. All functions here are pure.
 """
 
-import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from pipeline.errors import ScorerError, with_place
 from pipeline.types import AnsweredQuestion, ScoredQuestion, Vote
 
 Need = Literal["verdicts", "earlier"]
+LARGEST_REWARD = 1e9  # in size; the squares of larger ones, of which the advantages are made, overflow in float32 and beyond
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,7 +216,7 @@ def score_questions(
         earlier: questions of earlier steps and rounds, if a scorer needs them.
 
     Raises:
-        ScorerError: a scorer failed, or did not return one finite number per question.
+        ScorerError: a scorer failed, or did not return one number per question, of LARGEST_REWARD at most.
     """
     clusters = question_clusters([item.question for item in answered], config.threshold)
     questions = None if earlier is None else tuple(earlier)
@@ -237,7 +237,7 @@ def score(batch: QuestionBatch, scorers: Sequence[Scorer]) -> tuple[list[float],
     """The rewards [B] after all scorers, and by scorer its contribution [B]; a malformed response is worth at most 0.
 
     Raises:
-        ScorerError: a scorer failed, or did not return one finite number per question.
+        ScorerError: a scorer failed, or did not return one number per question, of LARGEST_REWARD at most.
     """
     rewards = [0.0] * len(batch.answered)
     parts: dict[str, list[float]] = {}
@@ -256,8 +256,8 @@ def _scored(scorer: Scorer, name: str, batch: QuestionBatch, rewards: list[float
         after = [float(reward) for reward in scorer(batch, list(rewards))]
     except Exception as error:  # user code may raise anything
         raise ScorerError(f"scorer {name}: {with_place(error)}") from error
-    wrong = [f"a reward of {reward}" for reward in after if not math.isfinite(reward)]
+    wrong = [f"a reward of {reward}" for reward in after if not abs(reward) <= LARGEST_REWARD]  # NaN is not, either
     if wrong or len(after) != len(batch.answered):
         what = (wrong or [f"{len(after)} rewards"])[0]
-        raise ScorerError(f"scorer {name} returned {what}; valid: {len(batch.answered)} finite numbers")
+        raise ScorerError(f"scorer {name} returned {what}; valid: {len(batch.answered)} numbers of at most {LARGEST_REWARD:.0e}")
     return [min(0.0, reward) if item.question is None else reward for item, reward in zip(batch.answered, after, strict=True)]

@@ -12,6 +12,7 @@ from pipeline.domain.rows import Row
 from pipeline.domain.sets import BenchmarkSet, Column
 
 LETTERS = string.ascii_uppercase
+LONGEST_NAME = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +64,8 @@ def _problem(definition: BenchmarkSet, row: Row, number: int) -> Problem:
         question=_text(row, columns.question),
         answer=_text(row, columns.answer).strip(),
         id=_text(row, columns.id).strip() if columns.id else str(number - 1),
-        band=_optional_text(row, columns.band),
-        subject=_optional_text(row, columns.subject),
+        band=_name(row, columns.band),
+        subject=_name(row, columns.subject),
         options=_options(row, columns.options) if columns.options else (),
     )
     if definition.grader == "choice":
@@ -98,10 +99,14 @@ def _text(row: Row, column: Column) -> str:
     return text
 
 
-def _optional_text(row: Row, column: Column | None) -> str | None:
+def _name(row: Row, column: Column | None) -> str | None:
+    """The name of a group of problems, None without one. It becomes a part of a metric's, which MLflow has 250 characters for."""
     if column is None or column.name not in row:
         return None
-    return _as_text(_value(row, column), column.name).strip() or None
+    name = _as_text(_value(row, column), column.name).strip()
+    if len(name) > LONGEST_NAME:
+        raise ValueError(f"column {column.name!r} holds {len(name)} characters, {name[:40]!r}...; valid: at most {LONGEST_NAME}")
+    return name or None
 
 
 def _as_text(value: object, column: str) -> str:

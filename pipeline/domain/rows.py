@@ -22,6 +22,8 @@ def read_rows(path: Path) -> list[Row]:
     Raises:
         ValueError: the file cannot be read as its suffix says; with the line if known.
     """
+    if path.exists() and not path.is_file():
+        raise ValueError("cannot be read: it is a folder, a pipe or a device")
     try:
         match path.suffix:
             case ".parquet":

@@ -27,6 +27,7 @@ from pipeline.store.manifest import FILE, PREVIOUS, Manifest, Round, previous_ma
 from pipeline.store.tables import CurriculumRow, read_column
 from pipeline.types import ScoredQuestion
 
+SETTINGS = "config.yaml"
 # Settings that may differ when a run is resumed: they change where and how fast it runs, not its results, except for the last
 # bits of probabilities, which depend on the shapes of batches.
 FREE_SETTINGS = (
@@ -127,13 +128,16 @@ class RunState:
 
     def adopt(self, config: Config, code: dict[str, str]) -> None:
         """Records the settings and the user's code of this start, which may differ from the previous where a resume allows it."""
-        if (settings := as_json(config)) != self.manifest.config or code != self.manifest.code:
+        settings = as_json(config)
+        changed = settings != self.manifest.config or code != self.manifest.code
+        if changed or not (self.folder / SETTINGS).exists():
             self._write_settings(config)  # first, so that a kill in between repeats it
+        if changed:
             self.manifest.config, self.manifest.code = settings, code
             self._written = write_manifest(self.folder, self.manifest)  # the previous one keeps its checkpoint
 
     def _write_settings(self, config: Config) -> None:
-        write_atomically(self.folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.structured(config)))
+        write_atomically(self.folder / SETTINGS, OmegaConf.to_yaml(OmegaConf.structured(config)))
 
     def save(self) -> None:
         """Writes the current manifest to disk, keeps the previous one, and removes checkpoints that neither names any more."""
@@ -207,7 +211,7 @@ class RunState:
             if self.folder in self._made:
                 remove(self.folder)
             else:  # it was there before, and may hold other files
-                for name in (FILE, PREVIOUS, "config.yaml"):
+                for name in (FILE, PREVIOUS, SETTINGS):
                     remove(self.folder / name)
             self._unmake()
         self._lock.release()

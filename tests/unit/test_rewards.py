@@ -198,7 +198,8 @@ def test_a_scorer_that_cannot_be_had_is_named(tmp_path: Path, text: str | None, 
 @pytest.mark.parametrize(
     ("scorer", "said"),
     [
-        (lambda batch, rewards: [float("inf")], "returned a reward of inf; valid: 1 finite numbers"),
+        (lambda batch, rewards: [float("inf")], r"returned a reward of inf; valid: 1 numbers of at most 1e\+09"),
+        (lambda batch, rewards: [-1e200], r"returned a reward of -1e\+200"),
         (lambda batch, rewards: [float("nan")], "returned a reward of nan"),
         (lambda batch, rewards: [], "returned 0 rewards"),
         (lambda batch, rewards: batch.nothing, r"AttributeError.*test_rewards.py, line \d+"),
