@@ -81,6 +81,13 @@ def drawn_as_learned(config: Config, model: str) -> list[Sample]:
     return samples
 
 
+def assert_same(drawn: list[list[Sample]], before: list[list[Sample]]) -> None:
+    """The same tokens. Log-probabilities differ in the last bits: which requests share a batch depends on when each arrives."""
+    for one, other in zip((s for group in drawn for s in group), (s for group in before for s in group), strict=True):
+        assert one.token_ids == other.token_ids
+        assert one.logprobs == pytest.approx(other.logprobs, abs=0.05)
+
+
 def test_ipc_transfers_a_tensor_larger_than_a_packed_buffer(tmp_path: Path) -> None:
     model = write_model(str(tmp_path), "bfloat16", **LARGE)
     assert max(p.numel() * p.element_size() for p in model.parameters()) > PACKED_BYTES
@@ -124,7 +131,9 @@ def test_an_engine_out_of_gpu_memory_is_replaced(monkeypatch: pytest.MonkeyPatch
     failed = tmp_path / "failed"
 
     class OutOfMemoryOnce(RolloutWorker):
-        def _enqueue(self, requests: Sequence[Request], sampling: SamplingConfig, for_learning: bool) -> dict:
+        def _enqueue(
+            self, requests: Sequence[Request], sampling: SamplingConfig, for_learning: bool
+        ) -> dict[int, tuple[int, int]]:
             if not failed.exists():
                 failed.touch()
                 torch.empty(1 << 42, device="cuda")
@@ -139,7 +148,7 @@ def test_an_engine_out_of_gpu_memory_is_replaced(monkeypatch: pytest.MonkeyPatch
 def _learner() -> Iterator[Learner]:
     """A rank in this process, where DeepSpeed's groups belong to the first world that it joins."""
     made = Learner(0, 1, "cuda")
-    made.join("127.0.0.1", made.listen("127.0.0.1"))
+    made.join("127.0.0.1", made.listen("127.0.0.1"), load_config("tiny").learner.timeout_s)
     yield made
     torch.distributed.destroy_process_group()
 
@@ -179,7 +188,7 @@ def test_a_sleeping_engine_leaves_its_memory_and_takes_it_again() -> None:
         assert asleep - free_share() > 0.6
         fleet.sleep(keep_policy=False)
         assert free_share() == pytest.approx(asleep, abs=0.05)
-        assert fleet.sample(REQUESTS, Policy("v0", learner.weights()), config.sampling) == drawn
+        assert_same(fleet.sample(REQUESTS, Policy("v0", learner.weights()), config.sampling), drawn)
         fleet.shutdown()
         learner.shutdown()
 
@@ -192,7 +201,7 @@ def test_a_kept_policy_outlives_sleep_without_a_transfer() -> None:
         drawn = fleet.sample(REQUESTS, policy, config.sampling)
         fleet.take_counts()
         fleet.sleep(keep_policy=True)
-        assert fleet.sample(REQUESTS, policy, config.sampling) == drawn
+        assert_same(fleet.sample(REQUESTS, policy, config.sampling), drawn)
         assert "swaps" not in fleet.take_counts()
         fleet.shutdown()
         learner.shutdown()
@@ -203,9 +212,9 @@ def test_a_rank_and_an_engine_that_exceed_the_gpu_together_take_turns(transfer: 
     class Large(Learner):
         """Takes half of the GPU in an update, besides the engine's 85 %."""
 
-        def update(self, batch: TrainingBatch) -> dict[str, float]:
+        def update(self, batch: TrainingBatch, lr: float | None = None) -> dict[str, float]:
             half = torch.ones(torch.cuda.mem_get_info()[1] // 2, dtype=torch.uint8, device="cuda")
-            metrics = super().update(batch)
+            metrics = super().update(batch, lr)
             del half
             self._empty_cache()
             return metrics
@@ -231,7 +240,8 @@ def test_fused_adamw_steps_as_the_plain_one_does(learner: Learner, offload: str,
             learner.update(draw_batch(16, 24, 48, 700, seed))
         weights.append(torch.cat([p.detach().float().cpu().flatten() for p in learner.engine.module.parameters()]))
         monkeypatch.undo()
-    assert torch.allclose(*weights, atol=1e-3)  # a step moves a weight by up to 1e-2
+    fused_weights, plain_weights = weights
+    assert torch.allclose(fused_weights, plain_weights, atol=1e-3)  # a step moves a weight by up to 1e-2
 
 
 def test_ligers_kernels_compute_what_transformers_does(learner: Learner) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from actors.cluster import ROOT
+from conf.load import ROOT
 
 pytestmark = [
     pytest.mark.gpu,
