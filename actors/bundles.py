@@ -46,10 +46,11 @@ def plan(config: Config, free: Sequence[float], learner: bool = True) -> Plan:
     Ranks that share no GPU with an engine are bundled by node: all in one bundle if that fits. Ranks that do have a bundle each,
     with their engines. If nothing fits, the plan of which `missing` says the most.
     """
-    if config.shares_gpus and learner:
-        return shared_plan(config, free)
-    if config.shares_gpus and config.colocated:  # an engine that is awake has a GPU to itself, without a learner too
-        return replace(shared_plan(config, free), ranks=(), one_node=False)
+    if config.shares_gpus:
+        whole = shared_plan(config, free)
+        # Without a learner an engine has the GPU that it would have beside a rank, and not one with other engines.
+        used = 1 + max(place for fleet in whole.engines for place in fleet)
+        return whole if learner else replace(whole, bundles=whole.bundles[:used], ranks=(), one_node=False)
     ranks = config.learner.ranks if learner and config.resources.learner_gpus else 0
     plans = [split_plan(config, ranks, each) for each in range(max(1, ranks), 0, -1)]
     fitting = (each for each in plans if not missing(each, free))
@@ -87,6 +88,11 @@ def shared_plan(config: Config, free: Sequence[float]) -> Plan:
     ]
     count = max(ranks, *(place + 1 for fleet in fleets for place in fleet))
     return Plan((1,) * count, tuple(range(ranks)), tuple(fleets), one_node=max(free, default=0) >= count)
+
+
+def engines_of_a_gpu(config: Config) -> int:
+    """The most engines of one fleet that are placed together, at least one."""
+    return max((fleet.count(place) for fleet in plan(config, ()).engines for place in fleet), default=1)
 
 
 def holds(room: float, gpus: float) -> int:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import psutil
 
+IN_JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"  # Ray sets it for a job's command alone, unlike RAY_ADDRESS, which names any cluster
 CGROUP = Path("/sys/fs/cgroup")
 # Environment under which MKL computes a product to the same last bit wherever its factors are in memory, and with any number of
 # threads. Without it engines differed on an AMD EPYC, learners on an Intel Xeon.

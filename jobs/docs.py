@@ -10,7 +10,7 @@ from conf.load import ROOT, profiles
 from conf.schema import Config
 from conf.settings import flatten, settings, shown, valid
 from pipeline.observe.markdown import table
-from pipeline.store.state import may_change
+from pipeline.store.state import SHARDING, may_change
 
 PATH = ROOT / "docs" / "settings.md"
 HEAD = """\
@@ -26,7 +26,8 @@ anything starts. Texts are kept verbatim: `name=1.10` is not 1.1.
 `SET="evaluation.sets=[]"` drops a profile's held-out sets. The profiles in `conf/`: {profiles}.
 
 A run is resumed only with the settings that it was started with. Those marked † may differ: they change where and how fast it
-runs, or what is measured, but not what is trained, except for the last bits of probabilities.
+runs, or what is measured, but not what is trained, except for the last bits of probabilities. Those marked ‡ may differ where no
+phase has been interrupted after a checkpoint ([learner.md](learner.md#memory)).
 """
 
 
@@ -47,7 +48,7 @@ def written(value: object) -> str:
 
 
 def cells(name: str, default: str, field: Field[Any]) -> tuple[str, ...]:
-    free = " †" if may_change(name) else ""
+    free = " †" if may_change(name) else " ‡" if name in SHARDING else ""
     return f"`{name}`{free}", f"`{default}`" if default else "", valid(field).removeprefix("valid: "), field.metadata["help"]
 
 

@@ -30,7 +30,7 @@ from pipeline.observe.scores import read_scores, show_rounds, show_scores, summa
 from pipeline.observe.terminal import AnswerProgress, say
 from pipeline.policies import Target, find_policies
 from pipeline.results import Asked, FolderResults, Results, RoundResults, held
-from pipeline.store.benchmarks import read_problems
+from pipeline.store.benchmarks import read_problems, refuse_missing
 from pipeline.store.manifest import write_atomically
 from pipeline.store.state import RunState
 from pipeline.store.tables import EvaluationRow, remove_damaged
@@ -80,6 +80,7 @@ def evaluate(config: Config, targets: Sequence[Target], output: Path) -> None:
         raise ConfigError("SETS: no set is named; valid: names of conf/benchmarks.yaml, .yaml files of definitions, data files.")
     inputs = measuring_inputs(config)
     check_cluster(config, learner=False)
+    refuse_missing(sets, config.evaluation.folder)
     asked = [Asked(each, read_problems(each, config.evaluation.folder)) for each in sets]
     with ExitStack() as stack:
         for target in targets:

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 
 from actors.cluster import check_cluster, prepare_environment, ray_cluster
+from actors.machine import IN_JOB
 from conf.errors import ConfigError
 from conf.load import load_config, profiles
 from conf.schema import Config
@@ -14,7 +15,6 @@ from jobs.cli import command, make_line, replaced
 from pipeline.errors import NoSignalError
 from pipeline.interruption import steps_finished
 
-IN_JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"  # Ray sets it for a job's command alone, unlike RAY_ADDRESS, which names any cluster
 EPILOG = "settings (change them with --set SETTING=VALUE ...):\n"
 
 

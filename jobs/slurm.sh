@@ -9,7 +9,7 @@
 # A run in one Slurm allocation: Ray's head on the first node, a raylet on each of the others, and the job, whose exit status is
 # the script's. Submit it from the repository, which lies at this path on all nodes, as `runs_dir` and HF_HOME have to:
 #
-#     make setup EXTRA=gpu
+#     make benchmarks EXTRA=gpu       # once, on a node with internet: the held-out sets that the profile measures
 #     sbatch jobs/slurm.sh --profile qwen3-4b --iter 3
 #     sbatch --nodes=2 jobs/slurm.sh --profile qwen3-4b --set learner.ranks=16 rollout.engines=16
 #
@@ -59,7 +59,8 @@ done
 # first node, and the driver has that time to finish its step.
 driver='' signalled=0
 trap 'signalled=1; [ -z "$driver" ] || kill -TERM "$driver" 2>/dev/null || true' TERM
-RAY_ADDRESS=$address python -m jobs.round "$@" &
+# The other nodes read the same environment, from storage that they share, so that some may join late: an own wait_s comes after.
+RAY_ADDRESS=$address python -m jobs.round --set resources.wait_s=300 "$@" &
 driver=$!
 [ "$signalled" = 0 ] || kill -TERM "$driver"  # it came before the driver was known
 signalled=1

@@ -20,7 +20,7 @@ from pipeline.domain.oracle import load_oracle
 from pipeline.domain.prompt_file import load_prompts
 from pipeline.domain.prompts import Prompts
 from pipeline.domain.sets import find_sets
-from pipeline.store.benchmarks import read_problems
+from pipeline.store.benchmarks import read_problems, refuse_missing
 from pipeline.store.model_folder import check_adapters, check_model_folder
 
 
@@ -107,10 +107,12 @@ def hashed(content: bytes) -> str:
 def check_sets(config: Config) -> None:
     """
     Raises:
-        ConfigError: a held-out set cannot be read, or has the name of another set's band.
+        ConfigError: held-out sets are missing, one cannot be read, or has the name of another set's band.
     """
     names: dict[str, str] = {}
-    for definition in find_sets(config.evaluation.sets, "evaluation.sets"):
+    definitions = find_sets(config.evaluation.sets, "evaluation.sets")
+    refuse_missing(definitions, config.evaluation.folder)
+    for definition in definitions:
         problems = read_problems(definition, config.evaluation.folder)
         for name in [definition.name, *{f"{definition.name}_{problem.band}" for problem in problems if problem.band}]:
             if name in names:

@@ -2,19 +2,28 @@
 
 import os
 
-from actors.machine import EXACT_PRODUCTS, cores
+from actors.machine import EXACT_PRODUCTS, IN_JOB
 from conf.schema import Config
 
 LOOPBACK = "127.0.0.1"
 
 
+def threads_told() -> str:
+    """The number of threads that the user has set, empty for none."""
+    told = os.environ.get("OMP_NUM_THREADS", "")
+    return "" if told == "1" and IN_JOB in os.environ else told  # Ray sets 1 for what reserves no cores, as a job's command
+
+
+def computes_on_cores(config: Config) -> bool:
+    """Whether ranks divide their node's cores: on CPU, where engines are idle meanwhile, and for AdamW's step on the host."""
+    return config.resources.device == "cpu" or config.learner.offload != "none"
+
+
 def rank_environment(config: Config) -> dict[str, str]:
-    """Environment of a rank's process."""
-    # On CPU engines are idle while the learner works; with offload the optimizer's step runs on the host.
+    """Environment of a rank's process. Where it has a share of the cores, it finds out how many once ranks know their nodes."""
     on_cpu = config.resources.device == "cpu"
-    threads = max(1, cores() // config.learner.ranks) if on_cpu or config.learner.offload != "none" else 1
     environment = {
-        "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(threads)),
+        "OMP_NUM_THREADS": threads_told() or "1",
         # Checkpoints are read as data: DeepSpeed would unpickle whatever they hold.
         "TORCH_FORCE_WEIGHTS_ONLY_LOAD": "1",
     }

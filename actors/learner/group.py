@@ -12,7 +12,7 @@ from ray.exceptions import RayError, RayTaskError
 
 from actors.bundles import rank_gpus
 from actors.failures import DEATHS, reason
-from actors.learner.environment import LOOPBACK, rank_environment
+from actors.learner.environment import LOOPBACK, computes_on_cores, rank_environment, threads_told
 from actors.learner.rank import Learner
 from actors.placement import ANYWHERE, Placement
 from actors.weights.buckets import Published
@@ -24,7 +24,7 @@ from pipeline.types import Checksums, Sample, TrainingBatch, Weights
 # Consecutive updates with a non-finite loss or gradient after which the run stops.
 MAX_SKIPPED = 3
 
-# Seconds for all ranks to start, including the wait for GPUs and the import of torch and DeepSpeed.
+# Seconds for all ranks to start, including the import of torch and DeepSpeed; for GPUs of a lost node they wait longer.
 START_TIMEOUT = 300
 
 # When a rank fails, the others' collectives fail too: seconds to wait for the original failure.
@@ -184,8 +184,12 @@ class LearnerGroup:
 
     def _join(self) -> None:
         """Joins the ranks into one world."""
-        nodes, self._pids = zip(*self._call("node_and_pid", timeout=START_TIMEOUT), strict=True)
+        # After a loss the ranks' bundle waits for a node with room, as it did when the run reserved it.
+        started = max(START_TIMEOUT, self.config.resources.wait_s)
+        nodes, self._pids = zip(*self._call("node_and_pid", timeout=started), strict=True)
         host = LOOPBACK if len(set(nodes)) == 1 else nodes[0]
+        if computes_on_cores(self.config) and not threads_told():
+            self._call("share_cores", nodes, timeout=START_TIMEOUT)
         port = self._call("listen", host)[0]
         # Longer than the driver waits: by default NCCL ends ranks that wait ten minutes, as for rank 0 to write a large policy.
         limit = self.config.learner.timeout_s + 60

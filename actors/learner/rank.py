@@ -26,6 +26,7 @@ from actors.learner.deepspeed_engine import Reference, master_weights, training_
 from actors.learner.environment import socket_interfaces
 from actors.learner.lora import adapted_layers, adapter_parameters, base_parameters, merged
 from actors.learner.threads import MOST_THREADS, one_thread
+from actors.machine import cores
 from actors.weights.buckets import CHECKSUM_STRIDE, Named, Published, in_buckets, publish, strided_sums_add_up
 from conf.schema import Config
 from pipeline.algorithm.grpo import policy_loss, token_weights
@@ -55,8 +56,7 @@ class Learner:
         self.rank = rank
         self.world_size = world_size
         self.device = torch.device(device)
-        if device == "cpu":
-            torch.set_num_threads(min(torch.get_num_threads(), MOST_THREADS))
+        self._limit_threads()
         self.engine: Any = None
         self.reference: Reference | None = None
         self.model_path = ""
@@ -65,6 +65,15 @@ class Learner:
 
     def node_and_pid(self) -> tuple[str, int]:
         return ray.util.get_node_ip_address(), os.getpid()
+
+    def share_cores(self, nodes: Sequence[str]) -> None:
+        """Computes in its share of the node's cores; `nodes` are those of the ranks, in order."""
+        torch.set_num_threads(max(1, cores() // nodes.count(nodes[self.rank])))
+        self._limit_threads()
+
+    def _limit_threads(self) -> None:
+        if self.device.type == "cpu":
+            torch.set_num_threads(min(torch.get_num_threads(), MOST_THREADS))
 
     def listen(self, host: str) -> int:
         """On rank 0 opens the rendezvous socket on this address and returns its port, chosen by the system."""

@@ -10,6 +10,7 @@ from typing import Any
 import ray
 from ray.exceptions import ObjectLostError
 
+from actors.bundles import engines_of_a_gpu
 from actors.failures import DEATHS, reason
 from actors.placement import ANYWHERE, Placement
 from actors.restarts import Restarts
@@ -31,7 +32,8 @@ class RolloutFleet:
     """Engines that hold one policy at a time. They start in the background: `wait_usable` waits for them.
 
     On CPU the first starts alone, or several would start more slowly; the others join when they have started, between or
-    within calls. Roles may share a fleet: the requested policy is swapped in.
+    within calls. On GPUs that hold several, one starts after another: vLLM takes what others allocate meanwhile for its own.
+    Roles may share a fleet: the requested policy is swapped in.
     """
 
     def __init__(self, config: Config, model_path: str, placement: Placement = ANYWHERE, number: int = 0) -> None:
@@ -44,7 +46,8 @@ class RolloutFleet:
         self._versions: dict[Any, str] = {}
         self._places: dict[Any, int] = {}
         self._size = engine_count(config, read_json(Path(model_path) / "config.json", {}))
-        self._workers = [self._start() for _ in range(1 if self._on_cpu else self._size)]
+        self._in_turn = not self._on_cpu and engines_of_a_gpu(config) > 1
+        self._workers = [self._start() for _ in range(1 if self._on_cpu or self._in_turn else self._size)]
         # Engines that start while others work, by the call that returns when they have started; failures in a row.
         self._joining: dict[Any, Any] = {}
         self._restarts = Restarts("a rollout worker", "request", RolloutError)
@@ -78,6 +81,8 @@ class RolloutFleet:
                     raise RolloutError(f"a rollout worker could not start: {reason(failure)}") from failure
             self._replace(failed)
         self._join()
+        if self._in_turn:
+            self._await_joining()
 
     def wait_ready(self) -> None:
         """Waits until all engines have started; raises as `wait_usable` does."""
@@ -116,7 +121,8 @@ class RolloutFleet:
                 self._joins += 1
                 self._ready.add(worker)
                 self._workers = sorted([*self._workers, worker], key=lambda each: self._places[each])
-        while self._ready and len(self._workers) + len(self._joining) < self._size:
+        most = len(self._workers) + 1 if self._in_turn else self._size
+        while self._ready and len(self._workers) + len(self._joining) < min(most, self._size):
             worker = self._start()
             self._joining[worker.ready.remote()] = worker
 

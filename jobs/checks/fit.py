@@ -62,7 +62,9 @@ def on_gpu(shape: ModelShape, config: Config, gpu: int | None) -> list[Finding]:
     """What a rank and an engine take of a GPU, which they share where the settings say so."""
     rank = rank_memory(shape, config)
     placed = plan(config, ())
-    beside = max((sum(fleet.count(place) for fleet in placed.engines) for place in placed.ranks), default=0)
+    count = [sum(fleet.count(place) for fleet in placed.engines) for place in range(len(placed.bundles))]
+    beside = max((count[place] for place in placed.ranks), default=0)
+    together = 1 if config.colocated else max(count, default=1)
     share = beside * config.rollout.gpu_memory_utilization
     # Of the rank while engines are awake, and of all while it works; where they do not take turns, both at once.
     resting = between_updates(rank, config)[0] if config.colocated else rank.device
@@ -72,10 +74,14 @@ def on_gpu(shape: ModelShape, config: Config, gpu: int | None) -> list[Finding]:
     engines = f" beside {'an engine' if beside == 1 else f'{beside} engines'} with {share:.0%} of the GPU" if beside else ""
     turns = f", {gb(rank.device)} while it works and the engine sleeps" if config.colocated else ""
     wanted = f"about {gb(resting)}{engines}{turns} ({by_part(rank)}): a GPU of {fitting[0] if fitting else 'more than 192'} GB"
+    crowded = []
+    if (all_shares := together * config.rollout.gpu_memory_utilization) > 1:
+        do = f"rollout.gpu_memory_utilization={math.floor(100 / together) / 100}, or resources.rollout_gpus=1"
+        crowded = [Finding("fault", "engine", f"{together} on one GPU would take {all_shares:.0%} of it", "at most 100%", do)]
     if gpu is None:
         full = gb(least_engine_gpu(shape, config))
         engine = Finding("ok", "engine", f"no GPU here to compare with; needed: {full} for one response of full length")
-        return [Finding("ok", "learner rank", "no GPU here to compare with", wanted), engine]
+        return [Finding("ok", "learner rank", "no GPU here to compare with", wanted), engine, *crowded]
     filled = max(resting + share * gpu, working)
     memory = engine_memory(shape, config, gpu)
     return [
@@ -88,6 +94,7 @@ def on_gpu(shape: ModelShape, config: Config, gpu: int | None) -> list[Finding]:
             warning=filled > MARGIN * gpu,
         ),
         engine_finding(memory.tokens, config, f"{gb(memory.weights)} of weights, KV cache of {gb(memory.cache)}"),
+        *crowded,
     ]
 
 
@@ -134,7 +141,9 @@ def fit_findings(model: Mapping[str, Any] | None, config: Config, gpus: Sequence
         return [
             Finding("warning", "memory", f"cannot be computed: {error}", "", "try a round with few steps and watch the memory")
         ]
-    return [*memory_findings(shape, config, gpus[0].memory if gpus else None), *room_findings(shape, config, held)]
+    used = gpus[: max(1, reserved(config))]  # Ray hands them out in order
+    smallest = min((gpu.memory for gpu in used), default=None)
+    return [*memory_findings(shape, config, smallest), *room_findings(shape, config, held)]
 
 
 def known_shape(model: Mapping[str, Any] | None) -> ModelShape | None:

@@ -1,6 +1,7 @@
 """The machine against a run's settings. Each finding is a function of values, which `jobs/checks/probe.py` reads."""
 
 import os
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
 from actors.bundles import gpus as reserved
@@ -66,9 +67,10 @@ def node_finding(nodes: Sequence[Mapping[str, float]], wanted: float) -> Finding
 def gpu_findings(gpus: Sequence[Gpu], wanted: float, config: Config, where: str = "this machine") -> list[Finding]:
     """Number, driver and compute capability of the GPUs that a profile for CUDA needs."""
     none = f"none on {where} (nvidia-smi lists none, or CUDA_VISIBLE_DEVICES hides them)"
+    alike = Counter((gpu.name, gpu.memory) for gpu in gpus)
     counted = compared(
         "GPUs",
-        f"{len(gpus)} x {gpus[0].name}, {gb(gpus[0].memory)} each" if gpus else none,
+        ", ".join(f"{count} x {name}, {gb(size)} each" for (name, size), count in alike.items()) or none,
         f"{wanted:g}: {config.learner.ranks} learner ranks, {(config.rollout.engines or 1) * config.fleet_count} engines",
         "fewer learner.ranks or rollout.engines, a machine or Ray cluster with more, or PROFILE=tiny, which needs none",
         fault=len(gpus) < wanted,

@@ -8,7 +8,8 @@ A set without its record counts as not fetched: after an interruption only the s
 
 import json
 import re
-from collections.abc import Iterable
+import shlex
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath
@@ -47,10 +48,23 @@ def read_problems(definition: BenchmarkSet, folder: str | Path = FOLDER) -> list
     """
     if definition.path is not None:
         return to_problems(definition, _read(definition, Path(definition.path)))
+    refuse_missing([definition], folder)
     stored = read_stored(definition, resolve(str(folder)))
-    if stored is None:
-        raise ConfigError(f"set {definition.name}: not in {folder}; fetch it: make benchmarks SETS={definition.name}")
+    assert stored is not None
     return stored[1]
+
+
+def refuse_missing(definitions: Sequence[BenchmarkSet], folder: str | Path = FOLDER) -> None:
+    """Raises ConfigError if sets were not fetched, naming all of them, so that one command fetches what a run needs."""
+    missing = [each.name for each in definitions if each.path is None and not _is_stored(each, resolve(str(folder)))]
+    if missing:
+        sets, them = ("set", "it") if len(missing) == 1 else ("sets", "them")
+        names = shlex.quote(" ".join(missing))
+        raise ConfigError(f"{sets} {', '.join(missing)}: not in {folder}; fetch {them}: make benchmarks SETS={names}")
+
+
+def _is_stored(definition: BenchmarkSet, folder: Path) -> bool:
+    return _read_record(definition, folder) is not None and (folder / f"{definition.name}.parquet").exists()
 
 
 def read_stored(definition: BenchmarkSet, folder: Path) -> tuple[Fetched, list[Problem]] | None:

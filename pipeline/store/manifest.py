@@ -171,6 +171,10 @@ class Manifest:
         phases = [phase for round_ in self.rounds.values() for phase in (round_.challenger, round_.solver)]
         return {path for phase in phases for path in (phase.checkpoint, phase.ahead, *phase.members) if path}
 
+    def sharded(self) -> bool:
+        """Whether an unfinished phase resumes from a checkpoint, which is divided among the learner's ranks."""
+        return any(phase.checkpoint for round_ in self.rounds.values() for phase in (round_.challenger, round_.solver))
+
     def spent(self, number: int) -> Seconds:
         """Wall-clock seconds of a round by part; round 1 includes the evaluation of the base model."""
         spent: Counter[str] = Counter()

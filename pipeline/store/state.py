@@ -46,6 +46,8 @@ FREE_SETTINGS = (
     "learner.micro_batch_tokens",
     "learner.timeout_s",
 )
+# Between phases, where no checkpoint is divided among ranks, these may differ as well.
+SHARDING = ("learner.ranks", "learner.zero_stage", "learner.offload")
 # Exceptions: these change the results. A generator of a GPU draws other numbers from a seed than one of a CPU.
 BINDING_SETTINGS = ("rollout.ahead", "resources.device")
 
@@ -98,7 +100,7 @@ class RunState:
             self._write_settings(config)
         else:
             manifest, self.notes = sound_state(self.folder)
-            refuse_other_settings(config.name, manifest.config | {"name": config.name}, settings)
+            refuse_other_settings(config.name, manifest.config | {"name": config.name}, settings, manifest.sharded())
             if manifest.name != config.name:  # two runs must not write to one record in MLflow
                 self.notes.append(
                     f"{self.folder} was run {manifest.name!r}; it goes on as {config.name!r}, with its own record in MLflow"
@@ -242,17 +244,19 @@ def as_json(config: Config) -> dict[str, Any]:
     return tree
 
 
-def refuse_other_settings(name: str, before: dict[str, Any], now: dict[str, Any]) -> None:
-    """Raises ConfigError if a run would be resumed with settings that change its results.
+def refuse_other_settings(name: str, before: dict[str, Any], now: dict[str, Any], sharded: bool) -> None:
+    """Raises ConfigError if a run would be resumed with settings that change its results, or that its checkpoint does not fit.
 
-    A setting that is newer than the run had its default's effect before.
+    A setting that is newer than the run had its default's effect before. `sharded`: whether it resumes from a checkpoint.
     """
     # An empty mapping equals a missing one.
     default, old, new = ({key: value for key, value in flatten(tree) if value != {}} for tree in (asdict(Config()), before, now))
     old = default | old
     for key in sorted(old.keys() | new.keys()):
-        if old.get(key) != new.get(key) and not may_change(key):
-            raise ConfigError(
-                f"{key}={new.get(key)}: run {name!r} was started with {key}={old.get(key)}. "
-                f"Resume it with that value, or start a run under another name: NAME=..."
-            )
+        if old.get(key) == new.get(key) or may_change(key) or (key in SHARDING and not sharded):
+            continue
+        until = " until the phase that it is in has ended" if key in SHARDING else ""
+        raise ConfigError(
+            f"{key}={new.get(key)}: run {name!r} was started with {key}={old.get(key)}. "
+            f"Resume it with that value{until}, or start a run under another name: NAME=..."
+        )

@@ -17,7 +17,7 @@ from conf.errors import ConfigError
 from conf.load import ROOT
 from jobs.benchmarks import main
 from pipeline.domain.sets import CATALOGUE, BenchmarkSet, read_sets
-from pipeline.store.benchmarks import Fetched, fetch, read_problems, read_stored
+from pipeline.store.benchmarks import Fetched, fetch, read_problems, read_stored, refuse_missing
 from tests.hub import TOKEN, Hub
 from tests.raw_sets import LAYOUTS, MADE, jsonl, raw_files
 
@@ -225,6 +225,8 @@ def test_a_damaged_record_is_told(tmp_path: Path) -> None:
 
 
 def test_a_set_that_was_not_fetched_is_told(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"sets mine, other: not in .*; fetch them: make benchmarks SETS='mine other'"):
+        refuse_missing([definition(), replace(definition(), name="other")], tmp_path)
     with pytest.raises(ConfigError, match=r"set mine: not in .*; fetch it: make benchmarks SETS=mine"):
         read_problems(definition(), tmp_path)
 

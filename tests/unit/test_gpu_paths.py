@@ -7,8 +7,11 @@ import pytest
 import torch
 from transformers import AutoTokenizer
 
-from actors.learner.environment import rank_environment, socket_interfaces
+from actors.learner.environment import computes_on_cores, rank_environment, socket_interfaces, threads_told
 from actors.learner.liger import check_liger
+from actors.learner.rank import Learner
+from actors.learner.threads import MOST_THREADS
+from actors.machine import IN_JOB
 from actors.rollout.text import end_of_sequence_ids, turn_end
 from actors.rollout.worker import engine_environment
 from actors.weights.buckets import Staging, checksum
@@ -33,17 +36,32 @@ def test_nccl_stays_on_loopback_in_a_private_cluster_alone(host: str, node: str,
     assert socket_interfaces(host, node) == expected
 
 
-def test_an_optimizer_step_on_the_host_takes_all_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_optimizer_step_on_the_host_takes_a_ranks_share_of_its_nodes_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    monkeypatch.setattr("actors.learner.environment.cores", lambda: 32)
+    monkeypatch.setattr("actors.learner.rank.cores", lambda: 32)
     offloading = Config(resources=CUDA, learner=LearnerConfig(ranks=4, zero_stage=3, offload="optimizer"))
+    assert [computes_on_cores(each) for each in (offloading, SPLIT, ON_CPU)] == [True, False, True]
+    rank, before = Learner(2, 4, "cuda"), torch.get_num_threads()
+    try:
+        rank.share_cores(["a", "b", "b", "b"])  # of a node's ranks alone, whatever cores other nodes have
+        assert torch.get_num_threads() == 10
+        Learner(0, 1, "cpu").share_cores(["a"])
+        assert torch.get_num_threads() == MOST_THREADS
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_the_number_of_threads_is_the_users_unless_ray_set_it(monkeypatch: pytest.MonkeyPatch) -> None:
     data = {"TORCH_FORCE_WEIGHTS_ONLY_LOAD": "1"}  # what ranks read is not unpickled
-    assert rank_environment(offloading) == {"OMP_NUM_THREADS": "8"} | data
-    assert rank_environment(SPLIT) == {"OMP_NUM_THREADS": "1"} | data
-    assert rank_environment(ON_CPU)["OMP_NUM_THREADS"] == "32"
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    assert (threads_told(), rank_environment(SPLIT)) == ("", {"OMP_NUM_THREADS": "1"} | data)
     assert rank_environment(ON_CPU)["DS_ACCELERATOR"] == "cpu"
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
-    assert rank_environment(offloading) == {"OMP_NUM_THREADS": "3"} | data
+    assert (threads_told(), rank_environment(SPLIT)) == ("3", {"OMP_NUM_THREADS": "3"} | data)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    assert threads_told() == "1"
+    monkeypatch.setenv(IN_JOB, "{}")
+    assert threads_told() == ""  # Ray's, for a job's command
 
 
 def test_an_engine_on_a_gpu_samples_without_flashinfer() -> None:

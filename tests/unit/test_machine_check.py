@@ -160,6 +160,30 @@ def test_what_is_beside_a_rank_is_what_is_placed_there() -> None:
     assert "beside" not in memory_findings(shape, alone, None)[1].text
 
 
+def test_engines_that_together_take_more_than_their_gpu_are_a_fault() -> None:
+    shape = fit.model_shape(SHAPES["Qwen/Qwen3-0.6B-Base"])
+    three = ["resources.placement=split", "resources.rollout_gpus=0.3", "resources.learner_gpus=1", "rollout.engines=3"]
+    for utilization, faults in ((0.4, 1), (0.3, 0)):
+        config = load_config("one-gpu", [*three, "rollout.transfer=host", f"rollout.gpu_memory_utilization={utilization}"])
+        found = [each for each in memory_findings(shape, config, 80 << 30) if "on one GPU" in each.found]
+        assert [each.level for each in found] == ["fault"] * faults
+        assert all("gpu_memory_utilization=0.33" in each.do for each in found)
+
+
+def test_the_smallest_gpu_that_a_run_takes_decides() -> None:
+    large, small = (Gpu(name, size << 30, (9, 0), "580.65.06") for name, size in (("large", 80), ("small", 6)))
+    one, two = load_config("one-gpu"), load_config("one-gpu", ["learner.ranks=2", "rollout.engines=2"])
+    model = SHAPES["Qwen/Qwen3-0.6B-Base"]
+    for gpus, config, level in (
+        ([large, large], two, "ok"),
+        ([large, small], two, "fault"),
+        ([small, large], two, "fault"),
+        ([large, small], one, "ok"),  # Ray hands out the first
+    ):
+        assert [each.level for each in fit_findings(model, config, gpus) if each.name == "learner rank"] == [level]
+    assert "1 x large, 85.9 GB each, 1 x small, 6.4 GB each" in gpu_findings([large, small], 2, two)[0].found
+
+
 def test_the_number_of_engines_is_told_where_it_is_the_default() -> None:
     parts = ["resources.learner_gpus=0.4", "resources.rollout_gpus=0.3"]
     default = load_config("one-gpu", ["rollout.engines=null", "rollout.fleets=per_role", *parts])

@@ -104,6 +104,28 @@ def test_settings_that_change_results_are_refused(tmp_path: Path) -> None:
         RunState(other)
 
 
+def test_a_run_moves_to_other_gpus_between_phases_alone(tmp_path: Path) -> None:
+    def with_ranks(number: int) -> Config:
+        other = config(tmp_path)
+        other.learner.ranks, other.learner.zero_stage = number, 3
+        return other
+
+    with RunState(config(tmp_path)) as state:
+        (state.folder / "c").mkdir()
+        state.round(1).challenger.checkpoint = "c"
+        state.save()
+    said = r"learner\.ranks=4: run 'a' was started with learner\.ranks=1\. Resume it with that value until the phase .* has ended"
+    with pytest.raises(ConfigError, match=said):
+        RunState(with_ranks(4))
+    with RunState(config(tmp_path)) as state:
+        state.round(1).challenger.checkpoint = None
+        state.save()
+    with RunState(with_ranks(4)) as state:
+        state.adopt(with_ranks(4), {})
+    with RunState(with_ranks(2)):
+        pass
+
+
 def test_a_copy_of_a_run_is_a_run_of_its_own(tmp_path: Path) -> None:
     with RunState(config(tmp_path)) as state:
         state.round(1).challenger.metrics = [{"reward_mean": 0.4}]

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from actors.bundles import Plan, gpus, missing, plan, rank_gpus
+from actors.bundles import Plan, engines_of_a_gpu, gpus, missing, plan, rank_gpus
 from actors.placement import Node, no_room
 from conf.load import load_config
 
@@ -73,7 +73,26 @@ def test_two_ranks_never_share_a_gpu() -> None:
 
 def test_engines_alone() -> None:
     assert planned(FOUR_AND_FOUR, [4], learner=False) == Plan((1,) * 4, (), ((0, 1, 2, 3),))
-    assert planned([*HALVES, "rollout.engines=3"], [4], learner=False) == Plan((1, 1), (), ((0, 0, 1),))
+    # As beside a learner, and not two on one GPU where it would have one each.
+    assert planned([*HALVES, "rollout.engines=3"], [4], learner=False) == Plan((1, 1), (), ((0, 1, 1),))
+    two = [*HALVES, "learner.ranks=2", "rollout.engines=2"]
+    assert planned(two, [4], learner=False).engines == planned(two, [4]).engines == ((0, 1),)
+    assert planned([*two, "learner.ranks=4"], [4], learner=False).bundles == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("settings", "most"),
+    [
+        ([], 1),
+        (FOUR_AND_FOUR, 1),
+        ([*HALVES, "learner.ranks=4", "rollout.engines=4"], 1),
+        ([*HALVES, "rollout.engines=3"], 2),
+        (["resources.learner_gpus=1", "resources.rollout_gpus=0.25", "rollout.engines=3"], 3),
+        (["resources.learner_gpus=0.4", "resources.rollout_gpus=0.3", "rollout.fleets=per_role"], 1),  # start one by one anyway
+    ],
+)
+def test_how_many_engines_of_a_fleet_start_on_one_gpu(settings: list[str], most: int) -> None:
+    assert engines_of_a_gpu(load_config("tiny", settings)) == most
 
 
 def test_what_has_no_place_is_named() -> None:
