@@ -12,7 +12,7 @@ from pipeline.domain.rows import Row
 from pipeline.domain.sets import BenchmarkSet, Column
 
 LETTERS = string.ascii_uppercase
-LONGEST_NAME = 100
+LONGEST_BAND = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +64,8 @@ def _problem(definition: BenchmarkSet, row: Row, number: int) -> Problem:
         question=_text(row, columns.question),
         answer=_text(row, columns.answer).strip(),
         id=_text(row, columns.id).strip() if columns.id else str(number - 1),
-        band=_name(row, columns.band),
-        subject=_name(row, columns.subject),
+        band=_band(row, columns.band),
+        subject=_optional_text(row, columns.subject),
         options=_options(row, columns.options) if columns.options else (),
     )
     if definition.grader == "choice":
@@ -99,14 +99,18 @@ def _text(row: Row, column: Column) -> str:
     return text
 
 
-def _name(row: Row, column: Column | None) -> str | None:
-    """The name of a group of problems, None without one. It becomes a part of a metric's, which MLflow has 250 characters for."""
+def _optional_text(row: Row, column: Column | None) -> str | None:
     if column is None or column.name not in row:
         return None
-    name = _as_text(_value(row, column), column.name).strip()
-    if len(name) > LONGEST_NAME:
-        raise ValueError(f"column {column.name!r} holds {len(name)} characters, {name[:40]!r}...; valid: at most {LONGEST_NAME}")
-    return name or None
+    return _as_text(_value(row, column), column.name).strip() or None
+
+
+def _band(row: Row, column: Column | None) -> str | None:
+    """It becomes a part of a metric's name, for which MLflow has 250 characters."""
+    band = _optional_text(row, column)
+    if band and len(band) > LONGEST_BAND:
+        raise ValueError(f"its band has {len(band)} characters, {band[:40]!r}...; valid: at most {LONGEST_BAND}")
+    return band
 
 
 def _as_text(value: object, column: str) -> str:

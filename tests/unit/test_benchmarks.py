@@ -86,6 +86,7 @@ WRONG: list[tuple[bytes, list[str]]] = [
     (lines(GOOD | {"answer": " "}), ["row 1: column 'answer' is empty; valid"]),
     (lines(GOOD | {"question": ""}), ["row 1: column 'question' is empty; valid"]),
     (lines(GOOD | {"band": ["easy"]}), ["row 1: column 'band' holds \"['easy']\"; valid"]),
+    (lines(GOOD | {"band": "b" * 101}), ["row 1: its band has 101 characters", "valid: at most 100"]),
     (lines(GOOD | {"id": "a"}, GOOD | {"id": "a"}), ["row 2: its id 'a' is also that of row 1; valid: unique ids"]),
     (b"\n" + lines(GOOD) + b'\n{"question": "Q", "answer"', ["cannot be read as jsonl: line 3"]),
     (b'{"question": "\\ud800", "answer": "5"}', ["row 1: column 'question' holds half a surrogate pair; valid: Unicode"]),
