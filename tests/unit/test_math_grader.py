@@ -105,6 +105,12 @@ UNITS = r"""
     9:05 p.m. ~ 9:05\text{ PM}
     approximately 2.5 ~ \approx 2.5
     \text{about }7 ~ 7
+    4.5\text{ m s}^{-1} ~ 4.5\text{ m/s}
+    12\,\mathrm{kg\,m^2\,s^{-2}} ~ 12 \text{ kg m}^2/\text{s}^2
+    5\text{ N}\cdot\text{m} ~ 5 \text{ N m}
+    5\,\mathrm{J\,mol^{-1}\,K^{-1}} ~ 5\text{ J/(mol K)}
+    60\text{ km per h} ~ 60\text{ km/h}
+    8个 ~ 8
     \$12/hour ~ 12
     \$12/hour ~ \$12 per hour
     \$2\text{/kg} ~ 2\text{ dollars per kg}
@@ -155,6 +161,12 @@ EXPRESSIONS = r"""
     2*sin(pi*x) ~ 2\sin(\pi x)
     x² − ½ ~ x^2-0.5
     v_0^2 ~ v^2_{0}
+    2\pi r h ~ 2\pi hr
+    10!/(5!5!) ~ 252
+    0.1666... ~ 1/6
+    0.142857142857\ldots ~ \frac17
+    2\hat{i}-\hat{\mathbf{k}} ~ 2\mathbf{i}-\mathbf{k}
+    n\pi, n\in\mathbb Z ~ n\pi, n\in\Bbb{Z}
     2e-1 ~ -1+2e
     2.0e-1 ~ 0.2
     2e-01 ~ 0.2
@@ -188,6 +200,9 @@ STRUCTURES = r"""
     \begin{pmatrix}1&2\\3&0.5\end{pmatrix} ~ \begin{bmatrix}1 & 2 \\ 3 & \frac12 \\ \end{bmatrix}
     \frac12\begin{pmatrix}6\\4\end{pmatrix} ~ \begin{pmatrix}3\\2\end{pmatrix}
     A=-\begin{pmatrix}1&0\\x+1&2\end{pmatrix} ~ \begin{pmatrix}-1&0\\-x-1&-2\end{pmatrix}
+    \begin{cases}x=1,\\y=2\end{cases} ~ x=1, y=2
+    \left\{\begin{array}{l}x=1\\y=2\end{array}\right. ~ (x,y)=(1,2)
+    -\infty<x<\infty ~ \text{all real numbers}
     x>1, x\ne2 ~ (1,2)\cup(2,\infty)
     x\in(0,5), x\ne2 ~ (0,2)\cup(2,5)
     x\ge3\text{ and }x\le5 ~ [3,5]
@@ -200,6 +215,7 @@ STRUCTURES = r"""
     \text{A, B, or C} ~ C, A or B
 """
 EQUATIONS = r"""
+    x\equiv3\pmod 7 ~ 3\pmod{7}
     x=5 ~ 5
     x = 5 ~ x=5.0
     f(t)=t^3 ~ t^3
@@ -218,6 +234,9 @@ EQUATIONS = r"""
 WORDS = r"""
     yes ~ \text{Yes}
     \mathbf{NO} ~ no
+    \text{no solution} ~ no solutions
+    DNE ~ \text{does not exist}
+    \text{(B) }12 ~ B
     **blue whale** ~ \text{blue whale}
     (C) ~ C
     \textbf{(C)}\ 31 ~ C
@@ -360,6 +379,17 @@ DIFFERENT = r"""
     (\pm1,2) ~ (1,2)
     (\pm1,\pm2) ~ (1,2),(-1,-2)
     nan ~ inf
+    5\text{ N}\cdot\text{m} ~ 5\text{ N/m}
+    5\text{ m s}^{-1} ~ 5\text{ m s}^{-2}
+    3厘米 ~ 3米
+    2\pi hr ~ 2\pi
+    5 5 ~ 25
+    3.14159... ~ 3.14
+    x\equiv3\pmod 7 ~ x\equiv3\pmod 8
+    x\equiv3\pmod 7 ~ 3
+    \begin{cases}x=1\\y=2\end{cases} ~ x=2, y=1
+    \begin{cases}x&x>0\\-x&x\le0\end{cases} ~ \begin{cases}x&x>0\\x&x\le0\end{cases}
+    n\pi, n\in\mathbb Z ~ 2n\pi, n\in\mathbb Z
     2e-1 ~ 0.2
     \$12/hour ~ \$12/day
     x<1, x<3 ~ x<1

@@ -99,6 +99,7 @@ def styles(text: str) -> str:
 
 
 _TEXT = re.compile(command(TEXTS))
+_OPTION = re.compile(r"\([A-J]\)")
 _CONJUNCTION = re.compile(r"\b(and|or)\b|(\\?[$%])|^([,;:])|([,;:])$")
 _CONJOINED = re.compile(r"(?<=[^a-zA-Z\\])(?:\\?&|and|or)(?=[^a-zA-Z])")
 
@@ -110,6 +111,8 @@ def texts(text: str) -> str:
         content = " ".join(re.sub(r"\\text|[{}]", "", re.sub(r"\\ |~", " ", content)).split())
         if content in FUNCTIONS or content in OF_LISTS:
             return rf"\{content} "
+        if _OPTION.fullmatch(content):
+            return content
         if not any(char.isalpha() for char in content):
             return content.rstrip(".") if any(char.isdigit() for char in content) or len(content) == 1 else content.strip(". ")
         pieces = [piece.strip() for piece in _CONJUNCTION.split(content) if piece and piece.strip()]
@@ -137,6 +140,8 @@ _OPERATORS = (
     (re.compile(r"(?<![\\a-zA-Z])\{?([^{}=<>,;\\]{1,60})\\over(?![a-zA-Z])([^{}=<>,;\\]{1,60})\}?"), r"\\frac{\1}{\2}"),
     (re.compile(r"(?<![\\a-zA-Z])\{?([^{}=<>,;\\]{1,60})\\choose(?![a-zA-Z])([^{}=<>,;\\]{1,60})\}?"), r"\\binom{\1}{\2}"),
     (re.compile(r"(?<=[0-9]) ?x ?(?=10 ?\^)"), r" \\cdot "),
+    (re.compile(r"\\(?:mathbb|Bbb) ?(?:\{ ?([A-Z]) ?\}|([A-Z])(?![a-zA-Z]))"), r"\\mathbb{\1\2}"),
+    (re.compile(r"\\(?:hat|vec) ?(?:\{ ?\\?([ijk])(?:math)? ?\}|\\?([ijk])(?:math)?(?![a-zA-Z]))"), r" \1\2 "),
 )  # fmt: skip
 
 
@@ -168,14 +173,17 @@ def calculator(text: str) -> str:
 _THOUSANDS = re.compile(r"(?<![0-9.,])[1-9][0-9]{0,2}(?:,[0-9]{3})+(?![0-9]|,[0-9])")
 _SPACED_THOUSANDS = re.compile(r"(?<![0-9.,/])(?<![0-9.,/] )[1-9][0-9]{0,2}(?: [0-9]{3})+(?![0-9]| ?/| [0-9])")
 _NAMED_BASE = re.compile(rf"_ ?(?:\{{ ?)?\\text\{{ ?({'|'.join(BASES)}) ?\}}(?: ?\}})?")
+_GOES_ON = re.compile(
+    r"([0-9]{0,50})\.([0-9]{0,50}?)(?:([0-9])\3{2,50}|([0-9]{2,6})\4{1,20}) ?(?:\.\.\.|\\ldots(?![a-zA-Z]))(?![0-9])"
+)
 _REPEATING = re.compile(
     r"([0-9]{0,50})\.([0-9]{0,50}) ?(?:\\(?:overline|bar|dot) ?(?:\{ ?([0-9]{1,50}) ?\}|([0-9]))|\(([0-9]{1,50})\))"
 )
 
 
 def numbers(text: str) -> str:
-    r"""`1,000` and `1 000` are `1000`, except between brackets, where a comma separates; `0.\overline{3}` is `\frac{1}{3}`;
-    `101_{\text{two}}` is `101_2`."""
+    r"""`1,000` and `1 000` are `1000`, except between brackets, where a comma separates; `0.\overline{3}` and `0.333...` are
+    `\frac{1}{3}`; `101_{\text{two}}` is `101_2`."""
 
     def joined(match: re.Match[str]) -> str:
         before = text[: match.start()]
@@ -183,13 +191,13 @@ def numbers(text: str) -> str:
         return match[0] if inside else match[0].replace(",", "")
 
     def fraction(match: re.Match[str]) -> str:
-        fixed, repeated = match[2], match[3] or match[4] or match[5]
+        fixed, repeated = match[2], next(filter(None, match.groups()[2:]))
         value = Fraction(int(repeated), (10 ** len(repeated) - 1) * 10 ** len(fixed)) + Fraction(f"{match[1] or 0}.{fixed or 0}")
         return rf"\frac{{{value.numerator}}}{{{value.denominator}}}"
 
     text = _NAMED_BASE.sub(lambda match: BASES[match[1]], text)
     text = _SPACED_THOUSANDS.sub(lambda match: match[0].replace(" ", ""), _THOUSANDS.sub(joined, text))
-    return _REPEATING.sub(fraction, text)
+    return _GOES_ON.sub(fraction, _REPEATING.sub(fraction, text))
 
 
 _LEADING = re.compile(

@@ -26,6 +26,9 @@ class Cursor:
         """The next token; empty at the end."""
         return self._tokens[self.position] if self.position < len(self._tokens) else ""
 
+    def before(self) -> str:
+        return self._tokens[self.position - 1] if self.position else ""
+
     def ahead(self, count: int) -> list[str]:
         return self._tokens[self.position : self.position + count]
 

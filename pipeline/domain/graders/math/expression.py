@@ -80,11 +80,11 @@ class _Parser(Cursor):
         return value
 
     def _begins_factor(self, token: str) -> bool:
-        if token[0] in _DIGITS:
+        if token[0] in _DIGITS and self.before() != "!":  # 5!5! is a product
             raise UnreadableError("a number right after another factor")
         command = token[0] == "\\" and token[1:2].isalpha() and token not in (r"\rfloor", r"\rceil")
         opens = token == "|" and not self._inside  # else it closes
-        return token in ("(", "[", "{") or token.isalpha() or command or opens
+        return token in ("(", "[", "{") or token.isalnum() or command or opens
 
     def _signed(self) -> Value:
         negative = False

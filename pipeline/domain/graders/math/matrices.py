@@ -10,14 +10,17 @@ _MATRIX = re.compile(
     r"([^,;=<>]*?)(?:\\cdot)? ?(?:\[|\()? ?\\begin\{([a-zA-Z]*)\*?\} ?(?:\{[lcr| ]*\})?"
     r"((?:(?!\\begin|\\end).)*)\\end\{\2\*?\} ?(?:\]|\))?"
 )
+_RELATION = re.compile(r"[=<>]|\\[lg]e(?![a-zA-Z])|^ *$")
 _ARRAYS = ("pmatrix", "bmatrix", "matrix", "array", "smallmatrix")
 
 
 def matrix(content: str, read: Callable[[str], Node]) -> Node | None:
-    """A single matrix, each cell times the factor; None for anything else."""
+    """A single matrix, each cell times the factor, or a system of equations; None for anything else."""
     if (match := _MATRIX.fullmatch(content)) is None:
         return None
     factor, name, body = match[1].strip(), match[2], match[3]
+    if factor in ("", r"\{") and "&" not in body and all(map(_RELATION.search, body.split(r"\\"))):
+        return read(",".join(body.split(r"\\")))  # a system of equations
     if factor in ("+", "-"):
         factor += "1"
     if factor and (name not in _ARRAYS or not isinstance(quantity(factor), Quantity)):

@@ -14,6 +14,7 @@ MIN_DIGITS = 6  # a decimal of fewer significant digits is taken as exact: 0.33 
 MAX_PIECES = 15  # of words and expressions in turn
 _CURRENCIES = ("dollar", "euro", "pound sterling", "yen", "rupee", "cent")
 _DECIMAL = re.compile(r"[+-]? ?([0-9]*)\.([0-9]+)(?:[eE]([+-]?[0-9]{1,4})| ?\\cdot ?10 ?\^ ?(?:\{ ?(-?[0-9]{1,4}) ?\}|([0-9])))?")
+_PHRASES = {"no solutions": "no solution", "no real solutions": "no real solution", "dne": "does not exist"}
 _TO = re.compile(r"([0-9.]+)\\text\{to\}([0-9.]+)")
 _WORDS = re.compile(r"(?:[^\W\d_]|['\-. ])*")
 
@@ -21,7 +22,8 @@ _WORDS = re.compile(r"(?:[^\W\d_]|['\-. ])*")
 def text(content: str) -> Text:
     """Words in lower case; any other text, of which the case may matter, as it is."""
     plain = without_texts(content)
-    return Text(plain.lower().replace(".", "") if _WORDS.fullmatch(plain) else plain)
+    words = plain.lower().replace(".", "")
+    return Text(_PHRASES.get(words, words) if _WORDS.fullmatch(plain) else plain)
 
 
 def expression(content: str) -> Node:

@@ -47,6 +47,8 @@ def related(content: str, read: Reader) -> Node | None:
     if operators == [r"\in"]:
         label = _label(parts[0])
         return Labelled(label, read(parts[1])) if label else text(content)
+    if operators == [r"\equiv"] and r"\pmod" in parts[1] and (label := _symbol(parts[0])):
+        return Labelled(label, text(parts[1]))
     if operators == [r"\ne"]:
         return _inequation(parts[0], parts[1], read) or text(content)
     if kinds <= {"<", r"\le"} or kinds <= {">", r"\ge"}:

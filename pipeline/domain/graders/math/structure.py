@@ -11,7 +11,7 @@ from pipeline.domain.graders.math.reals import ALL, intersection, reals, union, 
 from pipeline.domain.graders.math.relations import related
 from pipeline.domain.graders.math.scan import closing, split
 from pipeline.domain.graders.math.value import TooLargeError
-from pipeline.domain.graders.math.words import TEXT
+from pipeline.domain.graders.math.words import TEXT, without_texts
 
 _AND, _OR = r"\text{and}", r"\text{or}"
 _DATE = re.compile(r"[0-9]{4}([-/.])[0-9]{1,2}\1[0-9]{1,2}|[0-9]{1,2}([-/.])[0-9]{1,2}\2[0-9]{4}|[0-9]{1,2}:0[0-9](?::[0-9]{2})?")
@@ -49,7 +49,7 @@ def _read(content: str) -> Node:
     for reader in (_matrix, _unequal, _listed, _united, _related, _bracketed, _ratio, _signed):
         if (found := reader(content)) is not None:
             return found
-    if content in (r"\mathbb{R}", r"\mathbb R"):
+    if content == r"\mathbb{R}" or without_texts(content).lower() in ("all real numbers", "all reals", "the real numbers"):
         return ALL
     return Group("{}", ()) if content == r"\emptyset" else _plain(content)
 

@@ -39,6 +39,8 @@ _CHANGING = words(
     west when where without x younger"""
 )
 _AREAS = {"square": "^2", "sq": "^2", "cubic": "^3", "cu": "^3"}
+_BELOW = re.compile(r"/ ?\(([a-zA-Z0-9^ -]*)\)")
+_FACTOR = re.compile(r"(^|/| |\*)([a-zA-Z]+)(?:\^(-?[0-9]))?")
 _PART = re.compile(r"([^^]+)(?:\^(-?[0-9]))?")
 
 
@@ -53,17 +55,37 @@ def scale(phrase: str) -> tuple[int, str]:
 
 def unit(text: str) -> str | None:
     """The unit that a phrase names, in one spelling; None where it is no unit but changes what is meant. "" for "units"."""
-    phrase = text.replace(".", "").replace("-old", " old").strip()
+    phrase = text.replace(".", "").replace("-old", " old").replace(r"\cdot", " ").strip()
+    phrase = _BELOW.sub(lambda match: "/" + "/".join(match[1].split()), phrase)  # J/(mol K)
     if not re.fullmatch(r"[^\W\d_][^{}\\,;=<>()\[\]]*", phrase):
         return None
     if phrase in UNITS:
         return UNITS[phrase]
+    if product := _product(phrase.replace(" per ", "/").replace(" / ", "/")):
+        return product
     first, *others = (word.lower() for word in re.split(r"[ /*^-]", phrase))
     if first in ("squared", "cubed") or not _CHANGING.isdisjoint([first, *others]):
         return None
     phrase = phrase.replace(" per ", "/").replace(" / ", "/").replace("/ ", "/").replace(" /", "/").removesuffix(" old").strip()
     parts = [_one(part) for part in phrase.split("/")]
     return "/".join(parts).removesuffix("old").strip()
+
+
+def _product(phrase: str) -> str:
+    r"""A product of known units and their powers in one order, `m s^-1` as `m/s`; "" for anything else."""
+    powers: dict[str, int] = {}
+    factors = [*_FACTOR.finditer(phrase)]
+    if "".join(match[0] for match in factors) != phrase or not all(_singular(match[2]) in UNITS for match in factors):
+        return ""
+    for match in factors:
+        name, power = _singular(match[2]), int(match[3] or 1) * (-1 if match[1] == "/" else 1)
+        powers[name] = powers.get(name, 0) + power
+    above = [_raised(name, power) for name, power in sorted(powers.items()) if power > 0]
+    return "/".join([" ".join(above), *(_raised(name, -power) for name, power in sorted(powers.items()) if power < 0)])
+
+
+def _raised(name: str, power: int) -> str:
+    return name if power == 1 else f"{name}^{power}"
 
 
 def _one(phrase: str) -> str:

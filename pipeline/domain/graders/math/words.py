@@ -12,8 +12,9 @@ _ANY_NAME = alternatives(_NAMES | {f"{name}s" for name in _NAMES})
 _END = r"(?![a-zA-Z]|-[a-zA-Z])(?: ?\^ ?(?:\{ ?-?[0-9] ?\}|-?[0-9]))?"
 _UNIT = rf"(?:{_ANY_NAME}){_END}"
 _QUOTIENT = rf"(?:/(?:{_ANY_NAME}|[a-zA-Z]){_END})"
+_LETTERS_TOO = "hr|mh|ms|ns|us|lb|mg|ml|ha|wk|mo|yr|th|kg"  # products of letters after pi, where 2\\pi hr is 2\\pi rh
 _BARE_UNIT = re.compile(
-    rf"(?:(?<=[0-9}}).]) ?|(?<=\\pi) )(?:{_UNIT}{_QUOTIENT}*|[mgs]{_QUOTIENT})"
+    rf"(?<=[0-9}}).]) ?(?:{_UNIT}{_QUOTIENT}*|[mgs]{_QUOTIENT})|(?<=\\pi) (?!(?:{_LETTERS_TOO}){_END}){_UNIT}{_QUOTIENT}*"
     rf"|(?<=[0-9]) (?:{'|'.join(LETTERS)})(?: ?\^ ?(?:\{{ ?[0-9] ?\}}|[0-9]))?(?=$|[,;)]|\\text)"
 )
 _RAISED = r" ?\^? ?\{? ?(?:\\text\{ ?)?"
@@ -23,13 +24,15 @@ _ORDINAL = re.compile(
 _ERAS = ("bc", "ad", "bce", "ce")
 _PERCENT = re.compile(r"(?<!\\)%|(?:\\text\{ ?)?(?<![a-zA-Z])(?:percent|per cent|pct)\.?(?![a-zA-Z])(?: ?\})?")
 _PHRASE = re.compile(r"(?<![\\a-zA-Z])[a-zA-Z][a-zA-Z'-]*(?:\.? [a-zA-Z][a-zA-Z'-]*)*(?:\.[a-zA-Z]\.?)?")
+_EAST_ASIAN = re.compile(r"((?:[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af] ?)+)")
 _PROTECTED = re.compile(r"\\text\{[^{}]*\}|\\(?:begin|end|mathbb|mathcal) ?\{[^{}]*\}|_ ?\{[^{}]*\}")
 
 
 def words(text: str) -> str:
-    r"""Bare units and words are put into `\text{}`: `12 cm`, `5th`, `15 apples`, `12:30 p.m.`; `percent` is `\%`."""
+    r"""Bare units and words are put into `\text{}`: `12 cm`, `5th`, `15 apples`, `8个`, `12:30 p.m.`; `percent` is `\%`."""
     text = _ORDINAL.sub(lambda match: rf"\text{{{match[match.lastindex or 0]}}}", _PERCENT.sub(r"\\%", text))
     text = outside_texts(text, lambda part: _BARE_UNIT.sub(lambda match: rf"\text{{{match[0].strip()}}}", part))
+    text = outside_texts(text, lambda part: _EAST_ASIAN.sub(r"\\text{\1}", part))
     return outside_texts(text, lambda part: _PHRASE.sub(_phrase, part))
 
 
