@@ -25,7 +25,7 @@ from actors.learner.checkpoint import load_engine, mix_in, save_engine, take_mea
 from actors.learner.deepspeed_engine import Reference, master_weights, training_engine
 from actors.learner.environment import socket_interfaces
 from actors.learner.lora import adapted_layers, adapter_parameters, base_parameters, merged
-from actors.learner.threads import MOST_THREADS, one_thread
+from actors.learner.threads import one_thread, use_threads
 from actors.machine import cores
 from actors.weights.buckets import CHECKSUM_STRIDE, Named, Published, in_buckets, publish, strided_sums_add_up
 from conf.schema import Config
@@ -56,7 +56,7 @@ class Learner:
         self.rank = rank
         self.world_size = world_size
         self.device = torch.device(device)
-        self._limit_threads()
+        use_threads(torch.get_num_threads(), self.device)
         self.engine: Any = None
         self.reference: Reference | None = None
         self.model_path = ""
@@ -68,12 +68,7 @@ class Learner:
 
     def share_cores(self, nodes: Sequence[str]) -> None:
         """Computes in its share of the node's cores; `nodes` are those of the ranks, in order."""
-        torch.set_num_threads(max(1, cores() // nodes.count(nodes[self.rank])))
-        self._limit_threads()
-
-    def _limit_threads(self) -> None:
-        if self.device.type == "cpu":
-            torch.set_num_threads(min(torch.get_num_threads(), MOST_THREADS))
+        use_threads(max(1, cores() // nodes.count(nodes[self.rank])), self.device)
 
     def listen(self, host: str) -> int:
         """On rank 0 opens the rendezvous socket on this address and returns its port, chosen by the system."""

@@ -9,6 +9,11 @@ import torch
 MOST_THREADS = 4
 
 
+def use_threads(number: int, device: torch.device) -> None:
+    """Has torch compute in this many threads; on CPU, where they compute the loss, in `MOST_THREADS` at most."""
+    torch.set_num_threads(min(number, MOST_THREADS) if device.type == "cpu" else number)
+
+
 @contextmanager
 def one_thread() -> Iterator[None]:
     """Runs torch's CPU operations in one thread.
