@@ -32,13 +32,12 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.utils import logging
 
 from conf.errors import ConfigError
+from conf.load import ROOT
 from jobs.base_measure import PROMPTS, Row, measure, table
 from jobs.cli import command
 from pipeline.domain.tiny import read as domain
 from pipeline.domain.tiny import words as phrases
 from pipeline.domain.tiny.write import write
-
-ROOT = Path(__file__).resolve().parents[1]
 
 CHALLENGER_SHARE, CHECK_SHARE = 0.40, 0.08  # of the examples; the rest are worked solutions
 # Weights of 1, 2, ... worked steps: long problems are rarely posed but often solved.

@@ -84,7 +84,7 @@ FACTORIAL = Plan(
     folder="factorial",
     settings=LARGER,
     appends=True,
-    summary=lambda results: f"{effects_section(results, RUNS, tuple(FACTORS))}\n\n{stop_section(results)}",
+    summary=lambda results: f"{effects_section(results, RUNS, FACTORS)}\n\n{stop_section(results)}",
 )
 VARIANTS = (PRESET, LARGER_PHASE, HALF_STEP, REPLAY, CONFIDENT, FRESH, *ABLATIONS)
 RISING = Plan(

@@ -1,6 +1,6 @@
 """What the runs of `jobs/rising.py` say: curves, the main effects of switches, and how well the stop rule picks a round."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from statistics import fmean
 
 from jobs.outcomes import LAST, OUTCOMES, best_rounds, main_effects, outcomes
@@ -30,11 +30,15 @@ def curves_section(results: Results, variants: Sequence[Variant]) -> str:
     return "\n\n".join(["## Sampled accuracy by round", words, markdown.table(head, rows) if rows else "No run is finished yet."])
 
 
-def effects_section(results: Results, runs: Sequence[Variant], factors: Sequence[str]) -> str:
-    """The main effects, from the runs that are finished; `runs` are named by their switches, "1" for on."""
+def effects_section(results: Results, runs: Sequence[Variant], factors: Mapping[str, Sequence[str]]) -> str:
+    """The main effects, from the runs that are finished; `runs` are named by their switches, "1" for on.
+
+    `factors`: the settings of each switch, by its name.
+    """
     jobs = [(run.name, run.seeds.start) for run in runs]
     found = [(name, seed, made) for name, seed in jobs if (made := outcomes(results, name, seed)) is not None]
-    parts = ["## Main effects", f"{len(found)} of {len(runs)} runs; with the switch less without, in points."]
+    switches = markdown.table(["switch", "settings"], [[name, f"`{' '.join(each)}`"] for name, each in factors.items()])
+    parts = ["## Main effects", switches, f"{len(found)} of {len(runs)} runs; with the switch less without, in points."]
     settings, seeds = [[bit == "1" for bit in name] for name, _, _ in found], [seed for _, seed, _ in found]
     columns = [main_effects(settings, seeds, [made[outcome] for *_, made in found]) if found else None for outcome in OUTCOMES]
     cells = [[f"{100 * centre:+.1f} ± {100 * half:.1f}" for centre, half in column] for column in columns if column is not None]

@@ -63,7 +63,7 @@ class RoundResults:
         measured = self._state.manifest.round(self._number).evaluation.sets.get(asked.definition.name)
         if measured is not None and measured.checksum != asked.checksum:
             raise ConfigError(
-                f"SETS={asked.definition.name}: the run was measured on other problems of that name in round {self._number}; "
+                f"set {asked.definition.name}: the run was measured on other problems of that name in round {self._number}; "
                 "valid: a file of another name, or the problems as they were."
             )
         if measured is None or not self.path(asked).exists():

@@ -88,7 +88,6 @@ def open_run(
     Raises:
         ConfigError: the tracking store cannot be used, or a prompt leaves no room for a response.
         RolloutError: an engine did not start.
-        RewardError: the reward actor failed several times in a row.
     """
     clock = Clock(**{"start-up": time.monotonic() - started})
     with ExitStack() as stack, clock.part("start-up"):

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from actors.learner.liger import use_liger
 from actors.learner.lora import adapter_off, add_adapter
 from conf.schema import Config
-from pipeline.algorithm.memory import BUCKET
+from pipeline.algorithm.memory import BUCKET, stage_of
 from pipeline.algorithm.packing import ATTENTION, PackedRow, PolicyModel, register_packed_attention
 
 
@@ -32,7 +32,7 @@ def engine_config(config: Config) -> dict[str, Any]:
         "bf16": {"enabled": bfloat16, "check_grad_overflow": True},
         "data_types": {"grad_accum_dtype": "fp32"},
         "zero_optimization": {
-            "stage": max(learner.zero_stage, 1) if bfloat16 else learner.zero_stage,
+            "stage": stage_of(config),
             "overlap_comm": config.resources.device == "cuda",
             "reduce_bucket_size": BUCKET,
             "allgather_bucket_size": BUCKET,

@@ -127,10 +127,14 @@ def variance(batch: QuestionBatch, rewards: list[float]) -> list[float]:
 
 
 def repetition(batch: QuestionBatch, rewards: list[float]) -> list[float]:
-    """Subtracts r_rep(x) = lambda |C(x)| / B, C(x) the question's cluster and B the whole batch; not below 0."""
-    sizes, weight, size = Counter(batch.clusters), batch.config.lambda_, len(batch.clusters)
-    shares = [sizes[cluster] / size for cluster in batch.clusters]
-    return [less(reward, weight * share) for share, reward in zip(shares, rewards, strict=True)]
+    """Subtracts r_rep; not below 0."""
+    return [less(reward, penalty) for penalty, reward in zip(repetition_penalties(batch), rewards, strict=True)]
+
+
+def repetition_penalties(batch: QuestionBatch) -> list[float]:
+    """r_rep(x) = lambda |C(x)| / B of each question [B]: C(x) is its cluster, B the whole batch."""
+    sizes, size = Counter(batch.clusters), len(batch.clusters)
+    return [batch.config.lambda_ * (sizes[cluster] / size) for cluster in batch.clusters]
 
 
 def less(reward: float, penalty: float) -> float:
@@ -170,10 +174,9 @@ def invalid_share(verdicts: Sequence[str | None]) -> float:
 
 def official(batch: QuestionBatch, rewards: list[float]) -> list[float]:
     """The reward of the paper's public code: min(p, 1 - p) - r_rep, not clipped at 0, and -1 for a malformed response."""
-    sizes, weight, size = Counter(batch.clusters), batch.config.lambda_, len(batch.clusters)
     return [
-        min(vote.share, 1 - vote.share) - weight * sizes[cluster] / size if question is not None else -1.0
-        for question, vote, cluster in zip(batch.questions, batch.votes, batch.clusters, strict=True)
+        min(vote.share, 1 - vote.share) - penalty if question is not None else -1.0
+        for question, vote, penalty in zip(batch.questions, batch.votes, repetition_penalties(batch), strict=True)
     ]
 
 

@@ -89,7 +89,7 @@ def set_summary(scores: Scores, name: str) -> dict[str, Any]:
         "accuracy": headline.mean,
         "low": headline.low,
         "high": headline.high,
-        "n": measured.problems,
+        "n": len(headline.scores),
         "samples": measured.samples,
         "limit": measured.limit,
         "unboxed": measured.unboxed / max(1, measured.responses),
@@ -112,7 +112,7 @@ def show_scores(scores: Scores) -> None:
         headline, drawn = scores.headline(name), max(1, measured.responses)
         table.add_row(
             printable(name, 20),
-            f"{measured.problems:,}",
+            f"{len(headline.scores):,}",
             f"mean@{measured.samples}" if measured.samples else "greedy",
             f"{100 * headline.mean:.2f}",
             f"{100 * headline.low:.1f} to {100 * headline.high:.1f}",

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from jobs.report import main
-from pipeline.observe.report.data import gain, read_run
+from pipeline.observe.report.data import gain, read_run, same
 from pipeline.observe.report.figures import apart, histogram
 from pipeline.observe.report.intervals import bootstrap, wilson
 from pipeline.observe.report.page import kept_shares, render, tiles
@@ -84,6 +84,21 @@ def test_a_run_is_reported_as_far_as_it_got(tmp_path: Path, until: str, oracle: 
     assert ("Unfinished: round 2, 2 Challenger and" in page.text) == (until != "evaluation")
     assert ("majority is right" in page.text) == (oracle is not None)
     assert ("Worked steps" in page.text) == (oracle is not None)
+
+
+def test_labels_are_judged_by_the_grader_of_the_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = made_config(tmp_path)
+    config.reward.grader = "examples/chemistry.py:FormulaGrader"
+    folder = write_run(config, 1)
+    grader = read_run(folder).grader
+    assert same(r"\ce{Ca(OH)2}", "CaO2H2", grader) is True  # to the grader of mathematics they differ
+    assert same("CaO", "CaO2H2", grader) is False
+    manifest = read_manifest(folder)
+    manifest.config["reward"]["grader"] = "gone.py:FormulaGrader"
+    write_manifest(folder, manifest)
+    assert {row.right for row in read_run(folder).rounds[1].curriculum} == {None}
+    assert "the report does not say which answers are right: reward.grader=gone.py" in capsys.readouterr().out
+    render(read_run(folder))
 
 
 def test_a_run_without_benchmarks(tmp_path: Path) -> None:

@@ -69,7 +69,7 @@ def test_the_effects_of_the_switches_are_recovered() -> None:
     effects = main_effects(SETTINGS, SEEDS, values)
     assert effects is not None
     assert all(abs(centre - true) <= half for (centre, half), true in zip(effects, (0.03, 0, 0, 0, -0.02, 0), strict=True))
-    assert "| zone | +3.0 ± 0.0 |" in effects_section(results, RUNS, tuple(FACTORS))
+    assert "| zone | +3.0 ± 0.0 |" in effects_section(results, RUNS, FACTORS)
 
 
 def test_the_runs_have_their_own_seeds(capsys: pytest.CaptureFixture[str]) -> None:
@@ -80,9 +80,9 @@ def test_the_runs_have_their_own_seeds(capsys: pytest.CaptureFixture[str]) -> No
 def test_too_few_runs_have_no_effects() -> None:
     assert main_effects(SETTINGS[:9], SEEDS[:9], [0.5] * 9) is None
     few = {name: rounds for place, (name, rounds) in enumerate(made({}).items()) if place < 5}
-    assert "5 of 32 runs" in effects_section(few, RUNS, tuple(FACTORS))
-    assert "Too few runs" in effects_section(few, RUNS, tuple(FACTORS))
-    assert "Too few runs" in effects_section({}, RUNS, tuple(FACTORS))
+    assert "5 of 32 runs" in effects_section(few, RUNS, FACTORS)
+    assert "Too few runs" in effects_section(few, RUNS, FACTORS)
+    assert "Too few runs" in effects_section({}, RUNS, FACTORS)
     assert len(OUTCOMES) == 5
 
 

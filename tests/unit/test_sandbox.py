@@ -171,7 +171,7 @@ def test_a_child_that_is_killed_in_a_comparison_costs_no_verdict_but_two_do() ->
         assert (counts["died"], counts["killed"], counts["undecided"]) == (3, 0, 1)
 
 
-def test_children_and_nurseries_that_are_killed_are_replaced() -> None:
+def test_children_and_fork_servers_that_are_killed_are_replaced() -> None:
     with AnswerSandbox(workers=2, timeout_s=5.0) as sandbox:
         for round_, processes in enumerate((children(sandbox), [psutil.Process(w._process.pid) for w in sandbox._workers])):
             for process in processes:

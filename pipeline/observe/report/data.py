@@ -7,7 +7,8 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from pipeline.domain.graders.math.grader import MathGrader
+from pipeline.domain.graders.find import find_grader
+from pipeline.domain.graders.protocol import Grader
 from pipeline.domain.oracle import Oracle, load_oracle
 from pipeline.errors import DamagedError
 from pipeline.observe.report.intervals import bootstrap, wilson
@@ -77,6 +78,7 @@ class RunData:
     rounds: list[Round]
     written: float  # time of the manifest, seconds since 1970
     has_oracle: bool
+    grader: Grader | None  # None where the file of the user's own is gone: then nothing is known to be right
 
 
 NO_ORACLE = Oracle(lambda question: None, lambda question: None)
@@ -90,17 +92,28 @@ def read_run(folder: Path) -> RunData:
     """
     manifest = read_manifest(folder)
     loaded = load_oracle(manifest.config["evaluation"]["oracle"])
+    grader = grader_of(manifest)
     oracle = loaded or NO_ORACLE
     return RunData(
         name=folder.name,
         config=manifest.config,
-        rounds=[read_round(folder, manifest, oracle, number) for number in manifest.begun()],
+        rounds=[read_round(folder, manifest, oracle, grader, number) for number in manifest.begun()],
         written=manifest_time(folder),
         has_oracle=loaded is not None,
+        grader=grader,
     )
 
 
-def read_round(folder: Path, manifest: Manifest, oracle: Oracle, number: int) -> Round:
+def grader_of(manifest: Manifest) -> Grader | None:
+    """The grader by which the run's votes and rewards went; None, and a line, where it is the user's own and gone."""
+    try:
+        return find_grader(manifest.config["reward"]["grader"])
+    except ValueError as error:
+        say(f"the report does not say which answers are right: reward.grader={error}")
+        return None
+
+
+def read_round(folder: Path, manifest: Manifest, oracle: Oracle, grader: Grader | None, number: int) -> Round:
     place, stages = folder / f"round-{number}", manifest.round(number)
     metrics: dict[Role, list[dict[str, float]]] = {role: stages.phase(role).metrics for role in ROLES}
     tables = [place / "challenger" / f"questions-{step:04d}.parquet" for step in range(1, len(metrics["challenger"]) + 1)]
@@ -111,7 +124,7 @@ def read_round(folder: Path, manifest: Manifest, oracle: Oracle, number: int) ->
         metrics=metrics,
         steps=[read_step(step, readable(path, ScoredQuestion), oracle) for step, path in enumerate(tables, start=1)],
         funnel=stages.curriculum,
-        curriculum=[judge(row, oracle) for row in written],
+        curriculum=[judge(row, oracle, grader) for row in written],
         sets=stages.evaluation.sets,
         accuracy=read_accuracy(stages.evaluation.sets, place / "evaluation"),
         seconds=manifest.spent(number),
@@ -144,30 +157,29 @@ def read_step(number: int, questions: list[ScoredQuestion], oracle: Oracle) -> S
     )
 
 
-def judge(row: CurriculumRow, oracle: Oracle) -> JudgedQuestion:
+def judge(row: CurriculumRow, oracle: Oracle, grader: Grader | None) -> JudgedQuestion:
     """A question of the curriculum, judged by the oracle."""
     question, majority = row.answered.question, row.answered.vote.answer
     if question is None:
         return JudgedQuestion(row.answered, row.kept, None, None, None, None)
     truth = oracle.true_answer(question)
-    right = same(majority, truth) if truth is not None and majority is not None else None
+    right = same(majority, truth, grader)
     return JudgedQuestion(row.answered, row.kept, truth, right, oracle.difficulty(question), row.agreement)
 
 
-def same(answer: str | None, truth: str | None) -> bool | None:
-    """Whether two answers are equivalent; None if only math-verify could decide."""
-    if not answer or not truth:
+def same(answer: str | None, truth: str | None, grader: Grader | None) -> bool | None:
+    """Whether two answers are equivalent; None if only math-verify could decide, or one of them or the grader is not known."""
+    if not answer or not truth or grader is None:
         return None
-    grader = MathGrader()
     verdict = grader.equivalent(grader.canonical(answer), grader.canonical(truth))
     return verdict if isinstance(verdict, bool) else None
 
 
-def votes(row: JudgedQuestion) -> list[tuple[str | None, int, bool | None]]:
+def votes(row: JudgedQuestion, grader: Grader | None) -> list[tuple[str | None, int, bool | None]]:
     """(answer, count, whether it is the true one) for each distinct answer to a question, most votes first; None: no answer."""
     majority, counts = row.answered.vote.answer, Counter(row.answered.answers)
     ranked = sorted(counts.items(), key=lambda entry: (-entry[1], entry[0] is None, entry[0] != majority, entry[0] or ""))
-    return [(answer, count, same(answer, row.truth)) for answer, count in ranked]
+    return [(answer, count, same(answer, row.truth, grader)) for answer, count in ranked]
 
 
 def read_accuracy(names: Iterable[str], folder: Path) -> dict[str, dict[str, Accuracy]]:

@@ -8,6 +8,7 @@ import unicodedata
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
+from functools import partial
 from itertools import cycle
 from pathlib import Path
 from typing import Any
@@ -54,7 +55,7 @@ def render(run: RunData) -> str:
     )
     environment.filters["safe_text"] = safe_text
     return environment.get_template("page.html").render(
-        **content(run), run=run, votes=votes, style=Markup((HERE / "style.css").read_text())
+        **content(run), run=run, votes=partial(votes, grader=run.grader), style=Markup((HERE / "style.css").read_text())
     )
 
 
