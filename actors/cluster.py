@@ -160,6 +160,7 @@ def ray_cluster(
 
     Raises:
         ConfigError: the cluster cannot be joined, or fewer GPUs are free than the settings require.
+        ClusterLostError: a private cluster did not start.
 
     A private cluster also ends if this process is killed; Ray's agents, which hold no data of the run, exit a minute later.
     """

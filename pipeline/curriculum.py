@@ -137,7 +137,7 @@ def write_questions(run: "Run", round_: int, parts: Sequence[Part]) -> None:
 def label_questions(run: "Run", round_: int, parts: Sequence[Part]) -> Iterator[tuple[Part, list[CurriculumRow]]]:
     """The written questions of all `parts` with their labels, parts as they are finished, drawn in one call for each policy.
 
-    A question is kept by the filter, then the gate, then the agreement of the previous round's Solver.
+    A question is kept by the filter, then the gate of `curriculum.confident`, then the agreement of the previous round's Solver.
     """
     settings = run.config.curriculum
     gated, agreement = settings.confident < 1, bool(settings.agreement) and round_ > 1

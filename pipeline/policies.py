@@ -61,6 +61,9 @@ def best_round(manifest: Manifest, shown: str) -> int:
     """The round whose Solver is best on the first set of the last round: by its sampled answers, or by its greedy ones.
 
     Rounds that were measured otherwise are not compared.
+
+    Raises:
+        ConfigError: no round was measured.
     """
     measured = [each for each in manifest.measured() if each[0] == 0 or manifest.round(each[0]).solver.finished]
     if not measured:

@@ -151,6 +151,8 @@ class RolloutFleet:
         Raises:
             MismatchError: an engine does not hold what was sent.
             RolloutError: see `_replace`.
+            LearnerLostError: a learner rank that sends died.
+            DamagedError: the files of a stored policy are not as they were written.
         """
         self._join()
         while stale := [worker for worker in self._workers if self._versions.get(worker) != policy.version]:
@@ -222,6 +224,7 @@ class RolloutFleet:
 
         Raises:
             RolloutError: see `_replace`.
+            MismatchError, LearnerLostError, DamagedError: see `load`.
         """
         self.load(policy)
         clock = time.monotonic()
