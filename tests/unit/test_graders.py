@@ -69,6 +69,17 @@ def test_a_capital_letter_is_that_option_even_where_it_is_the_text_of_another(bo
     assert ChoiceGrader().extract(rf"\boxed{{{box}}}", ["I", "a", "5"]) == letter
 
 
+@pytest.mark.parametrize("box", ["(A) and (C)", "(A) or (C)", "A, C", "A and C", "A) one, C) two"])
+def test_two_letters_are_no_choice(box: str) -> None:
+    assert ChoiceGrader().canonical(box) == ""
+    assert ChoiceGrader().extract(rf"\boxed{{{box}}}", ["one", "two", "three"]) == box
+
+
+@pytest.mark.parametrize("box", ["(C) a gene, and more", "C, because it is", "C. vitamin B", "(C): the dog and a cat", "c) 12"])
+def test_a_letter_before_a_text_is_a_choice(box: str) -> None:
+    assert ChoiceGrader().canonical(box) == "C"
+
+
 def test_choice_without_a_box_is_no_answer() -> None:
     assert ChoiceGrader().extract("The answer is (C).", OPTIONS) is None
 

@@ -167,10 +167,8 @@ EXPRESSIONS = r"""
     0.142857142857\ldots ~ \frac17
     2\hat{i}-\hat{\mathbf{k}} ~ 2\mathbf{i}-\mathbf{k}
     n\pi, n\in\mathbb Z ~ n\pi, n\in\Bbb{Z}
-    2e-1 ~ -1+2e
-    2.0e-1 ~ 0.2
-    2e-01 ~ 0.2
-    2E-1 ~ 0.2
+    1e-3 ~ 0.001
+    4e33 ~ 4\times10^{33}
 """
 STRUCTURES = r"""
     \{1,2,3\} ~ \left\{3, 1,2\right\}
@@ -231,6 +229,29 @@ EQUATIONS = r"""
     y = 3x-4 ~ 3x - y - 4 = 0
     \frac{x}{3}+\frac{y}{5}=1 ~ 5x+3y=15
 """
+FALSE_FRIENDS = r"""
+    1e-8 ~ 10^{-8}
+    1+2\mathrm{i} ~ 1+2i
+    3\mathrm{e}^{x} ~ 3e^x
+    2\text{x}+1 ~ 2x+1
+    5\mathrm{m} ~ 5
+    \text{the answer is }x=5 ~ 5
+    A=\pi r^2=25\pi ~ 25\pi
+    y=x^2-1=(x-1)(x+1) ~ x^2-1
+    \frac73=2.33 ~ \frac73
+    \sqrt2=1.414 ~ \sqrt2
+    2g/L ~ \frac{2g}{L}
+    9.8m/s^2 ~ 9.8
+    2 dozens ~ 24
+    \pi r^{2}\frac13h ~ \frac{\pi r^2h}{3}
+    n2^{n-1} ~ n\cdot2^{n-1}
+    (n-2)2^n+1 ~ 2^n(n-2)+1
+    am+b ~ ma+b
+    \frac{aM}b ~ \frac{Ma}b
+    5 am ~ 5 a.m.
+    |AB|=5 ~ 5
+    \text{YES} ~ yes
+"""
 WORDS = r"""
     yes ~ \text{Yes}
     \mathbf{NO} ~ no
@@ -248,7 +269,7 @@ WORDS = r"""
 @pytest.mark.parametrize(
     ("a", "b"),
     [
-        *read(NUMBERS + DECIMALS + PERCENT + UNITS + EXPRESSIONS + STRUCTURES + EQUATIONS + WORDS),
+        *read(NUMBERS + DECIMALS + PERCENT + UNITS + EXPRESSIONS + STRUCTURES + EQUATIONS + FALSE_FRIENDS + WORDS),
         (column(1, 2) + "," + column(3, 4), column(3, 4) + r"\text{ and }" + column(1, 2)),
     ],
 )
@@ -379,6 +400,37 @@ DIFFERENT = r"""
     (\pm1,2) ~ (1,2)
     (\pm1,\pm2) ~ (1,2),(-1,-2)
     nan ~ inf
+    3+4\mathrm{i} ~ 4+3\mathrm{i}
+    2\mathrm{i} ~ 2
+    2-3\mathrm{i}, 2+3\mathrm{i} ~ -1,5
+    x=3\quad y=2 ~ x=4\quad y=2
+    x=5\text{ when }y=2 ~ x=7\text{ when }y=2
+    x=5\text{ when }y=2 ~ x=2
+    5\text{ at }x=2 ~ 2
+    \text{no solution for }a=2 ~ 2
+    \text{all real numbers except }x=3 ~ 3
+    2k\text{ for }k\in\mathbb{Z} ~ \mathbb{Z}
+    x=1,2\text{ and }y=3 ~ x=1,3\text{ and }y=2
+    p=2,3, q=5 ~ p=2,5, q=3
+    x=\frac{y}{2}=\frac{z}{3} ~ x=\frac{y}{5}=\frac{z}{3}
+    a=2b=3c ~ a=5b=3c
+    \frac13=0.33 ~ \frac17=0.14
+    2g/L ~ 2
+    2m/M ~ 2
+    3.5\text{ millions} ~ 3.5
+    101\text{ base two} ~ 101
+    3\text{ R2} ~ 3
+    5\text{ May} ~ 5
+    5\text{ pi} ~ 5
+    5万 ~ 5
+    x^{2}\frac13 ~ x^{7/3}
+    \text{no solution for }x ~ x
+    5 am ~ 5 pm
+    |z|=1 ~ 1
+    \frac1x=5 ~ 5
+    -x=5 ~ 5
+    \text{Aa} ~ \text{aa}
+    \text{CO} ~ \text{Co}
     5\text{ N}\cdot\text{m} ~ 5\text{ N/m}
     5\text{ m s}^{-1} ~ 5\text{ m s}^{-2}
     3厘米 ~ 3米
@@ -390,7 +442,6 @@ DIFFERENT = r"""
     \begin{cases}x=1\\y=2\end{cases} ~ x=2, y=1
     \begin{cases}x&x>0\\-x&x\le0\end{cases} ~ \begin{cases}x&x>0\\x&x\le0\end{cases}
     n\pi, n\in\mathbb Z ~ 2n\pi, n\in\mathbb Z
-    2e-1 ~ 0.2
     \$12/hour ~ \$12/day
     x<1, x<3 ~ x<1
     x<1, x<3 ~ x<3

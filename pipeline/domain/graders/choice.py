@@ -9,7 +9,11 @@ from pipeline.domain.prompts import extract_boxed
 
 # A letter alone, in brackets, or before the text of its option: "C", "(c)", "C. 12", "C) 12", "C: 12", "(C) 12", "(C): 12".
 _LETTER = re.compile(
-    r"(?:(?:option|answer|choice):? )?(?:[\[({]([a-z])[\])}][.:,]?|([a-z])(?:[.):,]|$))(?: .*|$)?", re.IGNORECASE | re.DOTALL
+    r"(?:(?:option|answer|choice):? )?(?:[\[({]([a-z])[\])}][.:,]?|([a-z])(?:[.):,]|$))( .*|$)?", re.IGNORECASE | re.DOTALL
+)
+# After the first, a letter that ends the answer or is marked as one: "(A) and (C)", "A, C".
+_ANOTHER = re.compile(
+    r"^ *(?:(?:[,;/&]|and\b|or\b) *)?[\[({]?[a-j][\])}.:]*$|(?:^|[ ,;/&])[\[({]?[a-j][\])](?=\W|$)", re.IGNORECASE
 )
 _LETTER_AND_TEXT = re.compile(r"([a-z])[ .:,]+(.+)", re.DOTALL)  # of which the text has to be that option's
 
@@ -43,7 +47,7 @@ class ChoiceGrader:
 
     def canonical(self, answer: str) -> str:
         match = _LETTER.fullmatch(plain(answer, brackets=False))
-        return (match[1] or match[2]).upper() if match else ""
+        return "" if match is None or _ANOTHER.search(match[3] or "") else (match[1] or match[2]).upper()
 
     def equivalent(self, a: str, b: str) -> Verdict:
         return a == b != ""

@@ -8,9 +8,7 @@ from pipeline.domain.graders.math.value import TooLargeError
 MAX_REPEATED = 500  # tokens read again: those of a sum's body, once for each of its terms
 
 _DERIVATIVE = r"\\frac ?\{ ?d[^{}]*\} ?\{ ?d ?[a-zA-Z][^{}]*\}"  # read as a quotient, dy/dx would be y/x
-# After a whole number, e with a sign and one digit is Euler's: 2e-1 is 2e less 1, where 2e-01, 2.0e-1 and 2E-1 are 0.2.
-_NUMBER = r"[0-9]+(?:E[+-]?[0-9]+|e(?:[0-9]+|[+-][0-9]{2,}))|(?:[0-9]+(?:\.[0-9]*)|\.[0-9]+)(?:[eE][+-]?[0-9]+)?|[0-9]+"
-_TOKEN = re.compile(rf"{_DERIVATIVE}|{_NUMBER}|\\[a-zA-Z]+|\\.|\S")
+_TOKEN = re.compile(_DERIVATIVE + r"|[0-9]+(?:\.[0-9]*)?(?:[eE][+-]?[0-9]+)?|\.[0-9]+(?:[eE][+-]?[0-9]+)?|\\[a-zA-Z]+|\\.|\S")
 _NO_PRODUCT = re.compile(r"(?<![\\a-zA-Z])[a-zA-Z]{4,}|/ ?d ?[a-z]")
 
 

@@ -80,7 +80,8 @@ class _Parser(Cursor):
         return value
 
     def _begins_factor(self, token: str) -> bool:
-        if token[0] in _DIGITS and self.before() != "!":  # 5!5! is a product
+        if token[0] in _DIGITS and self.before() != "!" and (self.ahead(2)[1:] != ["^"] or self.before()[-1] in _DIGITS):
+            # Not so 5!5! and n2^n.
             raise UnreadableError("a number right after another factor")
         command = token[0] == "\\" and token[1:2].isalpha() and token not in (r"\rfloor", r"\rceil")
         opens = token == "|" and not self._inside  # else it closes
@@ -111,7 +112,12 @@ class _Parser(Cursor):
 
     def _exponent(self) -> Value:
         """A group, or a signed number or symbol; another exponent binds to it: 2^3^2 is 2^9."""
-        return self._group() if self.peek() == "{" else self._signed()
+        if self.peek() == "{":
+            return self._group()
+        if not self.peek().isdigit():
+            return self._signed()
+        value = self._postfix(number(Fraction(self.next())))  # no mixed number: x^2\frac13 is x^2/3
+        return power(value, self._exponent()) if self.take("^") else value
 
     def _group(self) -> Value:
         if self.peek() not in ("(", "[", "{"):

@@ -8,21 +8,24 @@ from pipeline.domain.graders.math.functions import UnreadableError
 from pipeline.domain.graders.math.nodes import Mixed, Node, Quantity, Text
 from pipeline.domain.graders.math.units import scale, unit
 from pipeline.domain.graders.math.value import TooLargeError, number
+from pipeline.domain.graders.math.vocabulary import SHORT_WORDS, alternatives
 from pipeline.domain.graders.math.words import TEXT, without_texts
 
 MIN_DIGITS = 6  # a decimal of fewer significant digits is taken as exact: 0.33 is not 1/3
 MAX_PIECES = 15  # of words and expressions in turn
 _CURRENCIES = ("dollar", "euro", "pound sterling", "yen", "rupee", "cent")
 _DECIMAL = re.compile(r"[+-]? ?([0-9]*)\.([0-9]+)(?:[eE]([+-]?[0-9]{1,4})| ?\\cdot ?10 ?\^ ?(?:\{ ?(-?[0-9]{1,4}) ?\}|([0-9])))?")
+_SHORT = alternatives(SHORT_WORDS)
+_FORMULA = re.compile(rf"(?!(?i:{_SHORT})$)[a-zA-Z]{{2}}|(?=[a-zA-Z]*[a-z])[a-zA-Z]+[A-Z][a-zA-Z]*")
 _PHRASES = {"no solutions": "no solution", "no real solutions": "no real solution", "dne": "does not exist"}
 _TO = re.compile(r"([0-9.]+)\\text\{to\}([0-9.]+)")
 _WORDS = re.compile(r"(?:[^\W\d_]|['\-. ])*")
 
 
 def text(content: str) -> Text:
-    """Words in lower case; any other text, of which the case may matter, as it is."""
+    """Words in lower case, except for formulas such as CO and AaBb; any other text, of which the case may matter, as it is."""
     plain = without_texts(content)
-    words = plain.lower().replace(".", "")
+    words = " ".join(word if _FORMULA.fullmatch(word) else word.lower() for word in plain.split(" ")).replace(".", "")
     return Text(_PHRASES.get(words, words) if _WORDS.fullmatch(plain) else plain)
 
 

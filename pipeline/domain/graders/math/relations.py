@@ -7,6 +7,7 @@ from fractions import Fraction
 from pipeline.domain.graders.math.expression import parse
 from pipeline.domain.graders.math.functions import UnreadableError
 from pipeline.domain.graders.math.nodes import Group, Labelled, Named, Node, Quantity, Relation
+from pipeline.domain.graders.math.numeric import approximate
 from pipeline.domain.graders.math.quantities import text
 from pipeline.domain.graders.math.reals import INFINITY, MINUS_INFINITY, reals, without
 from pipeline.domain.graders.math.scan import split
@@ -29,6 +30,11 @@ _OPERATORS = (
     r"\implies",
 )
 _FLIPPED = {">": "<", r"\ge": r"\le"}
+# No names of a value: conditions, words of a sentence, plain numbers.
+_NO_LABEL = re.compile(
+    r"^[0-9./ ]*$|\\mid|\b(?i:at|for|when|if|where|with|except|no|not|so|since|undefined|true|false|then|because)\b"
+)
+_TWO_EQUATIONS = re.compile(r"\\text|\\\\|[0-9)}\]] [a-zA-Z](?:_.{1,9})?$")  # x=3 y=2, x=5 when y=2
 _COORDINATES = frozenset("xyz")
 Reader = Callable[[str], Node]
 
@@ -45,7 +51,7 @@ def related(content: str, read: Reader) -> Node | None:
     if kinds <= {"=", r"\approx"}:
         return _equality(parts, operators, read) or text(content)
     if operators == [r"\in"]:
-        label = _label(parts[0])
+        label = _label(parts[0]) if r"\text" not in parts[0] and r"\mid" not in parts[0] else None
         return Labelled(label, read(parts[1])) if label else text(content)
     if operators == [r"\equiv"] and r"\pmod" in parts[1] and (label := _symbol(parts[0])):
         return Labelled(label, text(parts[1]))
@@ -82,10 +88,10 @@ def _label(content: str) -> str | None:
     """
     value = _value(content)
     if value is None:
-        return None if re.fullmatch(r"[0-9./ ]*", content) else content.replace(" ", "")
+        return None if _NO_LABEL.search(content) else content.replace(" ", "")
     if name := _symbol(content):
         return name
-    if not value.letters or len(value.bottom) > 1:
+    if not value.letters or len(value.bottom) > 1 or value.letters == _of_one(value):
         return None
     for monomial, factor in value.top.items():
         if abs(factor) != 1 or not monomial or (len(monomial) > 1 and len(value.top) > 1):
@@ -98,10 +104,21 @@ def _label(content: str) -> str | None:
     return None if len(value.letters) > 1 and value.letters & _COORDINATES and value.exact else content.replace(" ", "")
 
 
+def _of_one(value: Value) -> frozenset[str] | None:
+    """The letter of a value that is a power or multiple of a single one, as 1/x and -x; None for any other."""
+    if len(value.top) != 1:
+        return None
+    ((monomial, _),) = value.top.items()
+    names = [base for base, _ in monomial]
+    return frozenset([names[0]]) if len(names) == 1 and isinstance(names[0], str) else None
+
+
 def _names_value(atom: Atom, factors: int) -> bool:
     """Whether an atom by itself is what a problem may ask for: f(2), |AB|, the sine of an angle."""
-    if atom.name.startswith("call ") or atom.name == "abs":
+    if atom.name.startswith("call "):
         return factors == 1
+    if atom.name == "abs":  # a length, and not a circle or two points
+        return factors == 1 and not atom.args[0].letters & _COORDINATES
     return (
         atom.name in ("sin", "cos", "tan", "cot", "sec", "csc", "binom", "floor", "ceil", "max", "min")
         and not atom.args[0].letters & _COORDINATES
@@ -115,6 +132,8 @@ def _equality(parts: list[str], operators: list[str], read: Reader) -> Node | No
         if len(parts) == 1:
             return read(parts[0])
     first, last = parts[0], parts[-1]
+    if any(map(_TWO_EQUATIONS.search, parts[1:-1])) or _forgets(parts):
+        return None
     if len(parts) == 2 and _symbol(last) and not _symbol(first) and (value := _value(first)) is not None and not value.letters:
         first, last = last, first
     symbols = [_symbol(part) for part in parts[:-1]]
@@ -130,6 +149,8 @@ def _equality(parts: list[str], operators: list[str], read: Reader) -> Node | No
         if isinstance(body, Group) and body.shape == "" and body.items and isinstance(body.items[0], Labelled):
             return None
         return Labelled(label, body, difference)
+    if left is not None and right is not None and not left.letters | right.letters and _rounds(last, left):
+        return read(first)  # 7/3=2.33
     if left is not None and not left.letters:  # 2+3=5
         if difference is None and right is None:
             return read(last)
@@ -137,7 +158,25 @@ def _equality(parts: list[str], operators: list[str], read: Reader) -> Node | No
             return read(last)
     if difference is not None and not difference.top:  # x^2-1=(x-1)(x+1)
         return read(last)
-    return Relation("=", difference) if difference is not None and len(parts) == 2 else None
+    return Relation("=", difference) if difference is not None and difference.letters and len(parts) == 2 else None
+
+
+def _forgets(parts: list[str]) -> bool:
+    """Whether a chain says more than its ends: x=y/2=z/3."""
+    last = _value(parts[-1])
+    middle = [_value(part) for part in parts[1:-1]]
+    return last is not None and bool(last.letters) and any(each is not None and not each.same(last) for each in middle)
+
+
+def _rounds(decimal: str, value: Value) -> bool:
+    """Whether a text is a decimal that a value rounds to at its last place."""
+    if not (match := re.fullmatch(r"-?[0-9]*\.([0-9]{1,15})", decimal)):
+        return False
+    try:
+        exact, _ = approximate(value)
+    except (ArithmeticError, ValueError):
+        return False
+    return abs(exact - float(decimal)) <= 0.5000001 * 10.0 ** -len(match[1])
 
 
 def _named(first: str, last: str, read: Reader) -> Node | None:

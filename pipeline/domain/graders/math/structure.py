@@ -124,6 +124,8 @@ def _collected(items: list[Node]) -> Node | None:
         bodies = [item.body if isinstance(item, Labelled) else item for item in items]
         return Labelled(labels[0], Group("", _flat(bodies)))
     names = [label for label in labels if label is not None]
+    if len(set(names)) > 1 and len(names) < len(items):  # x=1,2 and y=3: whose is the 2?
+        return None
     if len(names) == len(items):
         bodies = [item.body for item in items if isinstance(item, Labelled)]
         size = len(set(names))  # x=1, y=2, x=2, y=1: two solutions

@@ -24,6 +24,7 @@ UNITS = {spelling: unit for unit, others in _SPELLINGS.items() for spelling in (
 # Read as a unit without \text{} where a space and a number stand before it. Other single letters are variables.
 LETTERS = ("m", "s", "g", "L")
 SCALES = {"hundred": 10**2, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12, "dozen": 12}
+SCALES |= {"万": 10**4, "亿": 10**8, "千": 10**3, "百": 10**2}
 SCALES |= {"bn": 10**9, "quadrillion": 10**15, "lakh": 10**5, "crore": 10**7}
 # A number with one of these is another number, or no number: such an answer is compared whole.
 _CHANGING = words(
@@ -36,8 +37,11 @@ _CHANGING = words(
     post power profit quarter quarters r rem remainder right score seventeenth seventeenths seventh sevenths short
     sixteenth sixteenths sixth sixths smaller south southeast southwest tenth tenths than third thirds thirteenth
     thirteenths thousandth thousandths times to twelfth twelfths twentieth twentieths twice under unless until up w
-    west when where without x younger"""
+    west when where without x younger base binary octal hexadecimal decimal pi root roots radical noon midnight even odd
+    prime is are january february march april may june july august september october november december jan feb mar apr
+    jun jul aug sep sept oct nov dec"""
 )
+_CHANGING_PARTS = re.compile(r"以上|以下|以内|月|分之|倍|点|^[rR][0-9]")
 _AREAS = {"square": "^2", "sq": "^2", "cubic": "^3", "cu": "^3"}
 _BELOW = re.compile(r"/ ?\(([a-zA-Z0-9^ -]*)\)")
 _FACTOR = re.compile(r"(^|/| |\*)([a-zA-Z]+)(?:\^(-?[0-9]))?")
@@ -47,7 +51,7 @@ _PART = re.compile(r"([^^]+)(?:\^(-?[0-9]))?")
 def scale(phrase: str) -> tuple[int, str]:
     """The factor of the scale words that a phrase begins with, and the rest: "million dollars" is 10^6 and "dollars"."""
     factor, rest = 1, phrase.split()
-    while rest and (known := SCALES.get(rest[0].lower().rstrip("."))):
+    while rest and (known := SCALES.get(rest[0].lower().rstrip(".").removesuffix("s"))):
         factor *= known
         rest = rest[1:]
     return factor, " ".join(rest).removeprefix("of ")
@@ -64,7 +68,7 @@ def unit(text: str) -> str | None:
     if product := _product(phrase.replace(" per ", "/").replace(" / ", "/")):
         return product
     first, *others = (word.lower() for word in re.split(r"[ /*^-]", phrase))
-    if first in ("squared", "cubed") or not _CHANGING.isdisjoint([first, *others]):
+    if first in ("squared", "cubed") or _CHANGING_PARTS.search(phrase) or not _CHANGING.isdisjoint([first, *others]):
         return None
     phrase = phrase.replace(" per ", "/").replace(" / ", "/").replace("/ ", "/").replace(" /", "/").removesuffix(" old").strip()
     parts = [_one(part) for part in phrase.split("/")]

@@ -11,10 +11,11 @@ _NAMES = frozenset(name for name in UNITS if len(name) > 1 and name.isalpha() an
 _ANY_NAME = alternatives(_NAMES | {f"{name}s" for name in _NAMES})
 _END = r"(?![a-zA-Z]|-[a-zA-Z])(?: ?\^ ?(?:\{ ?-?[0-9] ?\}|-?[0-9]))?"
 _UNIT = rf"(?:{_ANY_NAME}){_END}"
-_QUOTIENT = rf"(?:/(?:{_ANY_NAME}|[a-zA-Z]){_END})"
+_QUOTIENT = rf"(?:/(?:{_ANY_NAME}|[smhgLK]){_END})"
+_OF_LETTER = rf"(?:/(?:s|h|min|mol|mL|ml|cm|kg){_END})"  # 2m/s; 2g/L and 2m/M are quotients of symbols
 _LETTERS_TOO = "hr|mh|ms|ns|us|lb|mg|ml|ha|wk|mo|yr|th|kg"  # products of letters after pi, where 2\\pi hr is 2\\pi rh
 _BARE_UNIT = re.compile(
-    rf"(?<=[0-9}}).]) ?(?:{_UNIT}{_QUOTIENT}*|[mgs]{_QUOTIENT})|(?<=\\pi) (?!(?:{_LETTERS_TOO}){_END}){_UNIT}{_QUOTIENT}*"
+    rf"(?<=[0-9}}).]) ?(?:{_UNIT}{_QUOTIENT}*|[mgs]{_OF_LETTER})|(?<=\\pi) (?!(?:{_LETTERS_TOO}){_END}){_UNIT}{_QUOTIENT}*"
     rf"|(?<=[0-9]) (?:{'|'.join(LETTERS)})(?: ?\^ ?(?:\{{ ?[0-9] ?\}}|[0-9]))?(?=$|[,;)]|\\text)"
 )
 _RAISED = r" ?\^? ?\{? ?(?:\\text\{ ?)?"
@@ -54,7 +55,9 @@ def _phrase(match: re.Match[str]) -> str:
     """Words, as far as they are words and not products of variables."""
     before, after = match.string[: match.start()], match.string[match.end() :]
     short = match[0].lower().replace(".", "")
-    if short in ("am", "pm") or (short in _ERAS and re.search(r"[0-9] $", before) and not after.strip()):
+    number = re.search(r"[0-9] ?$", before)
+    time = short in ("am", "pm") and (number or "." in match[0])
+    if time or (short in _ERAS and number and before.endswith(" ") and not after.strip()):
         return rf"\text{{{match[0].replace('.', '')}}}"
     runs = re.split(r"[ .'-]+", match[0])
     if any(len(run) > 3 or (len(run) > 2 and run.lower() in SHORT_WORDS) for run in runs):
@@ -66,6 +69,7 @@ def _phrase(match: re.Match[str]) -> str:
     return rf"\text{{{match[0]}}}" if word else match[0]
 
 
+_VARIABLE = re.compile(r"\\text\{ ?([eixyz]) ?\}")
 _POWER = re.compile(r"\\text\{([^{}]*)\} ?\^ ?(?:\{ ?(-?[0-9]) ?\}|(-?[0-9]))")
 _PRODUCT = re.compile(r"(\\text\{[^{}]*)\} ?(/|\\cdot) ?\\text\{")
 _FRACTION = re.compile(r"\\frac ?\{ ?\\text\{([^{}]*)\} ?\} ?\{ ?\\text\{([^{}]*)\} ?\}")
@@ -78,8 +82,9 @@ _SYMBOL = re.compile(
 def joined_texts(text: str) -> str:
     r"""Texts side by side, and the powers and quotients of units, are one text: `\text{m}/\text{s}^2` is `\text{m/s^2}`.
 
-    A single letter is a unit after a number, and a symbol everywhere else: `\text{e}` is `e`.
+    A single letter is a unit after a number, and a symbol everywhere else; e, i, x, y and z always are: `2\text{i}` is `2i`.
     """
+    text = _VARIABLE.sub(lambda match: " " * (match.start() > 0 and text[match.start() - 1].isalnum()) + match[1], text)
     text = _FRACTION.sub(r"\\text{\1/\2}", _POWER.sub(lambda match: rf"\text{{{match[1]}^{match[2] or match[3]}}}", text))
     for pattern, joined in ((_PRODUCT, r"\1\2"), (_NEIGHBOURS, r"\1 ")):
         for _ in range(4):
