@@ -39,10 +39,14 @@ class ChoiceGrader:
         texts = [plain(option) for option in options]
         if texts.count(said) == 1:
             return chr(ord("A") + texts.index(said))
-        if both := _LETTER_AND_TEXT.fullmatch(said):
-            its = texts[ord(both[1]) - ord("a") :][:1]
-            if plain(both[2]) in its or plain(both[2].lstrip("- ")) in its:
-                return both[1].upper()
+        for both in (_LETTER_AND_TEXT.fullmatch(said), _LETTER.fullmatch(plain(boxed, brackets=False))):
+            if both is None or both[both.re.groups] is None:
+                continue
+            *letters, text = both.groups()
+            first = next(filter(None, letters))
+            its = texts[ord(first) - ord("a") :][:1]
+            if plain(text) in its or plain(text.lstrip("- ")) in its:
+                return first.upper()
         return letter or boxed
 
     def canonical(self, answer: str) -> str:
