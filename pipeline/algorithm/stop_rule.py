@@ -2,7 +2,7 @@
 
 A curriculum's trust is an estimate of how many of its labels are right: the share of the previous Solver's answers that agree
 with the label, times the share of verdicts that do not call the question ill-posed. The rule is provisional: `TRUSTED` is below
-what runs that rose had; of three runs that fell it stopped one in time, and two fell at a trust above it (docs/results/limits.md).
+what runs that rose had. Of three runs that fell it stopped one in time (docs/results/limits.md).
 """
 
 from collections.abc import Sequence

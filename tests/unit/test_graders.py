@@ -75,7 +75,10 @@ def test_two_letters_are_no_choice(box: str) -> None:
     assert ChoiceGrader().extract(rf"\boxed{{{box}}}", ["one", "two", "three"]) == box
 
 
-@pytest.mark.parametrize("box", ["(C) a gene, and more", "C, because it is", "C. vitamin B", "(C): the dog and a cat", "c) 12"])
+@pytest.mark.parametrize(
+    "box",
+    ["(C) a gene, and more", "C, because it is", "C. vitamin B", "(C): the dog and a cat", "c) 12", "The answer is C", "C;"],
+)
 def test_a_letter_before_a_text_is_a_choice(box: str) -> None:
     assert ChoiceGrader().canonical(box) == "C"
 

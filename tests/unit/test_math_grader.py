@@ -230,6 +230,21 @@ EQUATIONS = r"""
     \frac{x}{3}+\frac{y}{5}=1 ~ 5x+3y=15
 """
 FALSE_FRIENDS = r"""
+    \cos 2\pi/7 ~ \cos\frac{2\pi}{7}
+    \sin\pi/3 ~ \sin(\pi/3)
+    \lambda_{\text{red}}/\sqrt2 ~ \frac{\lambda_{\text{red}}}{\sqrt2}
+    m_{\text{total}}g ~ gm_{\text{total}}
+    v_{\max} ~ v_{max}
+    x\equiv3\pmod 7 ~ x\equiv3\mod 7
+    x\equiv3\pmod 7 ~ x\equiv3 (\mathrm{mod}\ 7)
+    x\equiv3\pmod 7 ~ x\equiv 3\text{ mod }7
+    \begin{cases} x & \text{if } x>0\\ 0 & \text{if } x\le0\end{cases} ~ \begin{cases} x, & x>0\\ 0, & x\le0\end{cases}
+    \begin{aligned}x&=3\\y&=2\end{aligned} ~ x=3,y=2
+    (-\infty,2),(3,\infty) ~ (-\infty,2)\cup(3,\infty)
+    (-\infty,2)\text{ or }(3,\infty) ~ (-\infty,2)\cup(3,\infty)
+    \mathbb R-\{0\} ~ \mathbb R\setminus\{0\}
+    (101)_2 ~ 101_2
+    101_{(2)} ~ 101_2
     1e-8 ~ 10^{-8}
     1+2\mathrm{i} ~ 1+2i
     3\mathrm{e}^{x} ~ 3e^x
@@ -400,6 +415,11 @@ DIFFERENT = r"""
     (\pm1,2) ~ (1,2)
     (\pm1,\pm2) ~ (1,2),(-1,-2)
     nan ~ inf
+    \sin x/2 ~ \sin(x/2)
+    m_{\text{total}}g ~ m_{\text{rest}}g
+    x\equiv3\pmod 7 ~ x\equiv 3\text{ mod }8
+    (1,2),(3,4) ~ (1,2)\cup(3,4)
+    (101)_2 ~ 101
     3+4\mathrm{i} ~ 4+3\mathrm{i}
     2\mathrm{i} ~ 2
     2-3\mathrm{i}, 2+3\mathrm{i} ~ -1,5

@@ -9,7 +9,9 @@ from pipeline.domain.prompts import extract_boxed
 
 # A letter alone, in brackets, or before the text of its option: "C", "(c)", "C. 12", "C) 12", "C: 12", "(C) 12", "(C): 12".
 _LETTER = re.compile(
-    r"(?:(?:option|answer|choice):? )?(?:[\[({]([a-z])[\])}][.:,]?|([a-z])(?:[.):,]|$))( .*|$)?", re.IGNORECASE | re.DOTALL
+    r"(?:(?:the )?(?:correct |final |best )?(?:option|answer|choice)(?: is)?:? )?"
+    r"(?:[\[({]([a-z])[\])}][.:,;]?|([a-z])(?:[.):,;]|$))( .*|$)?",
+    re.IGNORECASE | re.DOTALL,
 )
 # After the first, a letter that ends the answer or is marked as one: "(A) and (C)", "A, C".
 _ANOTHER = re.compile(

@@ -99,6 +99,7 @@ def styles(text: str) -> str:
 
 
 _TEXT = re.compile(command(TEXTS))
+_SUBSCRIPT_TEXT = re.compile(rf"_ ?\{{ ?(?:{command(TEXTS)} ?\{{ ?([a-zA-Z]+) ?\}}) ?\}}")
 _OPTION = re.compile(r"\([A-J]\)")
 _CONJUNCTION = re.compile(r"\b(and|or)\b|(\\?[$%])|^([,;:])|([,;:])$")
 _CONJOINED = re.compile(r"(?<=[^a-zA-Z\\])(?:\\?&|and|or)(?=[^a-zA-Z])")
@@ -118,7 +119,7 @@ def texts(text: str) -> str:
         pieces = [piece.strip() for piece in _CONJUNCTION.split(content) if piece and piece.strip()]
         return "".join(piece if piece in ",;:%$" or piece == "\\%" else rf"\text{{{piece}}}" for piece in pieces)
 
-    text = _replace(text, _TEXT, rewritten)
+    text = _replace(_SUBSCRIPT_TEXT.sub(r"_{\1}", text), _TEXT, rewritten)
     return text if r"\begin" in text else outside_texts(text, lambda part: _CONJOINED.sub(_conjunction, part))
 
 
@@ -127,6 +128,7 @@ def _conjunction(match: re.Match[str]) -> str:
 
 
 _SYNONYM = re.compile(r"\\(not ?=|[a-zA-Z]+)")
+_MOD = r"\\bmod|\\text\{ ?mod ?\}|(?<![a-zA-Z\\])mod"
 _OPERATORS = (
     (re.compile(r"<=|=<"), r"\\le "), (re.compile(r">=|=>"), r"\\ge "), (re.compile(r"!=|<>"), r"\\ne "), (re.compile("=="), "="),
     (re.compile(r"\*\*"), "^"), (re.compile(r"(?<=[0-9a-zA-Z)}\]]) ?\* ?"), r" \\cdot "),
@@ -140,7 +142,12 @@ _OPERATORS = (
     (re.compile(r"(?<![\\a-zA-Z])\{?([^{}=<>,;\\]{1,60})\\over(?![a-zA-Z])([^{}=<>,;\\]{1,60})\}?"), r"\\frac{\1}{\2}"),
     (re.compile(r"(?<![\\a-zA-Z])\{?([^{}=<>,;\\]{1,60})\\choose(?![a-zA-Z])([^{}=<>,;\\]{1,60})\}?"), r"\\binom{\1}{\2}"),
     (re.compile(r"(?<=[0-9]) ?x ?(?=10 ?\^)"), r" \\cdot "),
+    (re.compile(rf"(\\equiv[^,;]{{1,40}}?)\(? ?(?:{_MOD}) ?\{{? ?([0-9a-zA-Z]+) ?\}}?(?: ?\))?"), r"\1\\pmod{\2}"),
+    (re.compile(r"_ ?\{ ?\\(max|min) ?\}|_ ?\\(max|min)(?![a-zA-Z])"), r"_{\1\2}"),
+    (re.compile(r"\( ?([0-9A-F]+) ?\) ?(?=_ ?(?:\{ ?\(? ?[0-9]|[0-9]))"), r"\1"),
+    (re.compile(r"(?<=_)\{ ?\( ?([0-9]{1,2}) ?\) ?\}"), r"{\1}"),
     (re.compile(r"\\(?:mathbb|Bbb) ?(?:\{ ?([A-Z]) ?\}|([A-Z])(?![a-zA-Z]))"), r"\\mathbb{\1\2}"),
+    (re.compile(r"(?<=\\mathbb\{R\}) ?- ?(?=\\\{)"), r"\\setminus "),
     (re.compile(r"\\(?:hat|vec) ?(?:\{ ?\\?([ijk])(?:math)? ?\}|\\?([ijk])(?:math)?(?![a-zA-Z]))"), r" \1\2 "),
 )  # fmt: skip
 

@@ -9,13 +9,14 @@ MAX_REPEATED = 500  # tokens read again: those of a sum's body, once for each of
 
 _DERIVATIVE = r"\\frac ?\{ ?d[^{}]*\} ?\{ ?d ?[a-zA-Z][^{}]*\}"  # read as a quotient, dy/dx would be y/x
 _TOKEN = re.compile(_DERIVATIVE + r"|[0-9]+(?:\.[0-9]*)?(?:[eE][+-]?[0-9]+)?|\.[0-9]+(?:[eE][+-]?[0-9]+)?|\\[a-zA-Z]+|\\.|\S")
+_SUBSCRIPT = re.compile(r"_\{[^{}]*\}")  # words there are a part of a name
 _NO_PRODUCT = re.compile(r"(?<![\\a-zA-Z])[a-zA-Z]{4,}|/ ?d ?[a-z]")
 
 
 class Cursor:
     def __init__(self, text: str) -> None:
         """UnreadableError for a text that is not LaTeX, or has words in it, or differentials, which would be read as products."""
-        if not text.isascii() or _NO_PRODUCT.search(text):
+        if not text.isascii() or _NO_PRODUCT.search(_SUBSCRIPT.sub("", text)):
             raise UnreadableError("words, differentials or foreign characters")
         self._tokens: list[str] = _TOKEN.findall(text)
         self.position = self._steps = 0

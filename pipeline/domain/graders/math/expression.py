@@ -271,6 +271,9 @@ class _Parser(Cursor):
                 if token in (r"\cdot", r"\div", r"\rfloor", r"\rceil"):
                     break
                 argument *= self._power()
+            if self.before() == r"\pi" and self.peek() == "/" and self.ahead(2)[-1].isdigit():  # \cos 2\pi/7
+                self.next()
+                argument /= self._power()
         if name == "exp":
             value = power(symbol("e"), argument)
         elif name == "log":

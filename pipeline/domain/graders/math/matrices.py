@@ -1,4 +1,4 @@
-r"""Matrices and column vectors, also with a factor in front: `\frac{1}{2}\begin{pmatrix}2\\4\end{pmatrix}`."""
+r"""Environments: matrices, also with a factor in front (`\frac12\begin{pmatrix}2\\4\end{pmatrix}`), and systems of equations."""
 
 import re
 from collections.abc import Callable
@@ -10,6 +10,7 @@ _MATRIX = re.compile(
     r"([^,;=<>]*?)(?:\\cdot)? ?(?:\[|\()? ?\\begin\{([a-zA-Z]*)\*?\} ?(?:\{[lcr| ]*\})?"
     r"((?:(?!\\begin|\\end).)*)\\end\{\2\*?\} ?(?:\]|\))?"
 )
+_ALIGNED = re.compile(r"[^&]*& ?(?:[=<>]|\\[lg]e(?![a-zA-Z]))[^&]*")
 _RELATION = re.compile(r"[=<>]|\\[lg]e(?![a-zA-Z])|^ *$")
 _ARRAYS = ("pmatrix", "bmatrix", "matrix", "array", "smallmatrix")
 
@@ -19,7 +20,11 @@ def matrix(content: str, read: Callable[[str], Node]) -> Node | None:
     if (match := _MATRIX.fullmatch(content)) is None:
         return None
     factor, name, body = match[1].strip(), match[2], match[3]
-    if factor in ("", r"\{") and "&" not in body and all(map(_RELATION.search, body.split(r"\\"))):
+    if all(map(_ALIGNED.fullmatch, filter(str.strip, body.split(r"\\")))):
+        body = body.replace("&", "")
+    if name == "cases":  # a value and when it holds
+        body = re.sub(r"\\text\{(?:if|for|when|where)\}|,(?= ?&)", "", body)
+    if factor in ("", r"\{") and body.strip() and "&" not in body and all(map(_RELATION.search, body.split(r"\\"))):
         return read(",".join(body.split(r"\\")))  # a system of equations
     if factor in ("+", "-"):
         factor += "1"

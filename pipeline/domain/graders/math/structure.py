@@ -7,7 +7,7 @@ from pipeline.domain.graders.math.clean import clean
 from pipeline.domain.graders.math.matrices import matrix
 from pipeline.domain.graders.math.nodes import Choice, Clock, Group, Labelled, Named, Node, Quantity, Reals, Text
 from pipeline.domain.graders.math.quantities import quantity, text
-from pipeline.domain.graders.math.reals import ALL, intersection, reals, union, without
+from pipeline.domain.graders.math.reals import ALL, INFINITY, MINUS_INFINITY, intersection, reals, union, without
 from pipeline.domain.graders.math.relations import related
 from pipeline.domain.graders.math.scan import closing, split
 from pipeline.domain.graders.math.value import TooLargeError
@@ -90,12 +90,19 @@ def _listed(content: str) -> Node | None:
     labelled = [item for item in items if isinstance(item, Labelled)]
     if _OR not in separators and len(labelled) == len(items) > 1 and (found := _bounds(labelled, both=_AND in separators)):
         return found
+    if not labelled and any(_is_endless(item) for item in items) and (whole := _united_items(items)):
+        return whole  # (-\infty,2), (3,\infty)
     if set(separators) == {_OR} and labelled:
         if all(isinstance(item.body, Reals) for item in labelled) and (found := _united_items(items)):
             return found
         if len({item.label for item in labelled}) > 1:
             return text(content)
     return _collected(items) or text(content)
+
+
+def _is_endless(node: Node) -> bool:
+    """Whether a pair is an interval, as one end is infinite, and no point."""
+    return isinstance(node, Group) and node.shape in ("()", "(]", "[)") and not {MINUS_INFINITY, INFINITY}.isdisjoint(node.items)
 
 
 def _bounds(items: list[Labelled], both: bool) -> Node | None:
