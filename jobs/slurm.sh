@@ -59,7 +59,7 @@ done
 # first node, and the driver has that time to finish its step.
 driver='' signalled=0
 trap 'signalled=1; [ -z "$driver" ] || kill -TERM "$driver" 2>/dev/null || true' TERM
-# The other nodes read the same environment, from storage that they share, so that some may join late: an own wait_s comes after.
+# All nodes read one environment from storage that they share, so some may join late. A user's own resources.wait_s wins: it is later.
 RAY_ADDRESS=$address python -m jobs.round --set resources.wait_s=300 "$@" &
 driver=$!
 [ "$signalled" = 0 ] || kill -TERM "$driver"  # it came before the driver was known
