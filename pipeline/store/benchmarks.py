@@ -48,9 +48,9 @@ def read_problems(definition: BenchmarkSet, folder: str | Path = FOLDER) -> list
     """
     if definition.path is not None:
         return to_problems(definition, _read(definition, Path(definition.path)))
-    refuse_missing([definition], folder)
     stored = read_stored(definition, resolve(str(folder)))
-    assert stored is not None
+    if stored is None:
+        raise _not_fetched([definition.name], folder)
     return stored[1]
 
 
@@ -58,9 +58,13 @@ def refuse_missing(definitions: Sequence[BenchmarkSet], folder: str | Path = FOL
     """Raises ConfigError if sets were not fetched, naming all of them, so that one command fetches what a run needs."""
     missing = [each.name for each in definitions if each.path is None and not _is_stored(each, resolve(str(folder)))]
     if missing:
-        sets, them = ("set", "it") if len(missing) == 1 else ("sets", "them")
-        names = shlex.quote(" ".join(missing))
-        raise ConfigError(f"{sets} {', '.join(missing)}: not in {folder}; fetch {them}: make benchmarks SETS={names}")
+        raise _not_fetched(missing, folder)
+
+
+def _not_fetched(names: Sequence[str], folder: str | Path) -> ConfigError:
+    sets, them = ("set", "it") if len(names) == 1 else ("sets", "them")
+    chosen = shlex.quote(" ".join(names))
+    return ConfigError(f"{sets} {', '.join(names)}: not in {folder}; fetch {them}: make benchmarks SETS={chosen}")
 
 
 def _is_stored(definition: BenchmarkSet, folder: Path) -> bool:

@@ -103,7 +103,7 @@ class RunState:
             refuse_other_settings(config.name, manifest.config | {"name": config.name}, settings, manifest.sharded())
             if manifest.name != config.name:  # two runs must not write to one record in MLflow
                 self.notes.append(
-                    f"{self.folder} was run {manifest.name!r}; it goes on as {config.name!r}, with its own record in MLflow"
+                    f"{self.folder} was run {manifest.name!r}; it resumes as {config.name!r}, with its own record in MLflow"
                 )
                 manifest.name, manifest.tracking_id = config.name, None
             # Before the manifest is written, so that a kill in between repeats it.

@@ -134,7 +134,7 @@ def test_a_copy_of_a_run_is_a_run_of_its_own(tmp_path: Path) -> None:
     shutil.copytree(state.folder, tmp_path / "b")
     with RunState(config(tmp_path, name="b")) as copy:
         assert copy.round(1).challenger.metrics == [{"reward_mean": 0.4}]
-        assert copy.notes == [f"{tmp_path}/b was run 'a'; it goes on as 'b', with its own record in MLflow"]
+        assert copy.notes == [f"{tmp_path}/b was run 'a'; it resumes as 'b', with its own record in MLflow"]
         assert copy.tracking_id() != original
     with RunState(config(tmp_path, name="b")) as copy:
         assert copy.notes == []

@@ -20,6 +20,11 @@ _ANOTHER = re.compile(
 _LETTER_AND_TEXT = re.compile(r"([a-z])[ .:,]+(.+)", re.DOTALL)  # of which the text has to be that option's
 
 
+def _only_letter(match: re.Match[str] | None) -> str:
+    """The letter of a match of `_LETTER`; empty where another follows it."""
+    return "" if match is None or _ANOTHER.search(match[3] or "") else (match[1] or match[2]).upper()
+
+
 class ChoiceGrader:
     r"""Two answers are equal where both give the same letter; an answer without a letter is equal to nothing.
 
@@ -35,13 +40,14 @@ class ChoiceGrader:
         if boxed is None:
             return None
         # Before the texts: that of another option may be a letter, too.
-        letter, said = self.canonical(boxed), plain(boxed)
+        marked, said = _LETTER.fullmatch(plain(boxed, brackets=False)), plain(boxed)
+        letter = _only_letter(marked)
         if letter and said == letter.lower() and letter in boxed:
             return letter
         texts = [plain(option) for option in options]
         if texts.count(said) == 1:
             return chr(ord("A") + texts.index(said))
-        for both in (_LETTER_AND_TEXT.fullmatch(said), _LETTER.fullmatch(plain(boxed, brackets=False))):
+        for both in (_LETTER_AND_TEXT.fullmatch(said), marked):
             if both is None or both[both.re.groups] is None:
                 continue
             *letters, text = both.groups()
@@ -52,8 +58,7 @@ class ChoiceGrader:
         return letter or boxed
 
     def canonical(self, answer: str) -> str:
-        match = _LETTER.fullmatch(plain(answer, brackets=False))
-        return "" if match is None or _ANOTHER.search(match[3] or "") else (match[1] or match[2]).upper()
+        return _only_letter(_LETTER.fullmatch(plain(answer, brackets=False)))
 
     def equivalent(self, a: str, b: str) -> Verdict:
         return a == b != ""
