@@ -67,7 +67,7 @@ def policy_card(manifest: Manifest, role: Role, round_: int, figures: Figures, h
         manifest,
         round_,
         role=role,
-        shared=config.get("policies") == "shared",
+        shared=config["policies"] == "shared",
         facts=facts,
         figures=list(accuracies(manifest, round_, figures)) if round_ in figures else None,
         drawn=config["evaluation"],
@@ -82,11 +82,10 @@ def curriculum_card(manifest: Manifest, round_: int) -> str:
         tags=["r-zero", "synthetic"],
         configs=[{"config_name": "default", "data_files": "curriculum.parquet"}],
     )
-    rules = config["curriculum"]  # of a run that may be from before all but `delta`
     values = {
         "answers": config["reward"]["samples"],
-        "delta": rules["delta"],
-        "keep": rules.get("keep"),
+        "delta": config["curriculum"]["delta"],
+        "keep": config["curriculum"]["keep"],
         "narrowed": narrowed(config),
         "base": text(base_name(config)),
     }
@@ -95,7 +94,7 @@ def curriculum_card(manifest: Manifest, round_: int) -> str:
 
 def card(template: str, data: ModelCardData | DatasetCardData, manifest: Manifest, round_: int, **values: object) -> str:
     """A card by its template, with what both kinds hold: the funnels up to the round, and the settings."""
-    leaves = flatten({section: manifest.config.get(section, {}) for section in SECTIONS})
+    leaves = flatten({section: manifest.config[section] for section in SECTIONS})
     return TEMPLATES.get_template(template).render(
         data=data.to_yaml(),
         name=text(manifest.name),

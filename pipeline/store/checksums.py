@@ -68,8 +68,7 @@ def write_checksums(folder: Path, rank: int = 0, ranks: int = 1) -> None:
 def damaged_file(folder: Path) -> str | None:
     """The first file of a folder that is missing or differs from its checksum, and how; None if all are as they were written.
 
-    A folder of an earlier version has no checksums: only its presence is checked. A line on standard error says so where it
-    takes long.
+    A base model has no checksums: only its presence is checked. A line on standard error says so where it takes long.
     """
     listed: dict[str, str] = {}
     try:

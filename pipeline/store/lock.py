@@ -40,9 +40,9 @@ class Lock:
 
 
 def purpose_of(holder: str) -> Purpose:
-    """What the process does that wrote this into a lock; those of earlier versions did not say, and are taken to run rounds.
+    """What the process does that wrote this into a lock.
 
-    >>> purpose_of("process 1 on host here, evaluate"), purpose_of("process 1 on host here")
+    >>> purpose_of("process 1 on host here, evaluate"), purpose_of("process 1 on host here, round")
     ('evaluate', 'round')
     """
     return "evaluate" if holder.endswith(", evaluate") else "round"

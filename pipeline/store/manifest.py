@@ -9,11 +9,9 @@ import json
 import os
 import sys
 from collections import Counter
-from collections.abc import Collection
-from dataclasses import asdict, dataclass, field, is_dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from types import UnionType
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, Literal
 
 from conf.errors import ConfigError
 from conf.files import read_text
@@ -26,7 +24,6 @@ SCHEMA = 2
 FILE = "manifest.json"
 PREVIOUS = "manifest.previous.json"
 USED = "the previous one is used"
-SECTIONS = tuple(name for name, kind in get_type_hints(Config).items() if is_dataclass(kind))  # of the settings
 StageName = Literal["challenger", "curriculum", "solver", "evaluation"]
 STAGES: tuple[StageName, ...] = ("challenger", "curriculum", "solver", "evaluation")  # in execution order
 Seconds = dict[str, float]  # wall-clock seconds by part: sampling, learning, ...
@@ -95,14 +92,13 @@ class MeasuredSet:
     undecided: int = 0
     skipped: int = 0
     checksum: str = ""  # of all problems of the set
-    temperature: float | None = None  # of the sampled answers; this and `top_p` are None where an earlier version measured
-    top_p: float | None = None
+    temperature: float = 1.0  # of the sampled answers
+    top_p: float = 1.0
 
     def alike(self, other: "MeasuredSet") -> bool:
-        """Whether both are of the same problems and settings, as far as these are known; greedy answers are drawn in one way."""
-        drawn = [(self.temperature, other.temperature), (self.top_p, other.top_p)] if self.samples else []
+        """Whether both are of the same problems and settings; greedy answers are drawn in one way at any temperature."""
         same = (self.checksum, self.samples, self.limit) == (other.checksum, other.samples, other.limit)
-        return same and all(None in pair or pair[0] == pair[1] for pair in drawn)
+        return same and (not self.samples or (self.temperature, self.top_p) == (other.temperature, other.top_p))
 
 
 @dataclass(slots=True)
@@ -228,10 +224,9 @@ def _read(path: Path) -> Manifest:
     try:
         text = read_text(path)
         data = json.loads(text)
-        version = data["schema"]
-        # An earlier version wrote none. The text is compared, since another last digit of a number may be the same number; and
-        # first of all, since the damage may be to the version.
-        if data.pop("checksum", None) is not None and text != _text(data):
+        # The text is compared, since another last digit of a number may be the same number; and first of all, since the damage
+        # may be to the version.
+        if data.pop("checksum", None) is None or text != as_text(data):
             raise DamagedError(f"{path}: the manifest is damaged (its checksum differs)", USED)
     except DamagedError:
         raise
@@ -239,24 +234,24 @@ def _read(path: Path) -> Manifest:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}; valid: a run that this user may read.") from error
     except OSError as error:
         raise DamagedError(f"{path}: the manifest cannot be read ({error.strerror})", USED) from error
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except (ValueError, AttributeError, TypeError, RecursionError) as error:
         raise DamagedError(f"{path}: the manifest is damaged ({type(error).__name__}: {error})", USED) from error
-    if version != SCHEMA:
+    if (version := data.get("schema")) != SCHEMA:
         raise ConfigError(
             f"{path}: written by another version (manifest schema {version}, this code reads {SCHEMA}). "
             "Finish the run with that version, or start another one: NAME=..."
         )
-    try:
-        rounds = {int(number): _round(stages) for number, stages in data.pop("rounds").items()}
-        manifest = Manifest(**data, rounds=rounds)
-        sections = [manifest.config.get(name, {}) for name in SECTIONS]
-        if not (_fits(manifest, Manifest) and _fits(sections, list[dict[str, Any]]) and min(rounds, default=0) >= 0):
-            raise TypeError("a field has a value of another type")
-        return manifest
-    except DamagedError:
-        raise
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DamagedError(f"{path}: the manifest is damaged ({type(error).__name__}: {error})", USED) from error
+    rounds = {int(number): _round(stages) for number, stages in data["rounds"].items()}
+    return Manifest(**data | {"config": _with_defaults(data["config"]), "rounds": rounds})
+
+
+def _with_defaults(settings: dict[str, Any]) -> dict[str, Any]:
+    """A setting that is newer than the run had its default's effect."""
+    default = asdict(Config())
+    return settings | {
+        name: value | settings.get(name, {}) if isinstance(value, dict) else settings.get(name, value)
+        for name, value in default.items()
+    }
 
 
 def _round(data: dict[str, Any]) -> Round:
@@ -273,37 +268,15 @@ def _sets(data: dict[str, Any]) -> dict[str, MeasuredSet]:
     return {name: MeasuredSet(**measured) for name, measured in data.items()}
 
 
-def _fits(value: Any, hint: Any) -> bool:
-    """Whether a value that was read from JSON has the type of its field."""
-    parts = get_args(hint)
-    if is_dataclass(hint):
-        return all(_fits(getattr(value, name), kind) for name, kind in get_type_hints(hint).items())
-    if get_origin(hint) is dict:
-        return isinstance(value, dict) and _all_fit(value, parts[0]) and _all_fit(value.values(), parts[1])
-    if get_origin(hint) is list:
-        return isinstance(value, list) and _all_fit(value, parts[0])
-    if isinstance(hint, UnionType):
-        return any(_fits(value, part) for part in parts)
-    return hint is Any or type(value) in _types(hint)
-
-
-def _all_fit(values: Collection[Any], hint: Any) -> bool:
-    """The same of each value; of the many numbers of a step by their types alone, which is fast."""
-    return set(map(type, values)) <= _types(hint) or all(_fits(value, hint) for value in values)
-
-
-def _types(hint: Any) -> set[Any]:
-    return {int, float} if hint is float else set() if is_dataclass(hint) else {hint}
-
-
 def write_manifest(folder: Path, manifest: Manifest) -> str:
     """Replaces the manifest; returns its text."""
-    text = _text(json.loads(json.dumps(asdict(manifest))))
+    text = as_text(json.loads(json.dumps(asdict(manifest))))
     write_atomically(folder / FILE, text)
     return text
 
 
-def _text(data: dict[str, Any]) -> str:
+def as_text(data: dict[str, Any]) -> str:
+    """A manifest's content as it is written, with its checksum."""
     checksum = hashlib.blake2b(json.dumps(data, sort_keys=True).encode(), digest_size=16).hexdigest()
     return json.dumps(data | {"checksum": checksum}, indent=1)
 

@@ -102,7 +102,7 @@ def size(config: dict[str, Any], stage: StageName | None) -> int:
     """Steps of a phase, parts of a curriculum, benchmarks of an evaluation."""
     match stage:
         case "challenger" | "solver":
-            return int(config[stage]["steps"]) * int(config[stage].get("members", 1))
+            return int(config[stage]["steps"]) * int(config[stage].get("members", 1))  # the Solver alone has members
         case "curriculum":
             return -(-config["curriculum"]["questions"] // config["curriculum"]["part"])
         case "evaluation":

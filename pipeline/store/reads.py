@@ -23,13 +23,13 @@ def weights_read(config: Mapping[str, Any], stage: StageName, round_: int) -> se
     """The weights that a stage reads, by the settings of a manifest."""
 
     def start(role: Role, number: int) -> Trained:
-        return phase_start(role, number, config.get("policies", "separate"), config["challenger"].get("start", "previous"))
+        return phase_start(role, number, config["policies"], config["challenger"]["start"])
 
     match stage:
         case "challenger":  # from its start, against the frozen Solver
             return {start("challenger", round_), ("solver", round_ - 1)}
         case "curriculum":  # written by the one, labelled by the other, and compared with who labelled the previous one
-            labelled = (round_ - 1, round_) if config["curriculum"].get("agreement") else (round_,)
+            labelled = (round_ - 1, round_) if config["curriculum"]["agreement"] else (round_,)
             return {("challenger", round_), *(start("solver", number) for number in labelled)}
         case "solver":
             return {start("solver", round_)}

@@ -247,11 +247,10 @@ def as_json(config: Config) -> dict[str, Any]:
 def refuse_other_settings(name: str, before: dict[str, Any], now: dict[str, Any], sharded: bool) -> None:
     """Raises ConfigError if a run would be resumed with settings that change its results, or that its checkpoint does not fit.
 
-    A setting that is newer than the run had its default's effect before. `sharded`: whether it resumes from a checkpoint.
+    `sharded`: whether it resumes from a checkpoint.
     """
     # An empty mapping equals a missing one.
-    default, old, new = ({key: value for key, value in flatten(tree) if value != {}} for tree in (asdict(Config()), before, now))
-    old = default | old
+    old, new = ({key: value for key, value in flatten(tree) if value != {}} for tree in (before, now))
     for key in sorted(old.keys() | new.keys()):
         if old.get(key) == new.get(key) or may_change(key) or (key in SHARDING and not sharded):
             continue

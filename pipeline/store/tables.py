@@ -88,7 +88,6 @@ REMEDIES: dict[type, str] = {
     EvaluationRow: "`make evaluate` measures the set again",
 }
 CHECKSUMS = b"rzero.checksums"
-ADDED = ("confidence", "agreement")  # columns that files of earlier versions do not have: null
 SCALARS = {int: pa.int64(), float: pa.float64(), str: pa.string(), bool: pa.bool_()}
 ITEMS = {**SCALARS, int: pa.int32(), float: pa.float32()}  # of lists: token ids and their log-probabilities
 Row = TypeVar("Row")
@@ -222,25 +221,15 @@ def sound_table(path: Path, record: type, wanted: Sequence[str] | None = None) -
     remedy = REMEDIES.get(record, REMEDIES[EvaluationRow])
     try:
         with pq.ParquetFile(path) as file:
-            checksums = json.loads((file.metadata.metadata or {}).get(CHECKSUMS, b"{}"))  # none in files of an earlier version
-            table = completed(file.read(columns=wanted), record, wanted)
-        found = {name: column_checksum(table[name]) for name in wanted or checksums if name in checksums or name not in ADDED}
-        differing = [name for name, checksum in found.items() if checksums and checksum != checksums[name]]
+            checksums = json.loads(file.metadata.metadata[CHECKSUMS])
+            table = file.read(columns=wanted)
+        differing = [name for name in wanted or checksums if column_checksum(table[name]) != checksums[name]]
     except FileNotFoundError as error:
         raise DamagedError(f"{path} is missing", remedy) from error
     except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
         raise DamagedError(f"{path} is damaged ({str(error).splitlines()[0]:.200})", remedy) from error
     if differing:
         raise DamagedError(f"{path} is damaged (the checksum of column {differing[0]!r} differs)", remedy)
-    return table
-
-
-def completed(table: pa.Table, record: type, wanted: Sequence[str] | None) -> pa.Table:
-    """The table with the columns of its `record` that were added since it was written, in their places."""
-    names = table.column_names
-    for place, (name, kind) in enumerate(each for each in columns(record) if wanted is None or each[0] in wanted):
-        if name in ADDED and name not in names:
-            table = table.add_column(min(place, table.num_columns), name, pa.nulls(len(table), kind))
     return table
 
 

@@ -19,7 +19,7 @@ import pytest
 from actors.cluster import init_ray
 from conf.errors import ConfigError
 from conf.load import ROOT
-from pipeline.store.manifest import StageName
+from pipeline.store.manifest import StageName, as_text
 from tests.bad_input import CONFIGURATION, FILES, PLACES, Prepare, case, holds
 from tests.made_runs import made_config, write_run
 
@@ -44,13 +44,12 @@ def damaged(name: str, change: Callable[[bytes], bytes] | None, file: str = "man
 
 
 def field(change: Callable[[dict[str, Any]], object]) -> Callable[[bytes], bytes]:
-    """A change of the manifest's content that leaves it without a checksum, as an earlier version wrote it."""
+    """A change of the manifest's content that leaves its checksum as it was."""
 
     def changed(content: bytes) -> bytes:
         data = json.loads(content)
-        data.pop("checksum")
         change(data)
-        return json.dumps(data).encode()
+        return json.dumps(data, indent=1).encode()
 
     return changed
 
@@ -68,6 +67,7 @@ MANIFESTS: dict[str, Callable[[bytes], bytes] | None] = {
     "short of its rounds": field(lambda data: data.pop("rounds")),
     "short of a stage": field(lambda data: data["rounds"]["1"].pop("solver")),
     "short of its schema": field(lambda data: data.pop("schema")),
+    "short of its checksum": field(lambda data: data.pop("checksum")),
     "with a round of no number": field(lambda data: data["rounds"].update(one=data["rounds"].pop("1"))),
     "with a field too many": field(lambda data: data.update(extra=1)),
     "with metrics of text": field(lambda data: data["rounds"]["1"]["solver"].update(metrics="none")),
@@ -79,14 +79,26 @@ MANIFESTS: dict[str, Callable[[bytes], bytes] | None] = {
     "with a section of text": field(lambda data: data["config"].update(model="tiny")),
     "with a name that is a number": field(lambda data: data.update(name=5)),
 }
-OTHER_SCHEMA = damaged("", field(lambda data: data.update(schema=1)))
+
+
+def of_schema(number: int) -> Prepare:
+    """A sound manifest of another version."""
+
+    def changed(content: bytes) -> bytes:
+        data = json.loads(content) | {"schema": number}
+        del data["checksum"]
+        return as_text(data).encode()
+
+    return damaged("", changed)
+
+
 MADE = ["--name", "made", "--runs-dir", "{here}/runs"]
 
 RUNS = [
     *(case(f"manifest {name}, {command}", command, MADE, "manifest.json", "no previous one", make=damaged(name, change))
       for command in ("status", "report") for name, change in MANIFESTS.items()
       if name != "that is missing"),
-    *(case(f"manifest of another schema, {command}", command, MADE, "manifest schema 1, this code reads 2", make=OTHER_SCHEMA)
+    *(case(f"manifest of another schema, {command}", command, MADE, "manifest schema 1, this code reads 2", make=of_schema(1))
       for command in ("status", "report")),
     case("manifest damaged, round", "round", "--name made --set", "manifest.json", "no previous one",
          make=damaged("", lambda content: b"")),
@@ -101,7 +113,7 @@ RUNS = [
     case("manifest a pipe", "status", MADE, "manifest.json", "it is a pipe or a device", "restore it",
          make=made(lambda run: ((run / "manifest.json").unlink(), os.mkfifo(run / "manifest.json")))),
     case("manifest of a later version", "evaluate", "--policy {here}/runs/made --sets math500", "schema 3, this code reads 2",
-         make=damaged("", field(lambda data: data.update(schema=3)))),
+         make=of_schema(3)),
     case("a lock that is a folder", "round", "--name made --set reward.samples=4", "cannot be written", "Is a directory",
          make=made(lambda run: (run / ".lock").mkdir())),
     case("a page that is a folder", "report", MADE, "report.html", "Is a directory", "valid: another path",

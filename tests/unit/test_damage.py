@@ -310,7 +310,7 @@ def test_weights_that_were_damaged_since_the_start_are_not_read(tmp_path: Path) 
     policy = tmp_path / "policy"
     policy.mkdir()
     (policy / "model.safetensors").write_bytes(b"weights")
-    refuse_damage(policy)  # of an earlier version, without checksums
+    refuse_damage(policy)  # as a base model, without checksums
     write_checksums(policy)
     refuse_damage(policy)
     (policy / "model.safetensors").write_bytes(b"weighty")

@@ -14,7 +14,7 @@ from conf.errors import ConfigError
 from conf.load import ROOT, load_config
 from conf.schema import Config
 from pipeline.inputs import check_inputs, fingerprint
-from pipeline.store.manifest import read_manifest, write_atomically
+from pipeline.store.manifest import as_text, read_manifest, write_atomically
 from pipeline.store.state import RunState
 
 
@@ -54,10 +54,10 @@ def test_reading_a_round_that_was_not_begun_does_not_begin_it(tmp_path: Path) ->
     [
         ("", "is damaged"),
         ("[]", "is damaged"),
-        ('{"schema": 1, "rounds": {}}', "written by another version"),
+        (as_text({"schema": 1, "rounds": {}}), "written by another version"),
+        (as_text({"rounds": {}}), "written by another version"),
         ('{"schema": 2}', "is damaged"),
-        ('{"schema": 2, "name": "a", "config": {}, "rounds": {"1": {}}}', "is damaged"),
-        ('{"schema": 2, "name": "a", "config": {}, "rounds": {}, "extra": 1}', "is damaged"),
+        ('{"schema": 2, "name": "a", "config": {}, "rounds": {}}', "is damaged"),
     ],
 )
 def test_a_manifest_that_cannot_be_used_is_told_in_one_line(tmp_path: Path, text: str, said: str) -> None:

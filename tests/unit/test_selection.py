@@ -6,7 +6,6 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import pyarrow.parquet as pq
 import pytest
 
 import pipeline.curriculum
@@ -18,7 +17,7 @@ from pipeline.algorithm.selection import keeps, surest
 from pipeline.algorithm.verdicts import constructed_verdicts, ill_posed, sentences
 from pipeline.curriculum import Part, label_questions
 from pipeline.domain.tiny.read import true_answer
-from pipeline.store.tables import CurriculumRow, columns, read_table, write_table
+from pipeline.store.tables import CurriculumRow, write_table
 from pipeline.types import AnsweredQuestion, Vote
 
 FIRST = "Start with 23. Increase it by 15. Next subtract 6. What number is it now?"
@@ -121,13 +120,3 @@ def test_a_question_is_made_ill_posed_in_each_way() -> None:
     made = {ill_posed(FIRST, [SECOND], random.Random(seed)) for seed in range(40)}
     parts = sentences(FIRST)
     assert made == {" ".join(each) for each in (parts[1:], parts[:-1], [parts[0], "Zoe owns 32 cards.", *parts[1:]])}
-
-
-def test_a_table_from_before_the_rules_can_be_read(tmp_path: Path) -> None:
-    row = CurriculumRow(item(4), True)
-    write_table(tmp_path / "new.parquet", CurriculumRow, [row])
-    new = pq.read_table(tmp_path / "new.parquet")
-    metadata = {key: value for key, value in new.schema.metadata.items() if key != b"rzero.checksums"}
-    pq.write_table(new.drop_columns(["confidence", "agreement"]).replace_schema_metadata(metadata), tmp_path / "old.parquet")
-    assert read_table(tmp_path / "old.parquet", CurriculumRow) == [row]
-    assert new.column_names == [name for name, _ in columns(CurriculumRow)]

@@ -221,6 +221,6 @@ def mean(values: Iterable[float]) -> float:
 
 
 def narrowed(config: Mapping[str, Any]) -> bool:
-    """Whether not all of these questions are kept, by the settings of a run, maybe from before the further rules."""
+    """Whether not all of these questions are kept, by the settings of a run."""
     rules = config["curriculum"]
-    return rules.get("confident", 1) < 1 or rules.get("agreement", 0) > 0
+    return rules["confident"] < 1 or rules["agreement"] > 0

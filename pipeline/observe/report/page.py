@@ -111,8 +111,8 @@ def content(run: RunData) -> dict[str, Any]:
 
 
 def kept_shares(config: Mapping[str, Any]) -> tuple[float, float]:
-    """Least and greatest p-hat of a question that is kept, by the settings of a run, maybe from before `curriculum.keep`."""
-    delta, keep, votes = config["curriculum"]["delta"], config["curriculum"].get("keep"), config["reward"]["samples"]
+    """Least and greatest p-hat of a question that is kept, by the settings of a run."""
+    delta, keep, votes = config["curriculum"]["delta"], config["curriculum"]["keep"], config["reward"]["samples"]
     return (keep[0] / votes, keep[1] / votes) if keep else (0.5 - delta, 0.5 + delta)
 
 
