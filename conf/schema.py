@@ -198,7 +198,7 @@ class LearnerConfig:
     zero_stage: int = setting(0, "DeepSpeed ZeRO stage", choices=(0, 1, 2, 3))
     micro_batch_tokens: int = setting(2048, "tokens of one packed forward and backward pass, per rank", low=64)
     weight_decay: float = setting(0.01, "AdamW weight decay", low=0)
-    max_grad_norm: float = setting(1.0, "gradient norm at which gradients are clipped", low=0)
+    max_grad_norm: float = setting(1.0, "gradient norm at which gradients are clipped; 0 for none", low=0)
     gradient_checkpointing: bool = setting(False, "recompute activations in the backward pass to save memory")
     liger: bool = setting(False, "on GPUs, Liger's kernels for RMSNorm, RoPE and SwiGLU")
     offload: str = setting(

@@ -1,7 +1,7 @@
 """Measures any policy on held-out sets: `make evaluate POLICY=runs/tiny:3 SETS="math500 aime24"`, or all rounds of `runs/tiny`.
 
 What was measured is not measured again, and an interrupted call resumes. A run's rounds get their figures in the run's own files,
-in MLflow and in its report, unless LIMIT or SAMPLES make them others than the run's.
+in MLflow and in its report, unless LIMIT, SAMPLES or a set's longer answers make them others than the run's.
 """
 
 import argparse
@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
 from copy import deepcopy
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from actors.cluster import check_cluster, prepare_environment, ray_cluster
@@ -36,7 +36,7 @@ from pipeline.store.state import RunState
 from pipeline.store.tables import EvaluationRow, remove_damaged
 from pipeline.types import Policy
 
-CONTEXT = 2048  # tokens of a prompt that the context has room for, beside the longest answer that a set names
+CONTEXT = 2048  # tokens of a prompt that the context has room for, beside the longest answer that the set names
 
 
 @command
@@ -90,21 +90,28 @@ def evaluate(config: Config, targets: Sequence[Target], output: Path) -> None:
             for note in state.notes:
                 say(note)
             state.refuse_other_files(inputs.fingerprints())
-        config = with_room(config, inputs, sets)
-        results = [results_of(target, state, output, config) for target in targets]
-        todo = [(*pair, each) for pair in zip(targets, results, strict=True) for each in asked if not sound(pair[1], each)]
-        if todo:
+        rooms = [with_room(config, inputs, each.definition) for each in asked]
+        measurements = [
+            Measurement(target, results_of(target, state, output, room), each, room)
+            for target in targets
+            for each, room in zip(asked, rooms, strict=True)
+        ]
+        if todo := [each for each in measurements if not sound(each.results, each.asked)]:
             measure_all(config, inputs, todo, (state.folder if state else output) / "logs")
         rows = []
-        for target, result in zip(targets, results, strict=True):
-            tables = {each.definition.name: (known, result.path(each)) for each in asked if (known := result.known(each))}
+        for target in targets:
+            tables = {
+                each.asked.definition.name: (known, each.results.path(each.asked))
+                for each in measurements
+                if each.target is target and (known := each.results.known(each.asked))
+            }
             scores = read_scores(target.name, tables)
             write_atomically(output / target.name / "summary.json", json.dumps(summary(scores), indent=1))
             show_scores(scores)
             rows.append((target.label, scores))
         show_rounds(rows, config.model.path if state else targets[0].label)
         print(f"summaries: {output.absolute()}")
-        if state and any(isinstance(result, RoundResults) for result in results):
+        if state and any(isinstance(each.results, RoundResults) for each in measurements):
             track_rounds(config, state, targets)
         elif todo and state is None:
             from pipeline.observe.tracking import track_policy  # mlflow takes seconds to import
@@ -116,6 +123,16 @@ def evaluate(config: Config, targets: Sequence[Target], output: Path) -> None:
                 say(f"the figures are not in MLflow: {error}")
 
 
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """A set under a policy: where its figures go, and the settings of the engines that draw its answers."""
+
+    target: Target
+    results: Results
+    asked: Asked
+    config: Config
+
+
 def measuring_inputs(config: Config) -> Inputs:
     """The inputs without the scorers, which only a round needs: a policy can be measured where a scorer's file is gone."""
     plain = deepcopy(config)
@@ -125,9 +142,10 @@ def measuring_inputs(config: Config) -> Inputs:
 
 def results_of(target: Target, state: RunState | None, output: Path, config: Config) -> Results:
     """Where figures go: into the run, where they are measured as the run measures its own."""
-    own = state.manifest.config["evaluation"] if state else {}
-    now = asdict(config.evaluation)
-    if state and all(own[name] == now[name] for name in ("limit", "samples", "temperature", "top_p")):
+    own = state.manifest.config if state else {}
+    now = asdict(config)
+    names = [("evaluation", name) for name in ("limit", "samples", "temperature", "top_p")]
+    if state and all(own[part][name] == now[part][name] for part, name in [*names, ("model", "max_length")]):
         return RoundResults(state, target.round, config.evaluation)
     return FolderResults(output / target.name, target, config)
 
@@ -140,8 +158,8 @@ def sound(result: Results, asked: Asked) -> bool:
     return result.known(asked) is not None
 
 
-def measure_all(config: Config, inputs: Inputs, todo: Sequence[tuple[Target, Results, Asked]], logs: Path) -> None:
-    """Measures sets under policies with one fleet of engines, which takes on one policy after another.
+def measure_all(config: Config, inputs: Inputs, todo: Sequence[Measurement], logs: Path) -> None:
+    """Measures sets under policies: one fleet of engines for each length of context, which takes on one policy after another.
 
     Where it fails, the actors' logs are copied to a subfolder of `logs`.
     """
@@ -154,17 +172,22 @@ def measure_all(config: Config, inputs: Inputs, todo: Sequence[tuple[Target, Res
     with ExitStack() as stack:
         placement = stack.enter_context(ray_cluster(config, say, learner=False, watch=services_watched(logs)))
         stack.enter_context(evidence_kept(logs))
-        fleets = stack.enter_context(rollout_fleets(config, inputs.base_path, placement))
-        ask = start_inference(config, inputs, fleets, Clock())
-        policies = {target: stored(target, config) for target in dict.fromkeys(target for target, _, _ in todo)}
+        policies = {target: stored(target, config) for target in dict.fromkeys(each.target for each in todo)}
         stack.enter_context(steps_finished())
-        for target, result, each in todo:
-            path = result.path(each)
-            with AnswerProgress(f"{target.name} {each.definition.name}") as progress:
-                accuracies, measured = measure(ask, policies[target], each.definition, each.problems, path, progress)
-            measured.undecided = round(ask.take_usage().sandbox.get("undecided", 0.0))
-            result.record(each, accuracies, measured)
-            forget_parts(path)
+        for length in sorted({each.config.model.max_length for each in todo}):
+            of_length = [each for each in todo if each.config.model.max_length == length]
+            room = of_length[0].config
+            with rollout_fleets(room, inputs.base_path, placement) as fleets:
+                ask = start_inference(room, inputs, fleets, Clock())
+                for each in of_length:
+                    definition, path = each.asked.definition, each.results.path(each.asked)
+                    with AnswerProgress(f"{each.target.name} {definition.name}") as progress:
+                        accuracies, measured = measure(
+                            ask, policies[each.target], definition, each.asked.problems, path, progress
+                        )
+                    measured.undecided = round(ask.take_usage().sandbox.get("undecided", 0.0))
+                    each.results.record(each.asked, accuracies, measured)
+                    forget_parts(path)
 
 
 def stored(target: Target, config: Config) -> Policy:
@@ -177,12 +200,11 @@ def stored(target: Target, config: Config) -> Policy:
     return Policy(f"{target.name} {fingerprint(Path(target.path))}", weights)
 
 
-def with_room(config: Config, inputs: Inputs, sets: Sequence[BenchmarkSet]) -> Config:
-    """The settings of the engines: a context that holds the longest answer that a set names, where the model has positions."""
-    named = [each.max_tokens for each in sets if each.max_tokens]
+def with_room(config: Config, inputs: Inputs, definition: BenchmarkSet) -> Config:
+    """The settings of the engines: a context that holds the longest answer that the set names, where the model has positions."""
     room = deepcopy(config)
-    if named:
-        wanted = max(named) + CONTEXT
+    if definition.max_tokens:
+        wanted = definition.max_tokens + CONTEXT
         room.model.max_length = max(config.model.max_length, min(wanted, inputs.positions or wanted))
     return room
 

@@ -1,12 +1,13 @@
-"""Ends a phase that has nothing to learn from, with what the model wrote and what to change."""
+"""Ends a phase that has nothing to learn from, with what the model wrote and what to change, or whose updates are not finite."""
 
 from conf.schema import Config
 from pipeline.algorithm.signal import PATIENCE, Missing, advice, missing_signal
-from pipeline.errors import NoSignalError
+from pipeline.errors import LearnerError, NoSignalError
 from pipeline.history import PhaseHistory
 from pipeline.observe.terminal import printable
 from pipeline.types import Role, Sample, ScoredGroups
 
+MAX_SKIPPED = 3  # steps in a row
 SHOWN = 4  # responses
 WIDTH = 300  # cells of each
 WANTED: dict[Role, str] = {
@@ -37,6 +38,20 @@ def stop_without_signal(config: Config, history: PhaseHistory, scored: ScoredGro
         "The same command resumes from the phase's last checkpoint, and stops here again; stop_without_signal=false trains on.",
     ]
     raise NoSignalError("\n".join(lines), change.settings)
+
+
+def stop_after_skipped(history: PhaseHistory) -> None:
+    """Looks at the phase's last steps, also those before an interruption.
+
+    Raises:
+        LearnerError: `MAX_SKIPPED` steps in a row had an update whose loss or gradient was not finite.
+    """
+    last = [step["skipped_updates"] for step in history.metrics[-MAX_SKIPPED:]]
+    if len(last) == MAX_SKIPPED and all(last):
+        raise LearnerError(
+            f"round {history.round} {history.role}, step {history.steps}: {MAX_SKIPPED} updates in a row had a non-finite loss "
+            f"or gradient (last loss {history.metrics[-1]['loss']}) and were skipped; the learning rate may be too high."
+        )
 
 
 def found(role: Role, missing: Missing, samples: list[Sample]) -> str:

@@ -1,7 +1,7 @@
 """One held-out set under one policy: sampled (mean@k), greedy, and by the majority of the k samples.
 
 A set is answered, graded and written in parts, so that a long one needs no more memory than a short one, and an interruption
-costs one part. Seeds derive from the run's seed, the set and the problem's place in it: every policy draws with the same ones.
+costs one part. Seeds derive from the run's seed, the set and the problem's place among those asked: the same for every policy.
 """
 
 import random
@@ -65,7 +65,8 @@ def measure(
             leave_if_requested()
     join_tables(files, path, EvaluationRow)
     accuracies, measured = figures(path, definition, count, settings.limit)
-    measured.checksum, measured.temperature, measured.top_p = checksum(problems), settings.temperature, settings.top_p
+    measured.checksum, measured.protocol = checksum(problems), definition.protocol
+    measured.temperature, measured.top_p = settings.temperature, settings.top_p
     return accuracies, measured
 
 

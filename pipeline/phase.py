@@ -11,7 +11,7 @@ from pipeline.algorithm.grpo import training_batch
 from pipeline.algorithm.metrics import step_metrics
 from pipeline.algorithm.seeds import seeded_requests
 from pipeline.batches import Batches
-from pipeline.early_stop import stop_without_signal
+from pipeline.early_stop import stop_after_skipped, stop_without_signal
 from pipeline.errors import LearnerError, LearnerLostError, MismatchError
 from pipeline.history import PhaseHistory
 from pipeline.observe.terminal import PhaseProgress, say
@@ -98,6 +98,7 @@ def train(run: "Run", round_: int, task: Task, history: PhaseHistory) -> None:
             history.record(scored, metrics)
             tracked.log_step(metrics, step)
             tracked.log_histogram(scored.p_hats, step)
+            stop_after_skipped(history)
             if config.stop_without_signal:
                 stop_without_signal(config, history, scored, run.codec.for_base)
             stopping = interruption.requested()

@@ -17,6 +17,7 @@ from pipeline.inputs import fingerprint, hashed
 from pipeline.policies import Target
 from pipeline.store.lock import HeldError, Lock
 from pipeline.store.manifest import Accuracies, MeasuredSet, write_atomically
+from pipeline.store.scores import owner
 from pipeline.store.state import RunState
 
 
@@ -68,13 +69,16 @@ class RoundResults:
             )
         if measured is None or not self.path(asked).exists():
             return None
-        now = self._settings  # a run may be resumed with others than those of the measurement
-        samples = asked.definition.drawn(now.samples)
-        wanted = replace(measured, samples=samples, limit=now.limit, temperature=now.temperature, top_p=now.top_p)
+        # A run may be resumed with other settings than those of the measurement, and a set's definition may be edited.
+        now, definition = self._settings, asked.definition
+        wanted = replace(measured, samples=definition.drawn(now.samples), protocol=definition.protocol)
+        wanted = replace(wanted, limit=now.limit, temperature=now.temperature, top_p=now.top_p)
         return measured if measured.alike(wanted) else None
 
     def record(self, asked: Asked, accuracies: Accuracies, measured: MeasuredSet) -> None:
         stage = self._state.round(self._number).evaluation
+        for name in [name for name in stage.accuracies if owner(name, stage.sets) == asked.definition.name]:
+            del stage.accuracies[name]  # a band that is no longer among the problems asked
         stage.accuracies |= accuracies
         stage.sets[asked.definition.name] = measured
         self._state.save()
@@ -109,7 +113,7 @@ class FolderResults:
         config, drawn, definition = self._config, self._config.evaluation, asked.definition
         settings = (drawn.samples, drawn.limit, drawn.temperature, drawn.top_p, config.seed, config.sampling.max_tokens)
         lengths = (config.model.dtype, config.model.max_length)
-        kind = (definition.grader, definition.prompt, definition.system, definition.samples, definition.max_tokens)
+        kind = (definition.protocol, definition.samples)
         return f"{definition.name}-{hashed(repr((self._policy, asked.checksum, kind, settings, lengths)).encode())[:12]}"
 
     def _entries(self) -> dict[str, dict[str, Any]]:

@@ -78,8 +78,8 @@ class SolverTask:
 
     def _of_member(self, step: int) -> list[Exercise]:
         """The exercises of the member that is trained in a step: every `members`-th one; all, where there are fewer than that."""
-        settings = self.run.config.solver
-        return self.exercises[settings.member(step)[0] :: settings.members] or self.exercises
+        settings, own = self.run.config.solver, self.exercises
+        return own[settings.member(step)[0] :: settings.members] if len(own) >= settings.members else own
 
     def score(self, step: int, arriving: Iterator[tuple[int, list[Sample]]], policy: Policy) -> ScoredGroups:
         batch = self._batch(step)

@@ -15,7 +15,7 @@ WAYS = ("sampled", "greedy", "majority")  # of answering a held-out problem
 
 
 def policy_version(role: Role, round_: int, step: int) -> str:
-    """The name of a role's weights after `step` updates in `round_`.
+    """The name of a role's weights after `step` updates in `round_`, those of earlier members (`solver.members`) included.
 
     >>> policy_version("challenger", 1, 3)
     'challenger-r1-s3'

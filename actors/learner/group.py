@@ -22,7 +22,6 @@ from pipeline.errors import LearnerError, LearnerLostError
 from pipeline.types import Checksums, Sample, TrainingBatch, Weights
 
 # Consecutive updates with a non-finite loss or gradient after which the run stops.
-MAX_SKIPPED = 3
 
 # Seconds for all ranks to start, including the import of torch and DeepSpeed; for GPUs of a lost node they wait longer.
 START_TIMEOUT = 300
@@ -67,7 +66,6 @@ class LearnerGroup:
         self._ranks: list[Any] = []
         self._pids: tuple[int, ...] = ()  # of the ranks, once they have joined
         self._joined = self._has_joined = False  # the present ranks, any ranks
-        self._skipped_in_a_row = 0
         self._updates = 0
 
     def begin_phase(self, model_path: str, lr: float, resume_from: str | None = None, reference: str | None = None) -> None:
@@ -80,7 +78,6 @@ class LearnerGroup:
         self.launch()
         if not self._joined:
             self._join()
-        self._skipped_in_a_row = 0
         self._updates += 1
         self._call("begin_phase", self.config, model_path, lr, resume_from, reference)
 
@@ -99,7 +96,7 @@ class LearnerGroup:
             skipped_updates (1 if loss or gradient was not finite, so that the update and those after it were left out, else 0).
 
         Raises:
-            LearnerError: a rank failed, or `MAX_SKIPPED` updates in a row were skipped.
+            LearnerError: a rank failed.
         """
         started = time.perf_counter()
         names = ("loss", "grad_norm", "mismatch_max", *TOKEN_MEANS)
@@ -117,12 +114,6 @@ class LearnerGroup:
         metrics["skipped_updates"] = parts[0]["skipped"]
         metrics["seconds"] = time.perf_counter() - started
         metrics["learner_tokens_per_s"] = sum(len(s.prompt_ids) + len(s.token_ids) for s in batch.samples) / metrics["seconds"]
-        self._skipped_in_a_row = self._skipped_in_a_row + 1 if metrics["skipped_updates"] else 0
-        if self._skipped_in_a_row == MAX_SKIPPED:
-            raise LearnerError(
-                f"{MAX_SKIPPED} updates in a row had a non-finite loss or gradient (last loss {metrics['loss']}) and "
-                "were skipped; the learning rate may be too high."
-            )
         return metrics
 
     def weights(self) -> Weights:

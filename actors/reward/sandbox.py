@@ -12,6 +12,7 @@ import selectors
 import time
 from collections import Counter, deque
 from collections.abc import Generator, Sequence
+from dataclasses import dataclass, field
 from typing import Self, TypeVar
 
 from actors.reward.sandbox_worker import Request, Worker
@@ -44,7 +45,7 @@ class AnswerSandbox:
 
     def __init__(self, workers: int = 2, timeout_s: float = 2.0, memory_mb: int = 1024) -> None:
         self._counts: Counter[str] = Counter()
-        self._judge = _Judge(self._counts)
+        self._known = _Known()
         self._workers = [Worker(timeout_s, memory_mb) for _ in range(workers)]
 
     def __enter__(self) -> Self:
@@ -64,7 +65,7 @@ class AnswerSandbox:
     def equivalents(self, pairs: Sequence[tuple[str, str]], grader: str | Grader = "math") -> list[bool | None]:
         """`equivalent` of each pair. Here and below `grader` is a grader, or a name for `find_grader`."""
         resolved = find_grader(grader)
-        verdicts = self._run([compare(a, b, resolved, self._judge) for a, b in pairs])
+        verdicts = self._run([compare(a, b, resolved, self._judge()) for a, b in pairs])
         self._counts["undecided"] += verdicts.count(None)
         return verdicts
 
@@ -75,7 +76,7 @@ class AnswerSandbox:
     def votes(self, questions: Sequence[Sequence[str | None]], grader: str | Grader = "math") -> list[Vote]:
         """One vote for the answers to each question."""
         resolved = find_grader(grader)
-        votes = self._run([majority(answers, resolved, self._judge) for answers in questions])
+        votes = self._run([majority(answers, resolved, self._judge()) for answers in questions])
         self._counts["undecided"] += sum(vote.undecided for vote in votes)
         return votes
 
@@ -84,8 +85,11 @@ class AnswerSandbox:
         children killed at the limit or blocked, and children that died (out of memory, a crash). Clears the cached verdicts."""
         counts = {name: float(self._counts[name]) for name in ("undecided", "verify_calls", "probes", "killed", "died")}
         self._counts.clear()
-        self._judge = _Judge(self._counts)
+        self._known = _Known()
         return counts
+
+    def _judge(self) -> "_Judge":
+        return _Judge(self._counts, self._known)
 
     def _run(self, tasks: list[_Task[T]]) -> list[T]:
         """Runs the tasks to their results, each on the first free worker until it is done."""
@@ -122,34 +126,42 @@ class AnswerSandbox:
         return [results[index] for index in range(len(tasks))]
 
 
+@dataclass(slots=True)
+class _Known:
+    """What was found out since the last `take_counts`: by answer whether it can be evaluated, and verdicts on pairs."""
+
+    tractable: dict[str, bool] = field(default_factory=dict)
+    verdicts: dict[tuple[str, str], bool | None] = field(default_factory=dict)
+
+
 class _Judge:
-    """Requests verdicts on pairs of answers from the pool, cached until the next `take_counts`.
+    """Requests the verdicts of one vote or comparison from the pool.
 
     An intractable answer is detected once, by comparing it with a number, not again beside every other answer: beforehand if it
-    looks heavy, else after its first undecided comparison.
+    looks heavy, else after its first undecided comparison. The latter holds for this vote alone, whose pairs have an order, so
+    that no verdict depends on which question was answered first.
     """
 
-    def __init__(self, counts: Counter[str]) -> None:
-        self._counts = counts
-        self._tractable: dict[str, bool] = {}
-        self._verdicts: dict[tuple[str, str], bool | None] = {}
+    def __init__(self, counts: Counter[str], known: _Known) -> None:
+        self._counts, self._known = counts, known
+        self._given_up: set[str] = set()
 
     def __call__(self, a: str, b: str) -> _Task[bool | None]:
-        if (a, b) in self._verdicts:  # first: what was decided stands, whatever an answer turns out to be beside another one
-            return self._verdicts[a, b]
         for answer in (a, b):
-            if self._tractable.get(answer) is None and _HEAVY.search(answer):
-                yield from self._probe(answer)
-            if self._tractable.get(answer) is False:
+            if answer in self._given_up or (_HEAVY.search(answer) and not (yield from self._is_tractable(answer))):
                 return None
-        self._counts["verify_calls"] += 1
-        self._verdicts[a, b] = yield Request(a, b, 1.0)
-        if self._verdicts[a, b] is None:
-            yield from self._probe(a)
-            yield from self._probe(b)
-        return self._verdicts[a, b]
+        verdicts = self._known.verdicts
+        if (a, b) not in verdicts:
+            self._counts["verify_calls"] += 1
+            verdicts[a, b] = yield Request(a, b, 1.0)
+        if verdicts[a, b] is None:
+            for answer in (a, b):
+                if not (yield from self._is_tractable(answer)):
+                    self._given_up.add(answer)
+        return verdicts[a, b]
 
-    def _probe(self, answer: str) -> _Task[None]:
-        if answer not in self._tractable:
+    def _is_tractable(self, answer: str) -> _Task[bool]:
+        if answer not in self._known.tractable:
             self._counts["probes"] += 1
-            self._tractable[answer] = (yield Request(answer, "7919", 0.5)) is not None
+            self._known.tractable[answer] = (yield Request(answer, "7919", 0.5)) is not None
+        return self._known.tractable[answer]

@@ -56,7 +56,7 @@ def assign_rows(lengths: Sequence[int], budget: int, ranks: int) -> list[list[li
         For each rank its rows, as lists of indices into `lengths`, longest first; rows are empty if there are too few sequences.
     """
     order = sorted(range(len(lengths)), key=lambda i: -lengths[i])
-    count = ranks * max(1, math.ceil(sum(lengths) / (budget * ranks)))
+    count = ranks * max(1, math.ceil(sum(min(length, budget) for length in lengths) / (budget * ranks)))
     while True:
         rows: list[list[int]] = [[] for _ in range(count)]
         loads = [0] * count

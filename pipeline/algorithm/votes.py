@@ -4,8 +4,9 @@ A grader decides most pairs (pipeline/domain/graders); undecided expressions go 
 (actors/reward/sandbox.py) and may fail to decide.
 
 Equality is not transitive: `50\%` equals both `50` and `0.5`. Its transitive closure would join answers that differ, and a false
-majority is a wrong label. So no class contains two answers that are known to differ: an answer equal to two that differ joins the
-larger of their classes. Every pair is compared, and the result does not depend on the order of the answers.
+majority is a wrong label. So any two answers of a class are equal: an answer equal to two that differ joins the larger of their
+classes. What could not be decided counts as different. Every pair is compared, and the result does not depend on the order of the
+answers.
 """
 
 from collections import Counter
@@ -59,7 +60,7 @@ def majority(answers: Sequence[str | None], grader: Grader, judge: Judge) -> Gen
 
     Ties go to the class whose representative is shortest, then first in code-point order. The representative, which becomes
     the pseudo-label, is the most frequent spelling of the class, ties again to the shortest, then the first.
-    `undecided` counts pairs of distinct canonical forms without a verdict that are not in the same class.
+    `undecided` counts pairs of distinct canonical forms without a verdict.
     """
     spellings: dict[str, Counter[str]] = {}
     for answer in answers:
@@ -70,8 +71,7 @@ def majority(answers: Sequence[str | None], grader: Grader, judge: Judge) -> Gen
         verdicts[a, b] = verdicts[b, a] = yield from _equal(a, b, grader, judge)
 
     classes = _classes(spellings, verdicts)
-    open_pairs = [pair for pair, verdict in verdicts.items() if verdict is None and pair[0] < pair[1]]
-    undecided = sum(not any(a in keys and b in keys for keys in classes) for a, b in open_pairs)
+    undecided = list(verdicts.values()).count(None) // 2  # a pair is there in both orders
     if not classes:
         return Vote(None, 0, len(answers), undecided)
     count, _, answer = _rank(classes[0], spellings)
@@ -83,16 +83,11 @@ def _classes(spellings: dict[str, Counter[str]], verdicts: dict[tuple[str, str],
 
     def ambiguous(key: str) -> bool:
         equals = [other for other in spellings if other != key and verdicts[key, other]]
-        return any(verdicts[a, b] is False for a, b in combinations(equals, 2))
+        return not all(verdicts[a, b] for a, b in combinations(equals, 2))
 
     classes: list[list[str]] = []
     for key in sorted(spellings, key=lambda key: (ambiguous(key), -spellings[key].total(), len(key), key)):
-        fitting = [
-            keys
-            for keys in classes
-            if any(verdicts[key, other] for other in keys) and all(verdicts[key, other] is not False for other in keys)
-        ]
-        if fitting:
+        if fitting := [keys for keys in classes if all(verdicts[key, other] for other in keys)]:
             min(fitting, key=lambda keys: _rank(keys, spellings)).append(key)
         else:
             classes.append([key])

@@ -6,13 +6,18 @@ Responses are hostile text: one pass, no regular expression that backtracks, no 
 """
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
 from typing import Literal
 
 _OPEN, _CLOSE = "<question>", "</question>"
 _BOX = re.compile(r"\\(?:boxed|fbox)(?![a-zA-Z])\s*")
 _LONGEST_BARE = 100  # characters of an answer that is boxed without braces
+_LONGEST_PLACEHOLDER = 60
+_PUNCTUATION = re.compile(r"(?:[\s._?…]|\\(?:[lc]?dots|square|Box|q?quad|text|_)(?![a-zA-Z])|[{}])*")
+_WORDS = re.compile(r"\\[a-zA-Z]+|[^\W_]+")
+_ANSWER = frozenset({"answer", "answers", "答案", "最终答案"})
+_ABOUT_IT = frozenset({"final", "correct", "your", "the", "its", "my", "here", "insert", "put", "write", "enter", "goes"})
 
 
 def parse_question(text: str, special_tokens: Collection[str] = (), prompts: str = "", prefill: str = "") -> str | None:
@@ -33,7 +38,7 @@ def parse_question(text: str, special_tokens: Collection[str] = (), prompts: str
     if any(token in drawn for token in special_tokens if token not in (_OPEN, _CLOSE)):
         return None
     start, end = text.index(_OPEN) + len(_OPEN), text.index(_CLOSE)
-    if end < start or len(_boxes(text)) != 1 or extract_boxed(text) is None:
+    if end < start or len(_boxes(text)) != 1 or not next(_contents(text)):
         return None
     question = text[start:end].strip()
     return None if not question or _is_echo(question, prompts) else question
@@ -60,19 +65,35 @@ def _is_echo(question: str, prompts: str) -> bool:
 
 
 def extract_boxed(text: str) -> str | None:
-    r"""The content of the last `\boxed{...}` or `\fbox{...}` that is not empty; None if there is none, or it is not closed.
+    r"""The content of the last `\boxed{...}` or `\fbox{...}` that says something; None if there is none, or it is not closed.
 
-    An empty box is talk of an answer ("put it within \boxed{}"), into which base models run on after theirs. An answer without
-    braces is accepted as well (`\boxed 42`), but not a word, which is likely part of the sentence.
+    A box that is empty or holds a placeholder is talk of an answer ("put it within \boxed{}", "\boxed{...}"), into which base
+    models run on after theirs. An answer without braces is accepted as well (`\boxed 42`), but not a word, which is likely part
+    of the sentence.
 
-    >>> extract_boxed(r"So \boxed{1}, no: \boxed{\frac{1}{2}}.")
+    >>> extract_boxed(r"So \boxed{1}, no: \boxed{\frac{1}{2}}. Use \boxed{your answer}.")
     '\\frac{1}{2}'
     """
-    for start in reversed(_boxes(text)):
-        content = _braced(text, start) if text.startswith("{", start) else _bare(text, start)
-        if content != "":
-            return content
-    return None
+    return next((content for content in _contents(text) if content is None or not _is_placeholder(content)), None)
+
+
+def _contents(text: str) -> Iterator[str | None]:
+    """What each box holds, the last one first; None for one that is not closed."""
+    return (_braced(text, start) if text.startswith("{", start) else _bare(text, start) for start in reversed(_boxes(text)))
+
+
+def _is_placeholder(content: str) -> bool:
+    r"""Whether a box holds no answer but stands for one: `...`, `\square`, `___`, `\text{your final answer}`, `N/A`.
+
+    >>> [_is_placeholder(each) for each in (r"\text{the answer}", r"\ldots", "N/A", "the answer is 5", r"1,\ldots", "-")]
+    [True, True, True, False, False, False]
+    """
+    if len(content) > _LONGEST_PLACEHOLDER:
+        return False
+    if _PUNCTUATION.fullmatch(content):
+        return True
+    words = {word for word in _WORDS.findall(content.casefold()) if not word.startswith("\\")}
+    return (bool(words & _ANSWER) and words <= _ANSWER | _ABOUT_IT) or (words == {"n", "a"} and "/" in content)
 
 
 def _boxes(text: str) -> list[int]:

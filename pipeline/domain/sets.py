@@ -4,6 +4,7 @@
 """
 
 import difflib
+import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
@@ -71,6 +72,12 @@ class BenchmarkSet:
     system: str | None = None
     samples: int = 0
     max_tokens: int | None = None
+
+    @property
+    def protocol(self) -> str:
+        """A hash of how the set is asked and graded: its grader, prompt, system message and longest answer."""
+        parts = (self.grader, self.prompt, self.system, self.max_tokens)
+        return hashlib.blake2b(repr(parts).encode(), digest_size=8).hexdigest()
 
     def drawn(self, samples: int | None) -> int:
         """Sampled answers to each problem, where the setting `evaluation.samples` is `samples`."""

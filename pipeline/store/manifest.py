@@ -92,13 +92,14 @@ class MeasuredSet:
     undecided: int = 0
     skipped: int = 0
     checksum: str = ""  # of all problems of the set
+    protocol: str = ""  # `BenchmarkSet.protocol`
     temperature: float = 1.0  # of the sampled answers
     top_p: float = 1.0
 
     def alike(self, other: "MeasuredSet") -> bool:
-        """Whether both are of the same problems and settings; greedy answers are drawn in one way at any temperature."""
-        same = (self.checksum, self.samples, self.limit) == (other.checksum, other.samples, other.limit)
-        return same and (not self.samples or (self.temperature, self.top_p) == (other.temperature, other.top_p))
+        """Whether both are of the same problems, asked and graded in one way; greedy answers are the same at any temperature."""
+        ours, theirs = ((each.checksum, each.protocol, each.samples, each.limit) for each in (self, other))
+        return ours == theirs and (not self.samples or (self.temperature, self.top_p) == (other.temperature, other.top_p))
 
 
 @dataclass(slots=True)

@@ -42,6 +42,15 @@ def by_band(name: str, rows: Iterable[ScoreRow]) -> dict[str, list[ScoreRow]]:
 
 
 def alike(name: str, before: Mapping[str, MeasuredSet], after: Mapping[str, MeasuredSet]) -> bool:
-    """Whether a set or band was measured on the same problems and with the same settings in two rounds."""
-    owners = [of for of in after if name == of or name.startswith(f"{of}_")]
-    return all(of in before and before[of].alike(after[of]) for of in owners)
+    """Whether a set or band was measured on the same problems and in the same way in two rounds."""
+    of = owner(name, after)
+    return of is None or (of in before and before[of].alike(after[of]))
+
+
+def owner(name: str, sets: Iterable[str]) -> str | None:
+    """The set that accuracies of this name are of: itself, or the set whose band it is; None where it is not among `sets`.
+
+    >>> owner("heldout_hard", ["heldout"]), owner("math_500", ["math", "math_500"])
+    ('heldout', 'math_500')
+    """
+    return max((each for each in sets if name == each or name.startswith(f"{each}_")), key=len, default=None)

@@ -383,9 +383,6 @@ def test_bad_gradients_are_skipped_and_poison_nothing(groups: Groups, model_path
     assert same_bits(expected, weights_of(group))
     group.config.grpo.updates_per_batch = 2  # of which the first is skipped and the second not tried
     assert group.update(bad)["skipped_updates"] == 1
-    group.update(bad)
-    with pytest.raises(LearnerError, match="3 updates in a row"):
-        group.update(bad)
     assert same_bits(expected, weights_of(group))
 
 

@@ -10,8 +10,8 @@ import pytest
 from conf.schema import Config
 from pipeline.algorithm.advice import BASE_PROMPTS
 from pipeline.algorithm.signal import advice, missing_signal
-from pipeline.early_stop import stop_without_signal
-from pipeline.errors import NoSignalError
+from pipeline.early_stop import stop_after_skipped, stop_without_signal
+from pipeline.errors import LearnerError, NoSignalError
 from pipeline.history import PhaseHistory
 from pipeline.observe.clock import Clock
 from pipeline.store.state import RunState, may_change
@@ -127,6 +127,24 @@ def test_three_steps_in_a_row_are_counted_across_interruptions(tmp_path: Path) -
         assert json.loads((tmp_path / "a" / "manifest.json").read_text()) == before
     one_step(0)  # in another process a signal: as if there had been no stop
     assert may_change("stop_without_signal")  # the run can be resumed with the stop turned off
+
+
+def test_three_skipped_updates_in_a_row_are_counted_across_interruptions(tmp_path: Path) -> None:
+    config = Config(runs_dir=str(tmp_path), name="a")
+    scored = ScoredGroups([[sample("x")]], [[1.0]], {}, [0.5])
+
+    def one_step(skipped: float) -> None:
+        with RunState(config) as state:
+            history = opened(state, "solver")
+            history.record(scored, {"loss": float("nan"), "skipped_updates": skipped})
+            stop_after_skipped(history)
+            history.save(Files())  # type: ignore[arg-type]
+
+    for skipped in (1, 1, 0, 1, 1):
+        one_step(skipped)
+    with pytest.raises(LearnerError, match=r"round 1 solver, step 6: 3 updates in a row .* non-finite"):
+        one_step(1)
+    one_step(0)
 
 
 def test_the_message_shows_responses_that_are_safe_to_print(tmp_path: Path) -> None:

@@ -89,10 +89,11 @@ def test_an_ambiguous_answer_joins_the_larger_class() -> None:
     assert vote(["aa", "b", "c"], pairs(True, ("aa", "c"), ("b", "c")), Open()) == Vote("b", 2, 3), "a tie: the shorter one"
 
 
-def test_what_could_not_be_decided_does_not_keep_a_class_apart() -> None:
+def test_what_could_not_be_decided_counts_as_different() -> None:
     assert vote(["a", "a", "b"], pairs(None, ("a", "b")), Open()) == Vote("a", 2, 3, undecided=1)
     chain = pairs(True, ("a", "b"), ("b", "c")) | pairs(None, ("a", "c"))
-    assert vote(["a", "b", "c"], chain, Open()) == Vote("a", 3, 3, undecided=0)
+    assert vote(["a", "b", "c"], chain, Open()) == Vote("a", 2, 3, undecided=1)
+    assert vote(["a", "b", "b", "b", "c"], chain, Open()) == Vote("b", 4, 5, undecided=1), "whichever is the most frequent"
     assert finish(compare("a", "b", Open(), table(pairs(None, ("a", "b"))))) is None
 
 

@@ -1,5 +1,6 @@
 """Answers in mathematics: normalised, read, and compared exactly; docs/answers.md has the rules."""
 
+import re
 from collections.abc import Sequence
 
 from pipeline.domain.graders.math.clean import clean, spaces
@@ -12,6 +13,7 @@ from pipeline.domain.prompts import extract_boxed
 # Longer or more deeply nested answers are compared as strings alone. No answer to a contest problem comes near either limit.
 MAX_CHARS = 1000
 MAX_DEPTH = 12
+_UNFINISHED = re.compile(r"=$|\\sqrt\{\}|\\(?:frac|binom)(?:\{[^{}]*\})?\{\}|[\^_]\{\}")  # `x=`, `\frac{1}{}`: says nothing
 
 
 class MathGrader:
@@ -29,7 +31,10 @@ class MathGrader:
     def canonical(self, answer: str) -> str:
         if answer.isascii() and answer.isdecimal():  # most answers, and nothing to clean
             return answer
-        return answer.strip() if _beyond_limits(answer) else clean(answer)
+        if _beyond_limits(answer):
+            return answer.strip()
+        text = clean(answer)
+        return "" if _UNFINISHED.search(text) else text
 
     def equivalent(self, a: str, b: str) -> Verdict:
         if a == b or not a or not b:
