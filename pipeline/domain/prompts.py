@@ -11,7 +11,7 @@ from dataclasses import MISSING, dataclass, field, fields
 from typing import Literal
 
 _OPEN, _CLOSE = "<question>", "</question>"
-_BOX = re.compile(r"\\(?:boxed|fbox)(?![a-zA-Z])\s*")
+_BOX = re.compile(r"\\(?:boxed|fbox|framebox)(?![a-zA-Z])\s*")
 _LONGEST_BARE = 100  # characters of an answer that is boxed without braces
 _LONGEST_PLACEHOLDER = 60
 _PUNCTUATION = re.compile(r"(?:[\s._?…]|\\(?:[lc]?dots|square|Box|q?quad|text|_)(?![a-zA-Z])|[{}])*")

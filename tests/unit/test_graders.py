@@ -69,7 +69,22 @@ def test_a_capital_letter_is_that_option_even_where_it_is_the_text_of_another(bo
     assert ChoiceGrader().extract(rf"\boxed{{{box}}}", ["I", "a", "5"]) == letter
 
 
-@pytest.mark.parametrize("box", ["(A) and (C)", "(A) or (C)", "A, C", "A and C", "A) one, C) two"])
+@pytest.mark.parametrize(
+    "box",
+    [
+        "(A) and (C)",
+        "(A) or (C)",
+        "A, C",
+        "A and C",
+        "A) one, C) two",
+        "A, B, C",
+        "A; C; D",
+        "A, C, and D",
+        "A. B. C.",
+        "A, then C",
+        "(A) is wrong",
+    ],
+)
 def test_two_letters_are_no_choice(box: str) -> None:
     assert ChoiceGrader().canonical(box) == ""
     assert ChoiceGrader().extract(rf"\boxed{{{box}}}", ["one", "two", "three"]) == box
@@ -77,7 +92,20 @@ def test_two_letters_are_no_choice(box: str) -> None:
 
 @pytest.mark.parametrize(
     "box",
-    ["(C) a gene, and more", "C, because it is", "C. vitamin B", "(C): the dog and a cat", "c) 12", "The answer is C", "C;"],
+    [
+        "(C) a gene, and more",
+        "C, because it is",
+        "C. vitamin B",
+        "(C): the dog and a cat",
+        "c) 12",
+        "The answer is C",
+        "C;",
+        "**C.** two",
+        "C。",
+        r"\textcolor{red}{C}",
+        r"C\\",
+        "C. I and II",
+    ],
 )
 def test_a_letter_before_a_text_is_a_choice(box: str) -> None:
     assert ChoiceGrader().canonical(box) == "C"

@@ -30,7 +30,7 @@ from tests.made_runs import made_config, write_run
 SET = BenchmarkSet("quiz", path="quiz.jsonl")
 PROBLEMS = [Problem(f"{k} + 1?", str(k + 1), str(k)) for k in range(3)]
 QUIZ = Asked(SET, PROBLEMS)
-MEASURED = MeasuredSet(3, 0, None, "math", "math", responses=3)
+MEASURED = MeasuredSet(3, 0, None, "math", "math", responses=3, protocol=SET.protocol)
 BASE = Target("tiny-base", str(ROOT / "assets" / "tiny-base"))
 
 

@@ -13,16 +13,27 @@ _LETTER = re.compile(
     r"(?:[\[({]([a-z])[\])}][.:,;]?|([a-z])(?:[.):,;]|$))( .*|$)?",
     re.IGNORECASE | re.DOTALL,
 )
-# After the first, a letter that ends the answer or is marked as one: "(A) and (C)", "A, C".
+# After the first, a letter that ends the answer, is marked as one, or is one of a list: "(A) and (C)", "A, B, C". Or a denial.
+_NEXT = r"(?:[,;/&]|and\b|or\b|then\b)"
 _ANOTHER = re.compile(
-    r"^ *(?:(?:[,;/&]|and\b|or\b) *)?[\[({]?[a-j][\])}.:]*$|(?:^|[ ,;/&])[\[({]?[a-j][\])](?=\W|$)", re.IGNORECASE
+    rf"^[\])}}.:,;]* *(?:{_NEXT} *)?[\[({{]?[a-j][\])}}.:]*$|[ ,;/&][\[({{]?[a-j][\])](?=\W|$)"
+    rf"|^ *{_NEXT} *(?:and |or |then )?[a-j] *(?:{_NEXT}|[.:])|^\. *[a-j]\. *[a-j](?:\.|$)"
+    r"|^[\])}]? *(?:is|are) (?:not|incorrect|wrong|false)\b",
+    re.IGNORECASE,
 )
 _LETTER_AND_TEXT = re.compile(r"([a-z])[ .:,]+(.+)", re.DOTALL)  # of which the text has to be that option's
 
 
 def _only_letter(match: re.Match[str] | None) -> str:
     """The letter of a match of `_LETTER`; empty where another follows it."""
-    return "" if match is None or _ANOTHER.search(match[3] or "") else (match[1] or match[2]).upper()
+    if match is None:
+        return ""
+    end = match.end(1) if match[1] else match.end(2)
+    return "" if _ANOTHER.search(match.string[end:]) else (match[1] or match[2]).upper()
+
+
+def _with_brackets(text: str) -> str:
+    return plain(text.replace("**", ""), brackets=False)
 
 
 class ChoiceGrader:
@@ -40,7 +51,7 @@ class ChoiceGrader:
         if boxed is None:
             return None
         # Before the texts: that of another option may be a letter, too.
-        marked, said = _LETTER.fullmatch(plain(boxed, brackets=False)), plain(boxed)
+        marked, said = _LETTER.fullmatch(_with_brackets(boxed)), plain(boxed)
         letter = _only_letter(marked)
         if letter and said == letter.lower() and letter in boxed:
             return letter
@@ -58,7 +69,7 @@ class ChoiceGrader:
         return letter or boxed
 
     def canonical(self, answer: str) -> str:
-        return _only_letter(_LETTER.fullmatch(plain(answer, brackets=False)))
+        return _only_letter(_LETTER.fullmatch(_with_brackets(answer)))
 
     def equivalent(self, a: str, b: str) -> Verdict:
         return a == b != ""

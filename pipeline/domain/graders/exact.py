@@ -9,12 +9,13 @@ from pipeline.domain.graders.protocol import Verdict
 from pipeline.domain.prompts import extract_boxed
 
 _MACRO = re.compile(
-    r"\\(?:(?:text|math)(?:bf|it|rm|sf|sc|tt|normal)?|boldsymbol|bm|mbox|emph|underline|operatorname) ?\{([^{}]*)\}"
+    r"\\(?:(?:text|math)(?:bf|it|rm|sf|sc|tt|normal)?|boldsymbol|bm|mbox|emph|underline|operatorname|f?boxed|fbox"
+    r"|(?:text)?color ?\{[^{}]*\}) ?\{([^{}]*)\}"
 )
 _SWITCH = re.compile(r"\\(?:bf|it|rm|sf|tt|bfseries|displaystyle)(?![a-zA-Z])|\\[,;:! ]|\\q?quad(?![a-zA-Z])|~")
 _THOUSANDS = re.compile(r"(?<=[0-9])(?:\{,\}|\\[,;! ])(?=[0-9]{3}(?![0-9]))")
 _ESCAPED = re.compile(r"\\([_$%&#])")
-_TYPED = FULL_WIDTH | {ord("−"): "-", ord("–"): "-"}
+_TYPED = FULL_WIDTH | dict(zip(map(ord, "−–‐‑’‘“”。"), "----''\"\".", strict=True))
 _NUMBER = re.compile(r"[+-]?(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]{1,300})(?:\.[0-9]{0,300})?|[+-]?\.[0-9]{1,300}")
 _OUTER = (
     ("[", "]"),
@@ -40,7 +41,7 @@ def plain(text: str, brackets: bool = True) -> str:
     before = None
     while text != before:  # marks inside marks
         before = text
-        text = " ".join(_SWITCH.sub(" ", _MACRO.sub(r"\1", text)).lower().split()).rstrip(".,")
+        text = " ".join(_SWITCH.sub(" ", _MACRO.sub(r"\1", text)).lower().split()).rstrip(".,\\")
         for opening, closing in _OUTER:
             if (brackets or opening not in "[({") and _around(text, opening, closing):
                 text = text[len(opening) : -len(closing)].strip() or f"{opening}{closing}"  # an empty list is an answer

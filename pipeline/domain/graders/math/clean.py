@@ -8,7 +8,11 @@ import re
 from collections.abc import Callable
 from fractions import Fraction
 
+from pipeline.domain.graders.math.calculator import calculator
+from pipeline.domain.graders.math.operators import synonyms
+from pipeline.domain.graders.math.scan import group_end
 from pipeline.domain.graders.math.symbols import to_latex
+from pipeline.domain.graders.math.units import UNITS
 from pipeline.domain.graders.math.vocabulary import (
     BASES,
     DROPPED,
@@ -17,31 +21,11 @@ from pipeline.domain.graders.math.vocabulary import (
     OF_LISTS,
     STYLES,
     SWITCHES,
-    SYNONYMS,
     TEXTS,
-    TYPED,
     alternatives,
     command,
 )
 from pipeline.domain.graders.math.words import joined_texts, outside_texts, words
-
-
-def group_end(text: str, start: int) -> int:
-    """Where the bracket that opens at `start` is closed; -1 where it never is. Escaped braces are printed, and group nothing."""
-    opening = text[start]
-    closing, depth, position = {"{": "}", "(": ")", "[": "]"}[opening], 0, start
-    while position < len(text):
-        char = text[position]
-        if char == "\\":
-            position += 1
-        elif char == opening:
-            depth += 1
-        elif char == closing:
-            depth -= 1
-            if depth == 0:
-                return position
-        position += 1
-    return -1
 
 
 def _replace(text: str, pattern: re.Pattern[str], replacement: Callable[[str], str]) -> str:
@@ -76,7 +60,7 @@ def delimiters(text: str) -> str:
     return quoted[2] if quoted else text
 
 
-_DIGIT_GROUPS = re.compile(r"(?<=[0-9])(?:\{,\}|, ?\\! ?|\\,)(?=[0-9]{3}(?![0-9]))")
+_DIGIT_GROUPS = re.compile(r"(?<=[0-9])(?:\{,\}|\{\\,\}|, ?\\! ?|\\,)(?=[0-9]{3}(?![0-9]))")
 _SPACES = re.compile(r"(?<!\\)(?:\\[,;:!> ]|~)")
 _SWITCH = re.compile(command(SWITCHES) + r"(?!\{\\)(?:\.(?=[^0-9]|$))?")
 _ROMAN = re.compile(r"\{ ?\\(?:rm|sf|tt) ([^{}]*)\}")
@@ -91,15 +75,23 @@ def layout(text: str) -> str:
 
 
 _STYLE = re.compile(command(STYLES))
+_CROSS = re.compile(
+    r"(\\(?:vec|mathbf|boldsymbol|bm|nabla|mathbb)(?![a-zA-Z]) ?(?:\{ ?\\?[a-zA-Z][^{}]*\}|[a-zA-Z])? ?)\\times(?![a-zA-Z])"
+)
 
 
 def styles(text: str) -> str:
-    r"""Bold and italic is what it would be without: `\mathbf{73}` is `73`."""
-    return _replace(text, _STYLE, str)
+    r"""Bold and italic is what it would be without: `\mathbf{73}` is `73`. But `\vec{a}\times\vec{b}` is no product of numbers.
+
+    >>> styles(r"\mathbf{a}\times\mathbf{b}"), styles(r"2\times\mathbf{3}")
+    ('a\\cross b', '2\\times3')
+    """
+    return _replace(_CROSS.sub(r"\1\\cross ", text), _STYLE, str)
 
 
 _TEXT = re.compile(command(TEXTS))
 _SUBSCRIPT_TEXT = re.compile(rf"_ ?\{{ ?(?:{command(TEXTS)} ?\{{ ?([a-zA-Z]+) ?\}}) ?\}}")
+_MINUTES = re.compile(r"(?<=[0-9]) ?\\min (?=$|[^({\[a-zA-Z0-9_\\])")
 _OPTION = re.compile(r"\([A-J]\)")
 _CONJUNCTION = re.compile(r"\b(and|or)\b|(\\?[$%])|^([,;:])|([,;:])$")
 _CONJOINED = re.compile(r"(?<=[^a-zA-Z\\])(?:\\?&|and|or)(?=[^a-zA-Z])")
@@ -110,8 +102,8 @@ def texts(text: str) -> str:
 
     def rewritten(content: str) -> str:
         content = " ".join(re.sub(r"\\text|[{}]", "", re.sub(r"\\ |~", " ", content)).split())
-        if content in FUNCTIONS or content in OF_LISTS:
-            return rf"\{content} "
+        if content in FUNCTIONS or content in OF_LISTS or content.lower() == "infinity":
+            return rf"\{content} " if content.lower() != "infinity" else r"\infty "
         if _OPTION.fullmatch(content):
             return content
         if not any(char.isalpha() for char in content):
@@ -119,62 +111,12 @@ def texts(text: str) -> str:
         pieces = [piece.strip() for piece in _CONJUNCTION.split(content) if piece and piece.strip()]
         return "".join(piece if piece in ",;:%$" or piece == "\\%" else rf"\text{{{piece}}}" for piece in pieces)
 
-    text = _replace(_SUBSCRIPT_TEXT.sub(r"_{\1}", text), _TEXT, rewritten)
+    text = _MINUTES.sub(r"\\text{min}", _replace(_SUBSCRIPT_TEXT.sub(r"_{\1}", text), _TEXT, rewritten))
     return text if r"\begin" in text else outside_texts(text, lambda part: _CONJOINED.sub(_conjunction, part))
 
 
 def _conjunction(match: re.Match[str]) -> str:
     return r"\text{or}" if match[0].endswith("or") else r"\text{and}"
-
-
-_SYNONYM = re.compile(r"\\(not ?=|[a-zA-Z]+)")
-_MOD = r"\\bmod|\\text\{ ?mod ?\}|(?<![a-zA-Z\\])mod"
-_OPERATORS = (
-    (re.compile(r"<=|=<"), r"\\le "), (re.compile(r">=|=>"), r"\\ge "), (re.compile(r"!=|<>"), r"\\ne "), (re.compile("=="), "="),
-    (re.compile(r"\*\*"), "^"), (re.compile(r"(?<=[0-9a-zA-Z)}\]]) ?\* ?"), r" \\cdot "),
-    (re.compile(r"\+ ?/ ?-|\+-"), r"\\pm "),
-    (re.compile(r"\^ ?(?:\{ ?\\(?:circ|degree) ?\}|\\circ(?![a-zA-Z]))|\\degree(?![a-zA-Z])"), r"\\text{deg}"),
-    (re.compile(r"\\text\{deg\} ?(?:\\text\{ ?)?([CF])(?![a-zA-Z])\}?"), r"\\text{deg\1}"),
-    (re.compile(r"\^ ?\{ ?('+) ?\}|\^ ?(?=')"), r"\1"),
-    (re.compile(r"\^ ?(\{[^{}]*\}|[0-9a-zA-Z]) ?_ ?(\{[^{}]*\}|[0-9a-zA-Z])"), r"_\2^\1"),
-    (re.compile(r"\( ?(?:\\bmod|mod) ?([0-9a-zA-Z]+) ?\)|\\pmod ?(?:\{ ?([0-9a-zA-Z]+) ?\}|([0-9a-zA-Z]))"), r"\\pmod{\1\2\3}"),
-    (re.compile(r"([_^]) ?\{ ?([0-9a-zA-Z]) ?\}(?![0-9])"), r"\1\2"),
-    (re.compile(r"(?<![\\a-zA-Z])\{?([^{}=<>,;\\]{1,60})\\over(?![a-zA-Z])([^{}=<>,;\\]{1,60})\}?"), r"\\frac{\1}{\2}"),
-    (re.compile(r"(?<![\\a-zA-Z])\{?([^{}=<>,;\\]{1,60})\\choose(?![a-zA-Z])([^{}=<>,;\\]{1,60})\}?"), r"\\binom{\1}{\2}"),
-    (re.compile(r"(?<=[0-9]) ?x ?(?=10 ?\^)"), r" \\cdot "),
-    (re.compile(rf"(\\equiv[^,;]{{1,40}}?)\(? ?(?:{_MOD}) ?\{{? ?([0-9a-zA-Z]+) ?\}}?(?: ?\))?"), r"\1\\pmod{\2}"),
-    (re.compile(r"_ ?\{ ?\\(max|min) ?\}|_ ?\\(max|min)(?![a-zA-Z])"), r"_{\1\2}"),
-    (re.compile(r"\( ?([0-9A-F]+) ?\) ?(?=_ ?(?:\{ ?\(? ?[0-9]|[0-9]))"), r"\1"),
-    (re.compile(r"(?<=_)\{ ?\( ?([0-9]{1,2}) ?\) ?\}"), r"{\1}"),
-    (re.compile(r"\\(?:mathbb|Bbb) ?(?:\{ ?([A-Z]) ?\}|([A-Z])(?![a-zA-Z]))"), r"\\mathbb{\1\2}"),
-    (re.compile(r"(?<=\\mathbb\{R\}) ?- ?(?=\\\{)"), r"\\setminus "),
-    (re.compile(r"\\(?:hat|vec) ?(?:\{ ?\\?([ijk])(?:math)? ?\}|\\?([ijk])(?:math)?(?![a-zA-Z]))"), r" \1\2 "),
-)  # fmt: skip
-
-
-def synonyms(text: str) -> str:
-    r"""One spelling for each symbol: `\dfrac`, `\leqslant`, `!=`, `**`, `\langle`, `^{\circ}`."""
-    text = _SYNONYM.sub(lambda match: SYNONYMS.get(match[1].replace(" ", ""), match[0]), text)
-    for pattern, replacement in _OPERATORS:
-        text = pattern.sub(replacement, text)
-    return " ".join(text.split())
-
-
-_TYPED = re.compile(
-    rf"(?<![\\a-zA-Z{{])(?:{alternatives(frozenset(TYPED))})(?![a-zA-Z}}])"
-    rf"|(?<!\\)(?<![\\a-zA-Z][a-zA-Z])(?:{alternatives(FUNCTIONS | OF_LISTS)})(?= ?[({{])"
-)
-_IN_PARENTHESES = re.compile(r"(?:\\sqrt|\^) ?\(")
-
-
-def calculator(text: str) -> str:
-    r"""What is typed into a calculator: `sqrt(2)`, `2*pi`, `e^(-x)`."""
-    text = _TYPED.sub(lambda match: rf"\{TYPED.get(match[0], match[0])} ", text)
-    for match in reversed(list(_IN_PARENTHESES.finditer(text))):
-        end = group_end(text, match.end() - 1)
-        if end >= 0:
-            text = f"{text[: match.end() - 1]}{{{text[match.end() : end]}}}{text[end + 1 :]}"
-    return text
 
 
 _THOUSANDS = re.compile(r"(?<![0-9.,])[1-9][0-9]{0,2}(?:,[0-9]{3})+(?![0-9]|,[0-9])")
@@ -209,9 +151,15 @@ def numbers(text: str) -> str:
 
 _LEADING = re.compile(
     r"^(?:\\text\{(?i:the )?(?:(?i:final|correct) )?(?i:answer|result)(?: is| =)?:?\}:?|[=,;]"
+    r"|\\text\{(?i:so|thus|hence|therefore),?\},?"
     r"|\\text\{(?i:approximately|approx\.?|about|roughly)\}"
     r"|\\(?:approx|sim|implies|therefore|Rightarrow|rightarrow|to|equiv)(?![a-zA-Z])) ?"
 )
+_REMARKS = r"(?i:approx[a-z]*|exact[a-z]*|rounded)\.?"
+_REMARK = re.compile(
+    rf"(?<=[0-9}}]) ?(?:\( ?\\text\{{ ?{_REMARKS} ?\}} ?\)|\\text\{{ ?\({_REMARKS}\) ?\}})$| ?\({_REMARKS}\) ?(?=\}}$)"
+)
+_UNIT_IN_BRACKETS = re.compile(r"(?<=[0-9}]) ?[(\[] ?(?:\\text\{ ?([^{}()]+?) ?\}|([a-zA-Z]{2,}))(\^[0-9])? ?[)\]]$")
 _TRAILING = (".", ",", ";", "\\\\", "?", "~", "\\")
 
 
@@ -219,7 +167,7 @@ def edges(text: str) -> str:
     r"""What stands around an answer without changing it: `=5`, `5.`, `5;`, `5 \\`, `{5}`."""
     before = None
     while text != before:
-        before, text = text, _LEADING.sub("", text).strip()
+        before, text = text, _UNIT_IN_BRACKETS.sub(_unit, _REMARK.sub("", _LEADING.sub("", text))).strip()
         for mark in _TRAILING:
             if text.endswith(mark) and not text.endswith(("\\,", "\\;", "...")):
                 text = text.removesuffix(mark).rstrip()
@@ -227,6 +175,12 @@ def edges(text: str) -> str:
             inner = text[1:-1].strip()
             text = rf"\{{{inner}\}}" if "," in inner or ";" in inner else inner
     return text
+
+
+def _unit(match: re.Match[str]) -> str:
+    """`5 (cm)` is 5 cm."""
+    name = match[1] or match[2]
+    return rf"\text{{{name}}}{match[3] or ''}" if match[1] or name in UNITS else match[0]
 
 
 _NEEDLESS = re.compile(r"(?<![0-9A-Za-z]) | (?![0-9A-Za-z])")

@@ -1,7 +1,9 @@
 """Whether two answers that were read say the same."""
 
+import re
 from collections.abc import Iterable, Sequence
 from fractions import Fraction
+from string import ascii_lowercase
 
 from pipeline.domain.graders.math.nodes import (
     Choice,
@@ -17,13 +19,16 @@ from pipeline.domain.graders.math.nodes import (
     Relation,
     Text,
 )
-from pipeline.domain.graders.math.numeric import agree, approximate
+from pipeline.domain.graders.math.numeric import PRECISE, agree, approximate
 from pipeline.domain.graders.math.reals import reals
 from pipeline.domain.graders.math.structure import sequence
 from pipeline.domain.graders.math.value import Atom, TooLargeError, Value, number
+from pipeline.domain.graders.math.vocabulary import GREEK
 from pipeline.domain.graders.protocol import Verdict
 
 _TRUTHS = ("true", "false", "yes", "no", "T", "F", "Y", "N")
+_NAME = re.compile(r"\\?[a-zA-Z]+")
+_FRACTION = re.compile(r"\\frac ?(\\[a-zA-Z]+)(?![a-zA-Z{])|(\\frac ?\{[^{}]*\}) ?(\\[a-zA-Z]+|[a-zA-Z])")
 MAX_UNORDERED = 40  # items of a list that are matched in any order; those of longer ones have to come in the same order
 
 
@@ -163,7 +168,10 @@ def _named(a: Named, b: Named) -> Verdict:
 def _listed(named: Named, group: Group) -> Verdict:
     if group.shape == "" and sequence(named):
         return _unordered(named.bodies, group.items)
-    return group.shape in ("", "()") and _all_equal(named.bodies, group.items)
+    bodies = named.bodies
+    if "".join(sorted(named.labels)).lower() in ascii_lowercase:  # x and y, a, b and c: in their order, whichever came first
+        bodies = tuple(body for _, body in sorted(zip(named.labels, bodies, strict=True), key=lambda pair: pair[0]))
+    return group.shape in ("", "()") and _all_equal(bodies, group.items)
 
 
 def _reals(a: Reals, b: Reals) -> Verdict:
@@ -210,10 +218,15 @@ def _quantities(a: Quantity, b: Quantity) -> Verdict:
 
 
 def _values(a: Quantity, b: Quantity) -> Verdict:
-    """Exactly, where both can be worked out; a decimal also equals what rounds to it; floats tell most of the rest apart."""
+    """Exactly, where both can be worked out; a decimal also equals what rounds to it; numbers tell most of the rest apart.
+
+    A judge is asked about expressions with letters alone: constants that are beyond this arithmetic it compares as floats, for
+    which (2/3)^100000 is (2/3)^100001.
+    """
     if a.text == b.text and a.text:
         return True
-    judged = ((a.text, b.text),) if a.text and b.text else False
+    lettered = a.text and b.text and (_has_letters(a.text) or _has_letters(b.text))
+    judged = ((_braced(a.text), _braced(b.text)),) if lettered else False
     if a.value is None or b.value is None:
         return judged
     try:
@@ -227,7 +240,30 @@ def _values(a: Quantity, b: Quantity) -> Verdict:
         return False
     if _called(a.value) & b.value.letters or _called(b.value) & a.value.letters:
         return judged  # h(a+b) may be a product after all
-    return judged if agree(a.value, b.value) else False
+    if not agree(a.value, b.value):
+        return False
+    return judged or agree(a.value, b.value, PRECISE)
+
+
+def _has_letters(text: str) -> bool:
+    """Whether anything in an expression stands for something unknown."""
+    names = _NAME.findall(text)
+    return any(name[1:] in GREEK if name[0] == "\\" else name not in ("e", "i") for name in names)
+
+
+def _braced(text: str) -> str:
+    r"""With braces around what `\frac` divides: the judge reads `\frac\pi4` otherwise.
+
+    >>> _braced(r"\frac\pi x+1")
+    '\\frac{\\pi}{x}+1'
+    """
+    before = None
+    while text != before:
+        before, text = (
+            text,
+            _FRACTION.sub(lambda match: rf"\frac{{{match[1]}}}" if match[1] else f"{match[2]}{{{match[3]}}}", text),
+        )
+    return text
 
 
 def _called(value: Value) -> set[str]:
@@ -245,7 +281,9 @@ def _rounds(rounded: Quantity, other: Quantity) -> bool:
     if exact is not None:
         return exact.denominator > 1 and abs(exact - decimal) <= rounded.half
     try:
-        value, error = approximate(other.value)
-        return value.imag == 0 and error < rounded.half / 10 and abs(Fraction(value.real) - decimal) <= rounded.half
+        approximate(other.value)  # precise numbers have no range
+        value, error = approximate(other.value, numbers=PRECISE)
+        near = abs(float((value - PRECISE.of(decimal)).real)) <= rounded.half
+        return near and abs(float(value.imag)) <= float(error) < rounded.half / 10
     except (ArithmeticError, ValueError):
         return False

@@ -32,8 +32,9 @@ class Cursor:
         return self._tokens[self.position : self.position + count]
 
     def next(self) -> str:
+        """Passes the next token; empty at the end, where there is nothing to pass."""
         token = self.peek()
-        self.position += 1
+        self.position += token != ""
         self._steps += 1
         if self._steps > len(self._tokens) + MAX_REPEATED:
             raise TooLargeError("an expression that takes too many steps")

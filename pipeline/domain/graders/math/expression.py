@@ -16,7 +16,7 @@ MAX_EXPONENT = 20_000  # decimal
 
 _ACCENTS = ("dot", "ddot", "hat", "bar", "tilde", "vec", "overline", "mathcal")
 _DIGITS = "0123456789."
-_CLOSING = {"(": ")", "[": "]", "{": "}"}
+_CLOSING = {"(": ")", "[": "]", "{": "}", r"\{": r"\}"}
 _ROUNDED = {"lfloor": ("floor", r"\rfloor"), "lceil": ("ceil", r"\rceil")}
 
 
@@ -99,6 +99,8 @@ class _Parser(Cursor):
         if self._nesting > MAX_NESTING:
             raise TooLargeError("an expression that is nested too deeply")
         value = self._postfix(self._atom())
+        if self.peek() == "^" and self.before().isalpha() and self.ahead(3)[1:] == ["{", "("]:
+            raise UnreadableError("a derivative")  # f^{(4)}
         if self.take("^"):
             value = power(value, self._exponent())
             value = self._postfix(value)
@@ -188,17 +190,15 @@ class _Parser(Cursor):
                 name += "'"
                 continue
             self.next()
-            token = self.next()
-            if token == "{":
-                depth, parts = 1, []
-                while depth:
-                    token = self.next()
-                    if not token:
-                        raise UnreadableError("a subscript that does not end")
-                    depth += (token == "{") - (token == "}")
-                    parts.append(token)
-                token = "".join(parts[:-1])
-            name += f"_{token}"
+            parts, depth = [self.next()], int(self.before() == "{")
+            while depth and parts[-1]:
+                parts.append(self.next())
+                depth += (parts[-1] == "{") - (parts[-1] == "}")
+            if not parts[-1]:
+                raise UnreadableError("a subscript that does not end")
+            if not self._bound.keys().isdisjoint(parts):
+                raise UnreadableError("terms with an index")  # a_1+a_2 is not 2a_k
+            name += f"_{''.join(parts[1:-1] or parts)}"
         return name
 
     def _argument(self) -> Value:
@@ -283,11 +283,13 @@ class _Parser(Cursor):
         return power(value, exponent) if exponent is not None else value
 
     def _list(self) -> list[Value]:
-        closing = _CLOSING.get(self.next(), "")
+        opening = self.next()
+        if opening not in _CLOSING:
+            raise UnreadableError("a bracket is missing")
         values = [self.sum()]
         while self.take(","):
             values.append(self.sum())
-        self.expect(closing)
+        self.expect(_CLOSING[opening])
         return values
 
     def _repeated(self, name: str) -> Value:

@@ -58,6 +58,8 @@ def rounded(name: str, value: Value) -> Value:
 def of_list(name: str, values: Sequence[Value]) -> Value:
     """`max`, `min`, `gcd` or `lcm`."""
     constants = [constant for value in values if (constant := value.rational) is not None]
+    if len(constants) < len(values) == 1:
+        raise UnreadableError(f"the {name} of one expression")  # over what it varies
     if len(constants) < len(values):
         return function(name, *values)
     return number(_OF_LIST[name](*map(whole, values)) if name in ("gcd", "lcm") else _OF_LIST[name](constants))

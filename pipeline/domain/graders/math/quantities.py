@@ -6,12 +6,13 @@ from fractions import Fraction
 from pipeline.domain.graders.math.expression import parse
 from pipeline.domain.graders.math.functions import UnreadableError
 from pipeline.domain.graders.math.nodes import Mixed, Node, Quantity, Text
-from pipeline.domain.graders.math.units import scale, unit
+from pipeline.domain.graders.math.units import UNITS, scale, unit
 from pipeline.domain.graders.math.value import TooLargeError, number
 from pipeline.domain.graders.math.vocabulary import SHORT_WORDS, alternatives
 from pipeline.domain.graders.math.words import TEXT, without_texts
 
 MIN_DIGITS = 6  # a decimal of fewer significant digits is taken as exact: 0.33 is not 1/3
+FLOAT_DIGITS, FLOAT_ERROR = 15, Fraction(4, 10**16)  # of a number in double precision that is printed whole: 0.30000000000000004
 MAX_PIECES = 15  # of words and expressions in turn
 _CURRENCIES = ("dollar", "euro", "pound sterling", "yen", "rupee", "cent")
 _DECIMAL = re.compile(r"[+-]? ?([0-9]*)\.([0-9]+)(?:[eE]([+-]?[0-9]{1,4})| ?\\cdot ?10 ?\^ ?(?:\{ ?(-?[0-9]{1,4}) ?\}|([0-9])))?")
@@ -42,14 +43,19 @@ def expression(content: str) -> Node:
 
 
 def _half_unit(content: str) -> Fraction:
-    """Half a unit in the last place, trailing zeros not counted, of a decimal with enough digits to have been rounded."""
+    """Half a unit in the last place, trailing zeros not counted, of a decimal with enough digits to have been rounded.
+
+    That of a floating-point number, with all its digits, is its error.
+    """
     match = _DECIMAL.fullmatch(content)
     if not match:
         return Fraction(0)
     whole, places = match[1], match[2].rstrip("0")
-    if not places or len((whole + places).lstrip("0")) < MIN_DIGITS:
+    digits = (whole + places).lstrip("0")
+    if not places or len(digits) < MIN_DIGITS:
         return Fraction(0)
-    return Fraction(10) ** (int(match[3] or match[4] or match[5] or 0) - len(places)) / 2
+    last = Fraction(10) ** (int(match[3] or match[4] or match[5] or 0) - len(places))
+    return max(last / 2, int(digits) * last * FLOAT_ERROR if len(digits) >= FLOAT_DIGITS else Fraction(0))
 
 
 def quantity(content: str) -> Node:
@@ -62,8 +68,9 @@ def quantity(content: str) -> Node:
     if len(pieces) > MAX_PIECES or (len(pieces) == 3 and not pieces[0] and not pieces[2]):
         return text(content)
     currency = ""
-    if pieces[0] in ("", "-", "+") and pieces[1] in _CURRENCIES:
+    if pieces[0] in ("", "-", "+") and UNITS.get(pieces[1].rstrip(". "), pieces[1]) in _CURRENCIES:
         sign, currency, first, *rest = pieces
+        currency = UNITS.get(currency.rstrip(". "), currency)
         pieces = [sign + first, *rest]
     if len(pieces) == 3 and pieces[0] and not pieces[2]:
         if currency:  # \$12/hour, \$12 per hour
@@ -77,8 +84,14 @@ def quantity(content: str) -> Node:
         return found
     if currency:
         pieces = ["", currency, *pieces]
-    parts = [text(piece) if place % 2 else _inner(piece) for place, piece in enumerate(pieces) if piece]
+    parts = [_words(piece) if place % 2 else _inner(piece) for place, piece in enumerate(pieces) if piece]
     return Mixed(tuple(parts)) if len(parts) > 1 else parts[0]
+
+
+def _words(piece: str) -> Text:
+    """Words between expressions; units in one spelling, as in `2 hours and 30 minutes`."""
+    name = unit(piece.removesuffix(" and").removesuffix(","))
+    return Text(name) if name in UNITS else text(piece)
 
 
 def _inner(piece: str) -> Node:

@@ -91,6 +91,8 @@ def _label(content: str) -> str | None:
         return None if _NO_LABEL.search(content) else content.replace(" ", "")
     if name := _symbol(content):
         return name
+    if _is_call(value):
+        return content.replace(" ", "")
     if not value.letters or len(value.bottom) > 1 or value.letters == _of_one(value):
         return None
     for monomial, factor in value.top.items():
@@ -102,6 +104,13 @@ def _label(content: str) -> str | None:
             if isinstance(base, Atom) and not _names_value(base, len(value.top) * len(monomial)):
                 return None
     return None if len(value.letters) > 1 and value.letters & _COORDINATES and value.exact else content.replace(" ", "")
+
+
+def _is_call(value: Value) -> bool:
+    """Whether a value is that of a function, f(2), which has no letter."""
+    ((monomial, factor),) = value.top.items() if len(value.top) == 1 else ((frozenset(), Fraction(0)),)
+    ((base, exponent),) = monomial if len(monomial) == 1 else (("", Fraction(0)),)
+    return isinstance(base, Atom) and base.name.startswith("call ") and factor == exponent == 1 and len(value.bottom) == 1
 
 
 def _of_one(value: Value) -> frozenset[str] | None:

@@ -31,3 +31,21 @@ def closing(text: str) -> int:
         if depth == 0:
             return match.end()
     return -1
+
+
+def group_end(text: str, start: int) -> int:
+    """Where the bracket that opens at `start` is closed; -1 where it never is. Escaped braces are printed, and group nothing."""
+    opening = text[start]
+    closing, depth, position = {"{": "}", "(": ")", "[": "]"}[opening], 0, start
+    while position < len(text):
+        char = text[position]
+        if char == "\\":
+            position += 1
+        elif char == opening:
+            depth += 1
+        elif char == closing:
+            depth -= 1
+            if depth == 0:
+                return position
+        position += 1
+    return -1

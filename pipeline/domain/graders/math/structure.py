@@ -2,6 +2,7 @@ r"""How an answer is built: lists, brackets, unions, options; relations and quan
 
 import re
 from functools import lru_cache
+from typing import TypeGuard
 
 from pipeline.domain.graders.math.clean import clean
 from pipeline.domain.graders.math.matrices import matrix
@@ -22,6 +23,13 @@ _CHOICE = re.compile(
 _MEMBER = re.compile(r"([a-zA-Z])(?: ?\\in ?\\mathbb\{?R\}?)? ?(?:\\mid|\||:) ?(.+)")
 _SIGNS = re.compile(r"\\(?:pm|mp)(?![a-zA-Z])")
 _UNEQUAL = re.compile(r"([^=<>,;]{1,40}?)\\ne(?![a-zA-Z])((?:(?!\\[lg]e(?![a-zA-Z]))[^=<>;])+)")
+_COMPOUND = re.compile(  # 2 hours and 30 minutes
+    r"(\\text\{(?:h|hr|hours?|min|minutes?|feet|foot|ft|days?|years?|weeks?|pounds?|lbs?|deg)\})(?:,|,?\\text\{and\}),?"
+    r"(?=[0-9.]+\\text\{(?:hours?|min|minutes?|s|sec|seconds?|in|inch|inches|days?|months?|oz|ounces?)\}$)"
+)
+_POSITIVE = re.compile(r"\\mathbb\{R\} ?(?:\^ ?|_ ?)\{? ?([+-]|> ?0) ?\}?")
+_HEXADECIMAL = re.compile(r"0[xX][0-9A-Fa-f]+|0[A-F]+")
+_RESPECTIVELY = re.compile(r"(.+?),? ?\\text\{(?:([^{}]+?),? )?respectively\}", re.DOTALL)
 _BASE = re.compile(r"[A-F]*[0-9][0-9A-F]* ?_ ?(?:\{[^{}]*\}|[0-9])")
 
 
@@ -29,7 +37,7 @@ _BASE = re.compile(r"[A-F]*[0-9][0-9A-F]* ?_ ?(?:\{[^{}]*\}|[0-9])")
 def read(content: str) -> Node:
     """What a cleaned answer says; `Text` for whatever is not understood or beyond the limits of the arithmetic."""
     try:
-        return _read(content.strip())
+        return _read(_COMPOUND.sub(r"\1", content.strip()))
     except (TooLargeError, ZeroDivisionError):
         return text(content)
 
@@ -37,7 +45,7 @@ def read(content: str) -> Node:
 def _read(content: str) -> Node:
     if clock := _CLOCK.fullmatch(content):  # no ratio has a number with a zero in front
         return Clock(int(clock[1]), clock[2], text(content) if ":0" in content else _ratio(content) or text(content))
-    if _DATE.fullmatch(content) or _BASE.fullmatch(content):
+    if _DATE.fullmatch(content) or _BASE.fullmatch(content) or _HEXADECIMAL.fullmatch(content):
         return Text(content.replace(" ", "").replace("{", "").replace("}", ""))
     if (words := TEXT.fullmatch(content)) and any(not char.isalpha() and char not in " -'" for char in words[1]):
         inner = clean(words[1])
@@ -49,6 +57,8 @@ def _read(content: str) -> Node:
     for reader in (_matrix, _unequal, _listed, _united, _related, _bracketed, _ratio, _signed):
         if (found := reader(content)) is not None:
             return found
+    if positive := _POSITIVE.fullmatch(content):
+        return _read(r"(-\infty,0)" if positive[1] == "-" else r"(0,\infty)")
     if content == r"\mathbb{R}" or without_texts(content).lower() in ("all real numbers", "all reals", "the real numbers"):
         return ALL
     return Group("{}", ()) if content == r"\emptyset" else _plain(content)
@@ -75,7 +85,10 @@ def _unequal(content: str) -> Node | None:
 
 
 def _listed(content: str) -> Node | None:
-    """Items between commas, semicolons, `and` and `or`: an unordered list."""
+    """Items between commas, semicolons, `and` and `or`: an unordered list, unless they are told to be in order."""
+    if ordered := _RESPECTIVELY.fullmatch(content):
+        found = _listed(ordered[1] + (rf"\text{{{ordered[2]}}}" if ordered[2] else ""))
+        return Group("()", found.items) if found is not None and _is_list(found) else found
     parts, separators = split(content, (r"\lor", r"\vee"))
     if separators and all(re.search(r"[=<>]|\\[lg]e(?![a-z])", part) for part in parts):
         content = _OR.join(parts)
@@ -87,6 +100,9 @@ def _listed(content: str) -> Node | None:
     items = [read(part) for part in parts if part.strip()]
     if not items:
         return text(content)
+    lengths = [len(split(part, (",", _AND))[0]) for part in parts if part.strip()]
+    if separators[0] in (";", _OR) and len(items) > 1 and len(set(lengths)) == 1 < lengths[0]:  # 1,2; 3,4
+        items = [Group("()", item.items) if _is_list(item) else item for item in items]
     labelled = [item for item in items if isinstance(item, Labelled)]
     if _OR not in separators and len(labelled) == len(items) > 1 and (found := _bounds(labelled, both=_AND in separators)):
         return found
@@ -98,6 +114,10 @@ def _listed(content: str) -> Node | None:
         if len({item.label for item in labelled}) > 1:
             return text(content)
     return _collected(items) or text(content)
+
+
+def _is_list(node: Node) -> TypeGuard[Group]:
+    return isinstance(node, Group) and node.shape == ""
 
 
 def _is_endless(node: Node) -> bool:
@@ -204,6 +224,8 @@ def _bracketed(content: str) -> Node | None:
     if shape == "()" and len(_SIGNS.findall(inner)) == 1:  # (1 \pm x, 2): two points
         return _signed(content)
     items = [read(part) for part in parts if part.strip()]
+    if shape == "{}" and len(set(separators)) > 1 and _is_list(found := read(inner)):
+        return Group(shape, found.items)  # {1,2; 3,4}
     if inner and (len(items) < len(parts) or (shape in ("(]", "[)") and len(items) != 2)):
         return text(content)
     return Group(shape, _flat(items) if shape == "{}" else tuple(items))

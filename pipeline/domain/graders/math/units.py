@@ -16,7 +16,7 @@ _SPELLINGS = {
     "J": "joule", "kJ": "kilojoule", "cal": "calorie", "kcal": "kilocalorie", "eV": "ev", "W": "watt",
     "kW": "kilowatt", "V": "volt", "A": "ampere amp", "Hz": "hertz", "kHz": "kilohertz", "Pa": "pascal",
     "kPa": "kilopascal", "mol": "mole", "bit": "", "dollar": "USD usd", "cent": "", "euro": "EUR eur",
-    "pound sterling": "GBP gbp", "yen": "JPY jpy", "rupee": "INR inr", "mi/h": "mph", "km/h": "kph kmh kmph",
+    "pound sterling": "GBP gbp", "yen": "JPY jpy", "rupee": "INR inr Rs rs", "mi/h": "mph", "km/h": "kph kmh kmph",
     "mi/gal": "mpg", "rev": "revolution", "rev/min": "rpm", "person": "people", "child": "children", "man": "men",
     "woman": "women", "tooth": "teeth", "th": "st nd rd", "AD": "ad CE ce A.D.",
 }  # fmt: skip
@@ -25,7 +25,7 @@ UNITS = {spelling: unit for unit, others in _SPELLINGS.items() for spelling in (
 LETTERS = ("m", "s", "g", "L")
 SCALES = {"hundred": 10**2, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12, "dozen": 12}
 SCALES |= {"万": 10**4, "亿": 10**8, "千": 10**3, "百": 10**2}
-SCALES |= {"bn": 10**9, "quadrillion": 10**15, "lakh": 10**5, "crore": 10**7}
+SCALES |= {"ten": 10, "mn": 10**6, "bn": 10**9, "quadrillion": 10**15, "lakh": 10**5, "crore": 10**7}
 # A number with one of these is another number, or no number: such an answer is compared whole.
 _CHANGING = words(
     """above after ago am and ante anticlockwise approximately at bc bce before below between by choose clockwise
@@ -38,11 +38,13 @@ _CHANGING = words(
     sixteenth sixteenths sixth sixths smaller south southeast southwest tenth tenths than third thirds thirteenth
     thirteenths thousandth thousandths times to twelfth twelfths twentieth twentieths twice under unless until up w
     west when where without x younger base binary octal hexadecimal decimal pi root roots radical noon midnight even odd
-    prime is are january february march april may june july august september october november december jan feb mar apr
+    prime is are ppm ppb doubled tripled halved inward inwards outward outwards downward downwards upward upwards
+    january february march april may june july august september october november december jan feb mar apr
     jun jul aug sep sept oct nov dec"""
 )
 _CHANGING_PARTS = re.compile(r"以上|以下|以内|月|分之|倍|点|^[rR][0-9]")
 _AREAS = {"square": "^2", "sq": "^2", "cubic": "^3", "cu": "^3"}
+_SCALE_OF_HEAT = re.compile(r"(?i:deg(?:rees?)?) ?((?i:[cf]))(?i:elsius|ahrenheit)?$")
 _BELOW = re.compile(r"/ ?\(([a-zA-Z0-9^ -]*)\)")
 _FACTOR = re.compile(r"(^|/| |\*)([a-zA-Z]+)(?:\^(-?[0-9]))?")
 _PART = re.compile(r"([^^]+)(?:\^(-?[0-9]))?")
@@ -60,6 +62,7 @@ def scale(phrase: str) -> tuple[int, str]:
 def unit(text: str) -> str | None:
     """The unit that a phrase names, in one spelling; None where it is no unit but changes what is meant. "" for "units"."""
     phrase = text.replace(".", "").replace("-old", " old").replace(r"\cdot", " ").strip()
+    phrase = _SCALE_OF_HEAT.sub(lambda match: f"deg{match[1].upper()}", phrase)
     phrase = _BELOW.sub(lambda match: "/" + "/".join(match[1].split()), phrase)  # J/(mol K)
     if not re.fullmatch(r"[^\W\d_][^{}\\,;=<>()\[\]]*", phrase):
         return None

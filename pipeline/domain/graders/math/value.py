@@ -11,7 +11,7 @@ from functools import cached_property
 
 MAX_BITS = 1 << 15  # of a coefficient
 MAX_TERMS = 150
-MAX_DEGREE = 12  # of a power of a sum
+MAX_DEGREE = 12  # of a power of a sum with letters
 MAX_RADICAND = 10**8
 _ONE = Fraction(1)
 
@@ -165,11 +165,14 @@ def _integer_power(base: Value, degree: int) -> Value:
         if max(factor.numerator.bit_length(), factor.denominator.bit_length()) * degree > 2 * MAX_BITS and abs(factor) != 1:
             raise TooLargeError(f"a power of more than {MAX_BITS} bits")
         return Value(dict([_normal({part: exponent * degree for part, exponent in monomial}, factor**degree)]))
-    if degree > MAX_DEGREE:
-        raise TooLargeError(f"a power of degree {degree}")
+    if degree > MAX_DEGREE and not all(isinstance(part, int) or part == "i" for part in base.bases):
+        raise TooLargeError(f"a power of degree {degree}")  # of constants, such as 2+sqrt(3), the terms stay few
     result = number(1)
-    for _ in range(degree):
-        result *= base
+    while degree:
+        if degree % 2:
+            result *= base
+        degree //= 2
+        base = base * base if degree else base
     return result
 
 

@@ -49,7 +49,8 @@ SYNONYMS = {
     **{letter: rf"\mathbb{{{letter}}}" for letter in "ZRNQ"},
     **{"lbrace": r"\{", "rbrace": r"\}", "lbrack": "[", "rbrack": "]", "lt": "<", "gt": ">", "colon": ":", "ratio": ":"},
     **{"prime": "'", "lg": r"\log_{10}", "tg": r"\tan", "ctg": r"\cot", "imath": "i", "mod": r"\bmod", "degrees": r"\degree"},
-    **{"varnothing": r"\emptyset", "bigcup": r"\cup", "reals": r"\mathbb{R}"},
+    **{"varnothing": r"\emptyset", "bigcup": r"\cup", "reals": r"\mathbb{R}", "land": r"\wedge", "lor": r"\vee", "top": "T"},
+    **{"varepsilon": r"\epsilon", "varphi": r"\phi", "vartheta": r"\theta", "rightarrow": r"\to", "longrightarrow": r"\to"},
     **{"euro": r"\text{euro}", "pounds": r"\text{pound sterling}", "cent": r"\text{cent}", "textdollar": r"\text{dollar}"},
 }
 # The subscripts of numbers that are written in another base, by its name.

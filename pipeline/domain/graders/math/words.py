@@ -64,6 +64,7 @@ def _phrase(match: re.Match[str]) -> str:
         return rf"\text{{{match[0]}}}"
     # Two letters are a word alone, beside words, or with spaces to what is around them (2 by 3); else a product (ab+bc+ca, 2as).
     alone = not before.strip() and not after.strip() and len(runs) == 1 and short not in (*_ERAS, "be", "xi")
+    alone |= short == "no" and before.strip()[-1:] in ("", ",", ";") and after.strip()[:1] in ("", ",", ";")  # Yes, No, Yes
     apart = re.search(r"(?:[0-9})]|(?<![a-zA-Z\\])[a-zA-Z]) $", before) and (not after or re.match(r" [0-9a-zA-Z\\]", after))
     word = any(run.lower() in SHORT_WORDS for run in runs) and (alone or apart or " " in match[0])
     return rf"\text{{{match[0]}}}" if word else match[0]
