@@ -227,7 +227,9 @@ class LoraConfig:
 @dataclass
 class RolloutConfig:
     engines: int | None = setting(
-        None, "vLLM engines per fleet (data parallel); null for one; on CPU for one a core, at most 4", low=1
+        None,
+        "vLLM engines per fleet (data parallel); null for one; on CPU for one a core, at most 4 and as many as memory holds",
+        low=1,
     )
     tensor_parallel: int = setting(1, "GPUs that one engine is split over, all on one node", low=1)
     fleets: str = setting(
