@@ -10,7 +10,7 @@ from actors.cluster import ROOT
 from conf.errors import ConfigError
 from conf.load import load_config
 from conf.schema import Config, EvaluationConfig
-from jobs.evaluate import measuring_inputs, results_of, sound
+from jobs.evaluate import measuring_inputs, results_of, sound, with_room
 from pipeline.domain.problems import Problem, checksum
 from pipeline.domain.sets import BenchmarkSet, find_sets
 from pipeline.errors import DamagedError
@@ -157,11 +157,39 @@ def test_figures_go_into_the_run_if_they_are_measured_as_its_own(tmp_path: Path)
     with RunState(Config(runs_dir=str(tmp_path / "runs"), name="a")):
         pass
     target = Target("a-1", BASE.path, tmp_path / "runs" / "a", 1)
-    for told, kept in (("evaluation.sets=[gsm8k]", RoundResults), ("evaluation.limit=2", FolderResults)):
+    for told, kept in (
+        ("evaluation.sets=[gsm8k]", RoundResults),
+        ("evaluation.limit=2", FolderResults),
+        ("model.max_length=300", FolderResults),  # as `with_room` has it for a set with longer answers
+    ):
         config = load_config(str(tmp_path / "runs" / "a" / "config.yaml"), [told])
-        with RunState(config) as state:
+        with RunState(Config(runs_dir=str(tmp_path / "runs"), name="a")) as state:
             assert isinstance(results_of(target, state, tmp_path, config), kept)
             state.save()
+
+
+def test_a_context_has_room_for_the_longest_answer_that_a_set_names() -> None:
+    config = load_config("tiny", ["model.max_length=256"])
+    inputs = measuring_inputs(config)
+    lengths = [with_room(config, inputs, replace(SET, max_tokens=each)).model.max_length for each in (None, 8, 9000)]
+    assert lengths == [256, 512, 512]  # the base has 512 positions
+    assert config.model.max_length == 256
+
+
+def test_a_set_whose_definition_was_edited_is_measured_anew_in_its_round(tmp_path: Path) -> None:
+    with RunState(Config(runs_dir=str(tmp_path), name="a")) as state:
+        results = RoundResults(state, 1, EvaluationConfig())
+        results.path(QUIZ).parent.mkdir(parents=True)
+        results.path(QUIZ).touch()
+        bands = {"quiz": {"greedy": 0.5}, "quiz_hard": {"greedy": 0.1}, "quiz_2": {"greedy": 0.3}}
+        results.record(QUIZ, bands, replace(MEASURED, checksum=checksum(PROBLEMS)))
+        state.round(1).evaluation.sets["quiz_2"] = MEASURED
+        for changed in ({"grader": "exact"}, {"system": "Be brief."}, {"max_tokens": 9}, {"prompt": "boxed"}):
+            assert results.known(Asked(replace(SET, **changed), PROBLEMS)) is None
+        assert results.known(QUIZ) is not None
+        results.record(QUIZ, {"quiz": {"greedy": 0.6}}, replace(MEASURED, checksum=checksum(PROBLEMS)))
+        # Without the band that it had before, and with another set's figures.
+        assert state.round(1).evaluation.accuracies == {"quiz": {"greedy": 0.6}, "quiz_2": {"greedy": 0.3}}
 
 
 def test_parts_of_something_else_are_not_joined(tmp_path: Path) -> None:
