@@ -20,7 +20,7 @@ from jobs.cli import command, make_line, replaced
 def main(arguments: Sequence[str]) -> int:
     """Exit status: 0 ready, 1 a fault that would end or spoil a run, 2 an invalid setting or model, 130 or 143 interrupted."""
     options = parse(arguments)
-    config = load_config(options.profile, [*options.set, *([f"name={options.name}"] if options.name else [])])
+    config = load_config(options.profile, [*options.set, *([f"name={options.name}"] if options.name is not None else [])])
     prepare_environment()
     findings = check(config, options)
     faults, warnings = (sum(each.level == level for each in findings) for level in ("fault", "warning"))

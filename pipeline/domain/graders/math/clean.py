@@ -102,8 +102,10 @@ def texts(text: str) -> str:
 
     def rewritten(content: str) -> str:
         content = " ".join(re.sub(r"\\text|[{}]", "", re.sub(r"\\ |~", " ", content)).split())
-        if content in FUNCTIONS or content in OF_LISTS or content.lower() == "infinity":
-            return rf"\{content} " if content.lower() != "infinity" else r"\infty "
+        if content.lower() == "infinity":
+            return r"\infty "
+        if content in FUNCTIONS or content in OF_LISTS:
+            return rf"\{content} "
         if _OPTION.fullmatch(content):
             return content
         if not any(char.isalpha() for char in content):
@@ -169,7 +171,7 @@ def edges(text: str) -> str:
     while text != before:
         before, text = text, _UNIT_IN_BRACKETS.sub(_unit, _REMARK.sub("", _LEADING.sub("", text))).strip()
         for mark in _TRAILING:
-            if text.endswith(mark) and not text.endswith(("\\,", "\\;", "...")):
+            if text.endswith(mark) and not text.endswith(("\\,", "\\;")):
                 text = text.removesuffix(mark).rstrip()
         if text[:1] == "{" and group_end(text, 0) == len(text) - 1:
             inner = text[1:-1].strip()

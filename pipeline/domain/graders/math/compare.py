@@ -257,12 +257,13 @@ def _braced(text: str) -> str:
     >>> _braced(r"\frac\pi x+1")
     '\\frac{\\pi}{x}+1'
     """
+
+    def braces(match: re.Match[str]) -> str:
+        return rf"\frac{{{match[1]}}}" if match[1] else f"{match[2]}{{{match[3]}}}"
+
     before = None
     while text != before:
-        before, text = (
-            text,
-            _FRACTION.sub(lambda match: rf"\frac{{{match[1]}}}" if match[1] else f"{match[2]}{{{match[3]}}}", text),
-        )
+        before, text = text, _FRACTION.sub(braces, text)
     return text
 
 
