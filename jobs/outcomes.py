@@ -7,7 +7,7 @@ import numpy as np
 from scipy.stats import t as student
 
 from jobs.plans import Results
-from pipeline.algorithm.stop_rule import best_round
+from pipeline.algorithm.stop_rule import picked_round
 
 FIRST, LAST = 2, 6  # rounds
 SAMPLED = "sampled, round 6"
@@ -67,7 +67,7 @@ def main_effects(
     return [(float(effects[place]), float(half[place])) for place in range(codes.shape[1])]
 
 
-def best_rounds(results: Results, trusted: float) -> list[dict[str, float]]:
+def lost_points(results: Results, trusted: float) -> list[dict[str, float]]:
     """For each run of six rounds what the stop rule loses at this threshold; see `algorithm.stop_rule`.
 
     "rule", "last" and "round 2" are the sampled accuracy of the best round less that of the one picked.
@@ -79,7 +79,7 @@ def best_rounds(results: Results, trusted: float) -> list[dict[str, float]]:
             if not all("heldout sampled" in each for each in measured) or not any("trust" in each for each in measured):
                 continue
             sampled = [each["heldout sampled"] for each in measured]
-            picked = best_round([each.get("trust") for each in measured], trusted)
+            picked = picked_round([each.get("trust") for each in measured], trusted)
             picks = {"rule": picked, "last": LAST, "round 2": 2}
             lost.append({name: max(sampled) - sampled[number - 1] for name, number in picks.items()})
     return lost

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from statistics import fmean
 
-from jobs.outcomes import LAST, OUTCOMES, best_rounds, main_effects, outcomes
+from jobs.outcomes import LAST, OUTCOMES, lost_points, main_effects, outcomes
 from jobs.plans import Results, Variant
 from pipeline.algorithm.stop_rule import TRUSTED
 from pipeline.observe import markdown
@@ -55,7 +55,7 @@ def stop_section(results: Results) -> str:
     """
     rows = []
     for threshold in sorted({*THRESHOLDS, TRUSTED}):
-        if lost := best_rounds(results, threshold):
+        if lost := lost_points(results, threshold):
             means = [fmean(each[name] for each in lost) for name in ("rule", "last", "round 2")]
             name = f"{threshold:.2f}, the setting" if threshold == TRUSTED else f"{threshold:.2f}"
             rows.append([name, len(lost), *(f"{100 * value:.1f}" for value in means)])

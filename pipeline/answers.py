@@ -41,10 +41,10 @@ def well_formed(run: "Inference", sample: Sample) -> str | None:
 
 
 def answer_questions(
-    run: "Run", questions: Sequence[str | None], policy: Policy, *path: Path, verdicts: bool = False, confidences: bool = False
+    run: "Run", questions: Sequence[str | None], policy: Policy, *path: Path, verdicts: bool = False
 ) -> list[AnsweredQuestion]:
     """`answer_parts` of one part."""
-    ((_, items),) = answer_parts(run, {path: questions}, policy, verdicts, confidences)
+    ((_, items),) = answer_parts(run, {path: questions}, policy, verdicts)
     return items
 
 

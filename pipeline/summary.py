@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from pipeline.algorithm.stop_rule import TRUSTED, best_round, trust
+from pipeline.algorithm.stop_rule import TRUSTED, picked_round, trust
 from pipeline.curriculum import true_answers
 from pipeline.errors import DamagedError
 from pipeline.evaluate import as_metrics
@@ -61,7 +61,7 @@ def stop_advice(run: Run, round_: int) -> str | None:
     if not run.config.curriculum.agreement:
         return None  # nothing to tell it by
     trusts = [trust(agreements(run.state.round_folder(number))) for number in range(1, round_ + 1)]
-    best = best_round(trusts)
+    best = picked_round(trusts)
     if best == round_:
         return None
     support, needed = (f"{100 * value:.0f}%" for value in (trusts[best] or 0, TRUSTED))

@@ -64,9 +64,9 @@ def node_finding(nodes: Sequence[Mapping[str, float]], wanted: float) -> Finding
     )
 
 
-def gpu_findings(gpus: Sequence[Gpu], wanted: float, config: Config, where: str = "this machine") -> list[Finding]:
+def gpu_findings(gpus: Sequence[Gpu], wanted: float, config: Config) -> list[Finding]:
     """Number, driver and compute capability of the GPUs that a profile for CUDA needs."""
-    none = f"none on {where} (nvidia-smi lists none, or CUDA_VISIBLE_DEVICES hides them)"
+    none = "none on this machine (nvidia-smi lists none, or CUDA_VISIBLE_DEVICES hides them)"
     alike = Counter((gpu.name, gpu.memory) for gpu in gpus)
     counted = compared(
         "GPUs",

@@ -26,12 +26,12 @@ def trust(items: Sequence[tuple[AnsweredQuestion, float | None]]) -> float | Non
     return fmean(drawn) if drawn else None
 
 
-def best_round(trusts: Sequence[float | None], trusted: float = TRUSTED) -> int:
+def picked_round(trusts: Sequence[float | None], trusted: float = TRUSTED) -> int:
     """The last round before the first whose labels are not trusted; `trusts` are of rounds 1, 2, ...; unknown is trusted.
 
     Another round will not help where this is not the last round.
 
-    >>> best_round([None, 0.2, 0.6, 0.3, 0.6], 0.4), best_round([None, 0.2], 0.4)
+    >>> picked_round([None, 0.2, 0.6, 0.3, 0.6], 0.4), picked_round([None, 0.2], 0.4)
     (3, 2)
     """
     judged = list(enumerate(trusts, start=1))[JUDGED_FROM - 1 :]

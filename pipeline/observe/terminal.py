@@ -108,7 +108,7 @@ NUMBERS: Mapping[str, Callable[[float], str]] = {
 PLAIN_EVERY_S = 60.0  # between plain lines within a step
 
 
-class Drawing:
+class Drawn:
     """How far a call for `total` samples is."""
 
     def __init__(self, total: int) -> None:
@@ -133,7 +133,7 @@ class PhaseProgress:
 
     def __init__(self, label: str, *, total: int, done: int = 0, every_s: float = 0.0) -> None:
         self._label = label
-        self._drawing: Drawing | None = None
+        self._drawing: Drawn | None = None
         self._every_s, self._said = every_s, time.monotonic()
         self._total = total
         self._done = self._done_before = done
@@ -171,7 +171,7 @@ class PhaseProgress:
 
     def drawing(self, total: int) -> None:
         """A call for `total` samples begins within the step."""
-        self._drawing = Drawing(total)
+        self._drawing = Drawn(total)
 
     def drawn(self, samples: int, tokens: int) -> None:
         """So many more of its samples were drawn, of so many tokens. Without a terminal, prints a line a minute."""

@@ -144,13 +144,13 @@ class TrackedRun:
         self.client.log_batch(self.run_id, metrics=new)
         self._logged.update((metric.key, step) for metric in new)
 
-    def log_histogram(self, values: Sequence[float], step: int, milliseconds: int | None = None, name: str = "p_hat") -> None:
-        """Records a distribution over [0, 1]: its quantiles as metrics (`p_hat_q50`) and its histogram as an image."""
+    def log_histogram(self, values: Sequence[float], step: int, milliseconds: int | None = None) -> None:
+        """Records the distribution of p-hat: its quantiles as metrics (`p_hat_q50`) and its histogram as an image."""
         if not values:
             return
         quantiles = np.quantile(values, QUANTILES)
-        self.log_step({f"{name}_q{round(100 * q)}": x for q, x in zip(QUANTILES, quantiles, strict=True)}, step, milliseconds)
-        self.log_figure(plots.p_hat_histogram({step: list(values)}), f"{name}/step-{step:03d}")
+        self.log_step({f"p_hat_q{round(100 * q)}": x for q, x in zip(QUANTILES, quantiles, strict=True)}, step, milliseconds)
+        self.log_figure(plots.p_hat_histogram({step: list(values)}), f"p_hat/step-{step:03d}")
 
     def log_table(self, rows: Sequence[Mapping[str, Any]], name: str) -> None:
         """Writes `rows` (all with the same columns) as tables/<name>.json, which the dashboard shows as a table."""

@@ -10,11 +10,11 @@ import pytest
 
 from conf.load import load_config, preset_path, read_yaml
 from conf.settings import flatten
-from jobs.outcomes import OUTCOMES, best_rounds, main_effects, outcomes
+from jobs.outcomes import OUTCOMES, lost_points, main_effects, outcomes
 from jobs.plans import Measures, Results, Variant
 from jobs.rising import ABLATIONS, FACTORIAL, FACTORS, LARGER_PHASE, PRESET, RISING, RUNS, main
 from jobs.rising_summary import curves_section, effects_section, stop_section
-from pipeline.algorithm.stop_rule import best_round, trust
+from pipeline.algorithm.stop_rule import picked_round, trust
 from pipeline.inputs import check_inputs
 from pipeline.store.tables import CurriculumRow, write_table
 from pipeline.summary import stop_advice
@@ -101,7 +101,7 @@ def test_trust_is_of_the_labels_that_the_previous_solver_was_asked_about() -> No
     [([None], 1), ([None, 0.9, 0.8], 3), ([None, 0.9, 0.39, 0.9], 2), ([None, 0.1, 0.4], 3), ([0.1, 0.1], 2)],
 )
 def test_the_best_round_is_the_last_before_labels_are_not_trusted(trusts: list[float | None], best: int) -> None:
-    assert best_round(trusts, 0.4) == best
+    assert picked_round(trusts, 0.4) == best
 
 
 def test_the_command_says_what_each_threshold_loses() -> None:
@@ -111,7 +111,7 @@ def test_the_command_says_what_each_threshold_loses() -> None:
         for number, (value, known) in enumerate(zip(sampled, trusts, strict=True), start=1)
     }
     results = {"rising": rounds, "larger": {number: {0: {"heldout sampled": 0.8}} for number in range(1, 7)}}  # no signals
-    (lost,) = best_rounds(results, 0.4)
+    (lost,) = lost_points(results, 0.4)
     assert lost == pytest.approx({"rule": 0.01, "last": 0.06, "round 2": 0.0})
     assert "| 0.30, the setting | 1 | 3.0 | 6.0 | 0.0 |" in stop_section(results)
     assert "| 0.60 | 1 | 0.0 | 6.0 | 0.0 |" in stop_section(results)

@@ -4,7 +4,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from statistics import fmean, quantiles
 
-from pipeline.algorithm.stop_rule import JUDGED_FROM, TRUSTED, best_round, trust
+from pipeline.algorithm.stop_rule import JUDGED_FROM, TRUSTED, picked_round, trust
 from pipeline.observe.report.data import Round
 from pipeline.observe.report.figures import Curve, Figure, Piece, Points, bars, histograms, name_ends, over_steps, percent, spread
 from pipeline.observe.report.intervals import wilson
@@ -136,7 +136,7 @@ def trusts(rounds: Sequence[Round]) -> Figure | None:
     measured = [(number, value) for number, value in known.items() if value is not None]
     if not measured:
         return None
-    best = best_round([known[each.number] for each in rounds if each.finished])
+    best = picked_round([known[each.number] for each in rounds if each.finished])
     rows = [(f"round {number}", [Piece(value, "2", percent(value), percent(value))], "") for number, value in measured]
     described = ", ".join(f"round {number} {percent(value)}" for number, value in measured)
     panel = bars(rows, 1.0, f"Support of the labels: {described}.", left=82, right=78)
