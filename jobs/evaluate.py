@@ -12,6 +12,7 @@ from contextlib import ExitStack
 from copy import deepcopy
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from actors.cluster import check_cluster, prepare_environment, ray_cluster
 from conf.errors import ConfigError
@@ -35,6 +36,9 @@ from pipeline.store.manifest import write_atomically
 from pipeline.store.state import RunState
 from pipeline.store.tables import EvaluationRow, remove_damaged
 from pipeline.types import Policy
+
+if TYPE_CHECKING:
+    from pipeline.inference import Inference
 
 CONTEXT = 2048  # tokens of a prompt that the context has room for, beside the longest answer that the set names
 
@@ -180,14 +184,16 @@ def measure_all(config: Config, inputs: Inputs, todo: Sequence[Measurement], log
             with rollout_fleets(room, inputs.base_path, placement) as fleets:
                 ask = start_inference(room, inputs, fleets, Clock())
                 for each in of_length:
-                    definition, path = each.asked.definition, each.results.path(each.asked)
-                    with AnswerProgress(f"{each.target.name} {definition.name}") as progress:
-                        accuracies, measured = measure(
-                            ask, policies[each.target], definition, each.asked.problems, path, progress
-                        )
-                    measured.undecided = round(ask.take_usage().sandbox.get("undecided", 0.0))
-                    each.results.record(each.asked, accuracies, measured)
-                    forget_parts(path)
+                    measure_set(ask, policies[each.target], each)
+
+
+def measure_set(ask: "Inference", policy: Policy, each: Measurement) -> None:
+    definition, path = each.asked.definition, each.results.path(each.asked)
+    with AnswerProgress(f"{each.target.name} {definition.name}") as progress:
+        accuracies, measured = measure(ask, policy, definition, each.asked.problems, path, progress)
+    measured.undecided = round(ask.take_usage().sandbox.get("undecided", 0.0))
+    each.results.record(each.asked, accuracies, measured)
+    forget_parts(path)
 
 
 def stored(target: Target, config: Config) -> Policy:
