@@ -155,6 +155,8 @@ def test_a_finished_run_gets_another_set_for_all_its_rounds(undisturbed: tuple[P
     asked.append({"question": "How many words? " + "word " * 400, "answer": "400"})  # does not fit
     extra = folder / "extra.jsonl"
     extra.write_text("".join(json.dumps(problem) + "\n" for problem in asked))
+    longer = folder / "longer.yaml"  # needs a longer context than the run has, so that its figures are no figures of the run
+    longer.write_text("longer: {path: extra.jsonl, columns: {question: question, answer: answer}, max_tokens: 200}")
     run, output = folder / "small", folder / "evaluations"
 
     def evaluate(*more: str) -> str:
@@ -166,7 +168,7 @@ def test_a_finished_run_gets_another_set_for_all_its_rounds(undisturbed: tuple[P
             "--policy",
             str(run),
             "--sets",
-            str(extra),
+            f"{extra} {longer}",
             "--output",
             str(output),
             *more,
@@ -180,6 +182,8 @@ def test_a_finished_run_gets_another_set_for_all_its_rounds(undisturbed: tuple[P
     assert [each["sets"]["extra"]["n"] for each in summaries] == [9, 9]
     assert [each["sets"]["extra"]["samples"] for each in summaries] == [2, 2]  # as the run's settings say
     assert [each["sets"]["extra"]["skipped"] for each in summaries] == [1, 1]
+    assert [each["sets"]["longer"]["n"] for each in summaries] == [9, 9]
+    assert len(list(output.glob("small-*/longer-*.parquet"))) == 2
     for number, each in enumerate(summaries):
         stage = manifest(folder)["rounds"][str(number)]["evaluation"]
         assert set(stage["sets"]) == {"heldout", "extra"}
