@@ -61,13 +61,13 @@ def check(config: Config, options: argparse.Namespace) -> list[Finding]:
     """
     # Imported late, so that an invalid setting fails fast.
     from actors.rollout.count import engine_count
-    from jobs.checks.base_model import downloaded, find_base, sets_finding
+    from jobs.checks.base_model import find_base, sets_finding, usable_inputs
     from jobs.checks.fit import fit_findings, known_shape, workload_findings
     from jobs.checks.machine import machine_findings
     from jobs.checks.probe import read_gpus
     from jobs.checks.trial import try_model
     from jobs.checks.verdict import show_texts, trial_findings
-    from pipeline.inputs import check_parts
+    from pipeline.inputs import check_parts, find_model
 
     if options.trial and (address := os.environ.get("RAY_ADDRESS")):
         check_head(address)
@@ -81,7 +81,7 @@ def check(config: Config, options: argparse.Namespace) -> list[Finding]:
     if options.trial and any(each.level == "fault" for each in findings):
         findings += show("the base model, tried", [Finding("warning", "trial", "not tried, because of the faults above")])
     elif options.trial:
-        inputs = base.inputs or downloaded(config, parts)
+        inputs = base.inputs or usable_inputs(config, parts, find_model(config.model.path))  # a hub id is downloaded
         tried = try_model(config, inputs)
         speed, lengths = speed or tried.tokens_per_s * config.rollout.engines, tried.lengths
         found = trial_findings(tried, config, inputs.positions, inputs.prompts.for_base)

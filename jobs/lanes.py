@@ -19,7 +19,7 @@ from pipeline.errors import RunError
 from pipeline.inputs import check_inputs
 from pipeline.observe.terminal import PLAIN_EVERY_S, STARTED, PhaseProgress, say
 from pipeline.store.manifest import read_manifest
-from pipeline.store.runs import in_use
+from pipeline.store.runs import held_for
 from pipeline.store.state import RunState
 
 LANES = 2  # concurrent processes, about one per core
@@ -73,7 +73,7 @@ def claim(config: Config) -> RunState | None:
     try:
         return RunState(config)
     except ConfigError:
-        if in_use(Path(config.runs_dir) / config.name):
+        if held_for(Path(config.runs_dir) / config.name) is not None:
             return None
         raise
 

@@ -148,13 +148,13 @@ def age(progress: Progress) -> str:
     return f"{passed:.0f} s ago"
 
 
-def sparkline(values: Sequence[float], width: int = 30) -> str:
+def sparkline(values: Sequence[float]) -> str:
     """The last values as bars from 0 to 1, the range of rewards and shares.
 
     >>> sparkline([0, 0.5, 1])
     '▁▅█'
     """
-    return "".join(BARS[min(7, max(0, int(value * 8)))] for value in values[-width:])
+    return "".join(BARS[min(7, max(0, int(value * 8)))] for value in values[-30:])
 
 
 if __name__ == "__main__":

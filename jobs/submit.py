@@ -34,10 +34,6 @@ SQLITE = "sqlite:///"
 CONNECT_TIMEOUT_S = 10
 
 
-class ClusterError(ConfigError):
-    """The cluster could not be reached or rejected the job."""
-
-
 @command
 def main(arguments: Sequence[str]) -> int:
     """Exit status: the job's own, 2 if nothing was submitted.
@@ -133,11 +129,11 @@ def cluster_address() -> str:
     """RAY_ADDRESS, the HTTP address of the cluster's dashboard, which serves the job API.
 
     Raises:
-        ClusterError: it is not set or not an HTTP address.
+        ConfigError: it is not set or not an HTTP address.
     """
     address = os.environ.get("RAY_ADDRESS", "")
     if not address.startswith(("http://", "https://")):
-        raise ClusterError(
+        raise ConfigError(
             f"RAY_ADDRESS={address}: not the address of a cluster; valid: that of its dashboard, for example "
             "RAY_ADDRESS=http://head:8265 (without a cluster: make round)."
         )
@@ -148,7 +144,7 @@ def submit(address: str, command: str) -> tuple["JobSubmissionClient", str]:
     """Uploads the code and starts the job; returns a client of the job API at `address`, and the job's id.
 
     Raises:
-        ClusterError: no Ray dashboard responds there, or it rejected the job.
+        ConfigError: no Ray dashboard responds there, or it rejected the job.
     """
     # Ray sends the token only if the mode is set too.
     if "RAY_AUTH_TOKEN" in os.environ or "RAY_AUTH_TOKEN_PATH" in os.environ:
@@ -165,14 +161,14 @@ def submit(address: str, command: str) -> tuple["JobSubmissionClient", str]:
         client = JobSubmissionClient(address)
         return client, client.submit_job(entrypoint=command, runtime_env={"working_dir": str(ROOT), "excludes": excludes})
     except AuthenticationError as error:
-        raise ClusterError(
+        raise ConfigError(
             f"RAY_ADDRESS={address}: the cluster requires a token, and none or a wrong one was sent; valid: "
             "RAY_AUTH_TOKEN=<token> or RAY_AUTH_TOKEN_PATH=<file with it>, the one its head was started with."
         ) from error
     except (requests.RequestException, ConnectionError) as error:
-        raise ClusterError(f"RAY_ADDRESS={address}: no Ray dashboard responds there ({error}).") from error
+        raise ConfigError(f"RAY_ADDRESS={address}: no Ray dashboard responds there ({error}).") from error
     except RuntimeError as error:  # raised by Ray's client for any other response
-        raise ClusterError(f"RAY_ADDRESS={address}: the cluster rejected the job: {error}") from error
+        raise ConfigError(f"RAY_ADDRESS={address}: the cluster rejected the job: {error}") from error
 
 
 async def follow(client: "JobSubmissionClient", address: str, job: str) -> int:

@@ -40,14 +40,6 @@ def well_formed(run: "Inference", sample: Sample) -> str | None:
     return question if question is not None and run.codec.fits(question) else None
 
 
-def answer_questions(
-    run: "Run", questions: Sequence[str | None], policy: Policy, *path: Path, verdicts: bool = False
-) -> list[AnsweredQuestion]:
-    """`answer_parts` of one part."""
-    ((_, items),) = answer_parts(run, {path: questions}, policy, verdicts)
-    return items
-
-
 def answer_parts(
     run: "Run", parts: Mapping[Paths, Sequence[str | None]], policy: Policy, verdicts: bool = False, confidences: bool = False
 ) -> Iterator[tuple[Paths, list[AnsweredQuestion]]]:

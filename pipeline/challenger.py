@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from pipeline.algorithm.rewards import score_questions
-from pipeline.answers import answer_questions, well_formed
+from pipeline.answers import answer_parts, well_formed
 from pipeline.examples import ChallengerPrompts
 from pipeline.types import EncodedPrompt, Policy, Role, Sample, ScoredGroups, ScoredQuestion, in_groups
 
@@ -32,7 +32,7 @@ class ChallengerTask:
         groups = [group for _, group in sorted(arriving)]
         written = [well_formed(run, sample) for group in groups for sample in group]
         verdicts = "verdicts" in run.needs
-        answered = answer_questions(run, written, self.labelling, self.round, self.role, step, verdicts=verdicts)
+        ((_, answered),) = answer_parts(run, {(self.round, self.role, step): written}, self.labelling, verdicts)
         with run.clock.part("scoring"):
             earlier = run.state.earlier_questions(self.round, step) if "earlier" in run.needs else None
             scored = score_questions(answered, run.scorers, run.config.reward, self.labelling.version, earlier)

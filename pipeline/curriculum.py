@@ -11,7 +11,7 @@ from pipeline.algorithm.seeds import derive_seed
 from pipeline.algorithm.selection import keeps, surest
 from pipeline.answers import Paths, answer_parts, draw_agreement, well_formed
 from pipeline.domain.oracle import load_oracle
-from pipeline.errors import EmptyCurriculumError
+from pipeline.errors import NoSignalError
 from pipeline.examples import ChallengerPrompts
 from pipeline.interruption import leave_if_requested
 from pipeline.observe.terminal import PhaseProgress, say
@@ -64,7 +64,7 @@ def write_curriculum(run: "Run", round_: int) -> None:
     """Samples N questions from the Challenger and keeps those on which the Solver is uncertain, see `algorithm.selection`.
 
     Raises:
-        EmptyCurriculumError: none was kept.
+        NoSignalError: none was kept.
     """
     stage = run.state.round(round_).curriculum
     total, size = run.config.curriculum.questions, run.config.curriculum.part
@@ -98,7 +98,7 @@ def write_curriculum(run: "Run", round_: int) -> None:
         tracked.log_table(shown[:MAX_LOGGED], "kept_questions")
         tracked.log_file(path)
     if not kept:
-        raise EmptyCurriculumError(
+        raise NoSignalError(
             f"round {round_}: none of {len(rows)} questions {filter_of(run)} "
             f"({counts['well_formed']} were well-formed, {counts['answered']} got an answer); see {path}. "
             "A run with larger curriculum.questions or a wider filter (under another NAME) keeps more."
@@ -142,7 +142,8 @@ def label_questions(run: "Run", round_: int, parts: Sequence[Part]) -> Iterator[
     settings = run.config.curriculum
     gated, agreement = settings.confident < 1, bool(settings.agreement) and round_ > 1
     by_path: dict[Paths, Part] = {(round_, "curriculum", part.number): part for part in parts}
-    questions = {path: read_questions(part) for path, part in by_path.items() if not (agreement and part.answered.exists())}
+    todo = {path: part for path, part in by_path.items() if not (agreement and part.answered.exists())}
+    questions = {path: [row.answered.question for row in read_table(part.written, CurriculumRow)] for path, part in todo.items()}
     verdicts = draws_verdicts(run)
     if questions:
         for path, items in answer_parts(run, questions, run.labelling_policy(round_), verdicts, gated):
@@ -154,10 +155,6 @@ def label_questions(run: "Run", round_: int, parts: Sequence[Part]) -> Iterator[
                 leave_if_requested()
     if agreement:
         yield from with_agreement(run, round_, by_path)
-
-
-def read_questions(part: Part) -> list[str | None]:
-    return [row.answered.question for row in read_table(part.written, CurriculumRow)]
 
 
 def selected(items: Sequence[AnsweredQuestion], settings: CurriculumConfig) -> list[CurriculumRow]:

@@ -29,16 +29,12 @@ class NoSignalError(RunError):
         self.settings = settings
 
 
-class EmptyCurriculumError(NoSignalError):
-    """No question was kept, so the Solver has no training data."""
-
-
 class MismatchError(RunError):
     """The rollout workers and the learner disagree on the policy's log-probabilities or weights."""
 
 
 class LearnerError(RunError):
-    """A learner rank failed, or training diverged. The message names the rank."""
+    """A learner rank failed, or training diverged."""
 
 
 class LearnerLostError(LearnerError):

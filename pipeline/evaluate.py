@@ -1,4 +1,4 @@
-"""The evaluation of a round: its Solver on every held-out set, the only place where right answers are known."""
+"""The evaluation of a round: its Solver on every held-out set, whose right answers nothing is trained on."""
 
 from typing import TYPE_CHECKING
 

@@ -45,5 +45,5 @@ def run_stage(run: Run, round_: int, stage: StageName) -> None:
             write_curriculum(run, round_)
         case "solver":  # rewarded for agreeing with the vote
             grpo_phase(run, round_, SolverTask(run, round_))
-        case "evaluation":  # the only stage that uses right answers
+        case "evaluation":  # the only stage that is judged by right answers
             evaluate(run, round_)

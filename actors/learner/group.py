@@ -21,8 +21,6 @@ from conf.schema import Config
 from pipeline.errors import LearnerError, LearnerLostError
 from pipeline.types import Checksums, Sample, TrainingBatch, Weights
 
-# Consecutive updates with a non-finite loss or gradient after which the run stops.
-
 # Seconds for all ranks to start, including the import of torch and DeepSpeed; for GPUs of a lost node they wait longer.
 START_TIMEOUT = 300
 

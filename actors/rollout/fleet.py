@@ -171,7 +171,11 @@ class RolloutFleet:
         done, late = ray.wait(list(loading), num_returns=len(loading), timeout=limit)
         for transfer in done:
             try:
-                self._check(ray.get(transfer), policy)
+                if wrong := ray.get(transfer):
+                    raise MismatchError(
+                        f"a rollout worker does not hold the weights of {policy.version} that were sent to it: the checksums of "
+                        f"{len(wrong)} parameters differ, e.g. {wrong[0]}"
+                    )
                 self._versions[loading[transfer]] = policy.version
             except ObjectLostError as error:  # with the rank that held them: other engines would fail as well
                 raise LearnerLostError(f"the weights of {policy.version} are lost: {reason(error)}") from error
@@ -198,13 +202,6 @@ class RolloutFleet:
     def forget_policy(self) -> None:
         """Makes the next `load` send weights even if the version is unchanged: policies of different runs share names."""
         self._versions.clear()
-
-    def _check(self, wrong: list[str], policy: Policy) -> None:
-        if wrong:
-            raise MismatchError(
-                f"a rollout worker does not hold the weights of {policy.version} that were sent to it: the checksums of "
-                f"{len(wrong)} parameters differ, e.g. {wrong[0]}"
-            )
 
     def sample(self, requests: Sequence[Request], policy: Policy, sampling: SamplingConfig) -> list[list[Sample]]:
         """The samples of each request, in order, drawn under `policy`; see `stream`."""

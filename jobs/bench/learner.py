@@ -31,6 +31,7 @@ from pipeline.algorithm.grpo import policy_loss, token_weights
 from pipeline.types import Sample, TrainingBatch
 
 GROUP = 5
+REPEATS = 3
 
 
 def draw_batch(count: int, prompt: int, longest: int, vocabulary: int, seed: int = 0) -> TrainingBatch:
@@ -206,22 +207,22 @@ def seconds_of(action: Callable[[], object]) -> float:
     return timed(action, now)[1]
 
 
-def bench_update(name: str, config: Config, model_path: str, batch: TrainingBatch, repeats: int = 3) -> dict[str, float]:
+def bench_update(name: str, config: Config, model_path: str, batch: TrainingBatch) -> dict[str, float]:
     """Prints a table of tokens/s; returns seconds per update (medians)."""
     whole = lengths(batch)
     micro_batch = max(1, config.learner.micro_batch_tokens // max(whole))
     while len(whole) % micro_batch:
         micro_batch -= 1
     # In a process of its own, and first: it would take part in the world that our learner opens.
-    trl = in_new_process(trl_seconds, config, model_path, batch, micro_batch, repeats + 1)[1:]
+    trl = in_new_process(trl_seconds, config, model_path, batch, micro_batch, REPEATS + 1)[1:]
     found: dict[str, list[float]] = {"ours": [], "compute": [], "plain": [], "trl": trl}
     ours = Ours(config, model_path)
-    for _ in range(repeats):  # in turn, so that what else the machine does falls on both
+    for _ in range(REPEATS):  # in turn, so that what else the machine does falls on both
         found["ours"].append(seconds_of(lambda: ours.learner.update(batch)))
         found["compute"].append(seconds_of(lambda: ours.compute(batch)))
     ours.learner._release()
     plain = PlainLoop(config, model_path, micro_batch)
-    found["plain"] = [seconds_of(lambda: plain.update(batch)) for _ in range(repeats)]
+    found["plain"] = [seconds_of(lambda: plain.update(batch)) for _ in range(REPEATS)]
     seconds = {part: statistics.median(values) for part, values in found.items()}
     tokens = sum(whole)
     print(f"\n{name}: {len(whole)} sequences, {tokens} tokens, mean {tokens / len(whole):.0f}, longest {max(whole)}")

@@ -11,7 +11,7 @@ from conf.errors import ConfigError
 from conf.load import ROOT
 from conf.schema import Config
 from jobs.checks.finding import Finding
-from pipeline.inputs import Inputs, Parts, check_lengths, check_sets, find_model, local_model, model_inputs
+from pipeline.inputs import Inputs, Parts, check_lengths, check_sets, local_model, model_inputs
 from pipeline.store.model_folder import read_json
 
 SHAPES = ROOT / "conf" / "models.yaml"
@@ -59,15 +59,6 @@ def usable_inputs(config: Config, parts: Parts, folder: str) -> Inputs:
     inputs = model_inputs(config, parts, folder)
     prompt_codec(config, inputs)
     return inputs
-
-
-def downloaded(config: Config, parts: Parts) -> Inputs:
-    """The same for a hub id, which is downloaded.
-
-    Raises:
-        ConfigError: as above, or the hub does not have it.
-    """
-    return usable_inputs(config, parts, find_model(config.model.path))
 
 
 def hub_config(path: str) -> tuple[Mapping[str, Any] | None, str]:

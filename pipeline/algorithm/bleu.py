@@ -22,7 +22,6 @@ from numpy.typing import NDArray
 from scipy.cluster.hierarchy import fcluster, linkage
 from scipy.sparse import coo_array, csr_array
 from scipy.sparse.csgraph import connected_components
-from scipy.spatial.distance import squareform
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -41,13 +40,6 @@ def tokens(question: str) -> list[str]:
     (['计', '算', '2+3', '等', '于', '多', '少'], ['Compute', '2+3.'])
     """
     return _WITHOUT_SPACES.sub(r" \g<0> ", question).split()
-
-
-def bleu_distances(questions: Sequence[str]) -> Floats:
-    """1 - BLEU of every pair: symmetric [B, B], zero on the diagonal."""
-    if len(questions) < 2:
-        return np.zeros((len(questions), len(questions)))
-    return squareform(_condensed(_Profile(questions), np.arange(len(questions))))
 
 
 def cluster_labels(questions: Sequence[str], threshold: float = 0.5) -> Ints:

@@ -131,7 +131,7 @@ def head_bytes(shape: ModelShape, config: Config) -> int:
     """Of the output layer: three tensors of a chunk's logits in fp32, and the gradient of its weight in fp32 and as it is."""
     limit = CHUNK_LOGITS_CUDA if config.resources.device == "cuda" else CHUNK_LOGITS
     chunk = min(limit, row_tokens(config) * shape.vocabulary)
-    return 3 * FULL * chunk + shape.head_parameters * (FULL + 2 * width(config))
+    return 3 * FULL * chunk + shape.vocabulary * shape.hidden * (FULL + 2 * width(config))
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,10 +141,6 @@ class EngineMemory:
     weights: int
     cache: int
     tokens: int
-
-    @property
-    def total(self) -> int:
-        return self.weights + self.cache
 
 
 def engine_memory(shape: ModelShape, config: Config, gpu: int = 0) -> EngineMemory:
@@ -175,7 +171,8 @@ def host_memory(shape: ModelShape, config: Config) -> dict[str, int]:
     rank = rank_memory(shape, config)
     if config.resources.device == "cpu":
         learner = ranks * (LEARNER_PROCESS + rank.device + sum(rank.host.values()))
-        engine = engines * (ENGINE_PROCESS + engine_memory(shape, config).total)
+        of_engine = engine_memory(shape, config)
+        engine = engines * (ENGINE_PROCESS + of_engine.weights + of_engine.cache)
     else:  # each rank reads the whole model before it takes its share to the GPU; one writes it from float32
         weights = max(ranks * model_bytes(shape, config), FULL * shape.parameters)
         learner = ranks * (LEARNER_PROCESS + sum(rank.host.values())) + weights

@@ -27,10 +27,6 @@ class ModelShape:
         embeddings = self.vocabulary * self.hidden * (1 if self.tied else 2)
         return embeddings + self.layers * layer + self.hidden
 
-    @property
-    def head_parameters(self) -> int:
-        return self.vocabulary * self.hidden
-
     def cache_bytes(self, width: int) -> int:
         """Bytes of the KV cache for one token, where a number takes `width` bytes."""
         return 2 * self.layers * self.key_value_heads * self.head_dim * width

@@ -16,7 +16,7 @@ from conf.settings import flatten
 from pipeline.observe.markdown import table, text
 from pipeline.observe.report.data import Accuracy, narrowed, read_accuracy
 from pipeline.store.manifest import Manifest, MeasuredSet
-from pipeline.store.scores import alike
+from pipeline.store.scores import alike, owner
 from pipeline.store.state import may_change
 from pipeline.types import Role
 
@@ -130,8 +130,8 @@ def accuracies(manifest: Manifest, round_: int, figures: Figures) -> Iterator[Ro
 
 def way_name(way: str, name: str, sets: Mapping[str, MeasuredSet]) -> str:
     """What a way of answering is called; a band's name starts with that of its set."""
-    owner = max((each for each in sets if name == each or name.startswith(f"{each}_")), key=len, default=None)
-    samples = sets[owner].samples if owner else "k"
+    of = owner(name, sets)
+    samples = sets[of].samples if of else "k"
     return {"sampled": f"mean@{samples}", "majority": f"majority@{samples}"}.get(way, way)
 
 

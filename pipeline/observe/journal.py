@@ -120,7 +120,7 @@ class Record:
     def phase(self, round_: int, role: str) -> "Record":
         return Record(self._journal, (round_, role))
 
-    def log_step(self, metrics: Mapping[str, float], step: int = 0) -> None:
+    def log_step(self, metrics: Mapping[str, float], step: int) -> None:
         self._journal.add(self._place, "log_step", metrics={name: float(value) for name, value in metrics.items()}, step=step)
 
     def log_histogram(self, values: Sequence[float], step: int) -> None:

@@ -28,11 +28,6 @@ class RankedRound:
     policy: str  # folder of the Solver's weights; empty for the base model
 
 
-def model_name(config: Config) -> str:
-    """The registered model that the Solvers of a run are versions of."""
-    return f"{config.name}-solver"
-
-
 def register_solver(config: Config, tracked: TrackedRun, round_: int, path: str, metrics: Mapping[str, float], by: str) -> None:
     """Registers the Solver of a round, once even if the end of the round is repeated.
 
@@ -44,7 +39,7 @@ def register_solver(config: Config, tracked: TrackedRun, round_: int, path: str,
         metrics: the Solver's metrics, by name.
         by: the metric that determines the alias `best`.
     """
-    client, name = tracked.client, model_name(config)
+    client, name = tracked.client, f"{config.name}-solver"  # the registered model
     client.set_tag(tracked.run_id, "policy", path)
     if not config.tracking_uri.startswith("sqlite:"):
         return

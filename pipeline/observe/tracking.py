@@ -177,27 +177,21 @@ class Tracker(TrackedRun):
     """The parent run of a training run, with access to its rounds and phases.
 
     The constructor opens the store (see `open_store` for the time it takes) and reopens the parent run that has `tracking_id` as
-    a tag or as its id. If there is none, or it was deleted in the dashboard, a new one is `created` and gets the tag.
-
-        with Tracker(config, tracking_id=manifest.tracking_id) as tracker, tracker.round(1), tracker.phase(1, "solver") as phase:
-            phase.log_step({"reward_mean": 0.61}, step=1)
+    a tag. If there is none, or it was deleted in the dashboard, a new one is `created` and gets the tag.
     """
 
-    def __init__(self, config: Config, *, tracking_id: str | None) -> None:
+    def __init__(self, config: Config, *, tracking_id: str) -> None:
         client, self._experiment_id = open_store(config.tracking_uri)
-        parent_id = None
-        if tracking_id is not None:
-            found = client.search_runs([self._experiment_id], f"tags.tracking_id = '{tracking_id}'", max_results=1)
-            parent_id = found[0].info.run_id if found else tracking_id
-        self.created = False
-        if parent_id is None or not _exists(client, parent_id):
+        found = client.search_runs([self._experiment_id], f"tags.tracking_id = '{tracking_id}'", max_results=1)
+        run_id = found[0].info.run_id if found else None
+        self.created = run_id is None
+        if run_id is None:
             tags = {"model": config.model.path, "profile": config.profile, "seed": str(config.seed)}
-            tags |= {"level": "run", "run": config.name} | ({"tracking_id": tracking_id} if tracking_id else {})
+            tags |= {"level": "run", "run": config.name, "tracking_id": tracking_id}
             if commit := get_git_commit(str(ROOT)):  # unavailable in a job's working directory
                 tags["mlflow.source.git.commit"] = commit
-            parent_id = client.create_run(self._experiment_id, tags=tags, run_name=config.name).info.run_id
-            self.created = True
-        super().__init__(client, parent_id)
+            run_id = client.create_run(self._experiment_id, tags=tags, run_name=config.name).info.run_id
+        super().__init__(client, run_id)
         self._name = config.name
         self._tags = {"run": config.name, "seed": str(config.seed), "profile": config.profile}
 
@@ -254,15 +248,6 @@ def track_policy(uri: str, name: str, path: str, metrics: Mapping[str, float]) -
             run.log_step(metrics)
     except (OSError, SQLAlchemyError, MlflowException) as error:
         raise ConfigError(f"tracking_uri={uri}: does not take records ({error}).") from error
-
-
-def _exists(client: MlflowClient, run_id: str) -> bool:
-    try:
-        return bool(client.get_run(run_id).info.lifecycle_stage == "active")
-    except MlflowException as error:
-        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
-            raise
-        return False
 
 
 def valid_name(name: str) -> str:

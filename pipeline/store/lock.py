@@ -20,7 +20,7 @@ class Lock:
 
     def __init__(self, folder: Path, purpose: Purpose) -> None:
         self._file = (folder / FILE).open("a+")
-        for _ in range(10):  # `runs.in_use` also holds it for a moment
+        for _ in range(10):  # `runs.held_for` also holds it for a moment
             try:
                 fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break

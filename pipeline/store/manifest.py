@@ -256,17 +256,14 @@ def _with_defaults(settings: dict[str, Any]) -> dict[str, Any]:
 
 
 def _round(data: dict[str, Any]) -> Round:
+    sets = {name: MeasuredSet(**measured) for name, measured in data["evaluation"]["sets"].items()}
     return Round(
         challenger=PhaseStage(**data["challenger"]),
         curriculum=CurriculumStage(**data["curriculum"]),
         solver=PhaseStage(**data["solver"]),
-        evaluation=EvaluationStage(**data["evaluation"] | {"sets": _sets(data["evaluation"]["sets"])}),
+        evaluation=EvaluationStage(**data["evaluation"] | {"sets": sets}),
         closed=data["closed"],
     )
-
-
-def _sets(data: dict[str, Any]) -> dict[str, MeasuredSet]:
-    return {name: MeasuredSet(**measured) for name, measured in data.items()}
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> str:

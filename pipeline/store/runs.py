@@ -40,13 +40,8 @@ def find_run(runs_dir: str, name: str | None, variable: str = "NAME") -> Path:
     raise ConfigError(f"{variable}={name}: no such run in {runs_dir}; valid: {', '.join(folder.name for folder in folders)}.")
 
 
-def in_use(folder: Path) -> bool:
-    """Whether a process works on the run: it holds the lock until it exits, even if killed."""
-    return held_for(folder) is not None
-
-
 def held_for(folder: Path) -> Purpose | None:
-    """What the process does that works on the run; None if there is none."""
+    """What the process does that works on the run, whose lock it holds until it exits, even if killed; None if there is none."""
     try:
         with (folder / LOCK).open() as lock:
             try:

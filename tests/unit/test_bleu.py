@@ -14,11 +14,20 @@ from hypothesis import strategies as st
 from nltk.translate.bleu_score import SmoothingFunction, sentence_bleu
 from numpy.typing import NDArray
 from scipy.sparse.csgraph import connected_components
+from scipy.spatial.distance import squareform
 from sklearn.cluster import AgglomerativeClustering
 
 from jobs.bench.reward import questions_like_a_challengers, same_partition
 from pipeline.algorithm import bleu
-from pipeline.algorithm.bleu import bleu_distances, cluster_labels, similarity_to_earlier, tokens
+from pipeline.algorithm.bleu import cluster_labels, similarity_to_earlier, tokens
+
+
+def bleu_distances(questions: list[str]) -> NDArray[np.float64]:
+    """1 - BLEU of every pair, as it is clustered: symmetric [B, B], zero on the diagonal."""
+    if len(questions) < 2:
+        return np.zeros((len(questions), len(questions)))
+    condensed = bleu._condensed(bleu._Profile(questions), np.arange(len(questions)))
+    return np.asarray(squareform(condensed), dtype=np.float64)
 
 
 def nltk_score(hypothesis: str, reference: str) -> float:

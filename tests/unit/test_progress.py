@@ -20,7 +20,7 @@ from conf.schema import Config
 from jobs.status import main
 from pipeline.store.manifest import read_manifest, write_manifest
 from pipeline.store.progress import read_progress
-from pipeline.store.runs import in_use
+from pipeline.store.runs import held_for
 from pipeline.store.state import RunState
 from tests.made_runs import made_config, write_run
 
@@ -127,11 +127,11 @@ def test_a_curriculum_in_the_making(tmp_path: Path) -> None:
 def test_looking_does_not_hold_the_lock(tmp_path: Path) -> None:
     config = small(tmp_path)
     with RunState(config) as state:
-        assert in_use(state.folder)
+        assert held_for(state.folder) == "round"
         assert read_progress(state.folder).working
         with pytest.raises(ConfigError, match="another process"):
             RunState(config)
-    assert not in_use(tmp_path / "made")
+    assert held_for(tmp_path / "made") is None
     with RunState(config):
         pass
 

@@ -1,5 +1,6 @@
 """Solvers in MLflow's model registry, and the search for the best round, against a real SQLite store."""
 
+import uuid
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ ACCURACIES = {"first": (0.52, 0.65, 0.69, 0.68), "second": (0.52, 0.61, 0.64, 0.
 def record(config: Config, name: str, rounds: tuple[float, ...], seed: int) -> None:
     """What the driver records of a run, as far as the registry goes."""
     mine = Config(name=name, seed=seed, tracking_uri=config.tracking_uri)
-    with Tracker(mine, tracking_id=None) as tracker:
+    with Tracker(mine, tracking_id=uuid.uuid4().hex) as tracker:
         for number, accuracy in enumerate(rounds):
             with tracker.round(number) as tracked:
                 measured = {"heldout_sampled": accuracy}
@@ -51,7 +52,7 @@ def test_best_is_an_alias(config: Config) -> None:
 
 def test_a_round_whose_end_is_repeated_is_registered_once(config: Config) -> None:
     mine = Config(name="again", tracking_uri=config.tracking_uri)
-    with Tracker(mine, tracking_id=None) as tracker:
+    with Tracker(mine, tracking_id=uuid.uuid4().hex) as tracker:
         for _ in range(2):
             register_solver(mine, tracker.round(1), 1, "/runs/again", {"heldout_sampled": 0.1}, "heldout_sampled")
         register_solver(mine, tracker.round(2), 2, "/runs/again", {}, "")  # a run without benchmarks
@@ -61,7 +62,7 @@ def test_a_round_whose_end_is_repeated_is_registered_once(config: Config) -> Non
 
 def test_bands_of_any_name_are_registered(config: Config) -> None:
     mine, by = Config(name="bands", tracking_uri=config.tracking_uri), "mine_sampled_Counting & Probability (hard, new)"
-    with Tracker(mine, tracking_id=None) as tracker:
+    with Tracker(mine, tracking_id=uuid.uuid4().hex) as tracker:
         for number, accuracy in ((1, 0.5), (2, 0.25)):
             register_solver(mine, tracker.round(number), number, f"/runs/bands/{number}", {by: accuracy}, by)
         best = tracker.client.get_model_version_by_alias("bands-solver", "best")
@@ -71,7 +72,7 @@ def test_bands_of_any_name_are_registered(config: Config) -> None:
 
 def test_a_name_that_the_registry_refuses_is_not_passed_over(config: Config) -> None:
     mine = Config(name="a/b", tracking_uri=config.tracking_uri)
-    with Tracker(mine, tracking_id=None) as tracker, pytest.raises(MlflowException):
+    with Tracker(mine, tracking_id=uuid.uuid4().hex) as tracker, pytest.raises(MlflowException):
         register_solver(mine, tracker.round(1), 1, "/runs", {}, "")
 
 

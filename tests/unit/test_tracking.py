@@ -7,6 +7,7 @@ import os
 import sqlite3
 import subprocess
 import sys
+import uuid
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -27,7 +28,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Config:
 
 @pytest.fixture
 def tracker(config: Config) -> Iterator[Tracker]:
-    with Tracker(config, tracking_id=None) as tracker:
+    with Tracker(config, tracking_id=uuid.uuid4().hex) as tracker:
         yield tracker
 
 
@@ -68,8 +69,9 @@ def test_an_older_description_of_the_experiment_is_replaced(config: Config) -> N
 
 def test_a_resumed_run_continues_the_same_runs(tracker: Tracker, config: Config) -> None:
     phase = tracker.phase(1, "solver")
-    again = Tracker(config, tracking_id=tracker.run_id)
+    again = Tracker(config, tracking_id=tracker.client.get_run(tracker.run_id).data.tags["tracking_id"])
     assert again.run_id == tracker.run_id
+    assert not again.created
     assert again.phase(1, "solver").run_id == phase.run_id
     assert again.phase(2, "solver").run_id != phase.run_id
     assert again.phase(1, "challenger").run_id != phase.run_id
@@ -153,16 +155,18 @@ def test_endings(tracker: Tracker, error: type[BaseException], ending: str) -> N
 
 
 def test_a_parent_that_was_deleted_or_never_existed_is_replaced(config: Config) -> None:
-    first = Tracker(config, tracking_id=None)
+    first = Tracker(config, tracking_id="deleted")
     first.client.delete_run(first.run_id)
-    assert Tracker(config, tracking_id=first.run_id).run_id != first.run_id
-    assert Tracker(config, tracking_id="0" * 32).run_id != "0" * 32
+    again = Tracker(config, tracking_id="deleted")
+    assert again.run_id != first.run_id
+    assert first.created
+    assert again.created
 
 
 def test_an_experiment_deleted_in_the_dashboard_is_restored(config: Config) -> None:
     client, experiment_id = open_store(config.tracking_uri)
     client.delete_experiment(experiment_id)
-    Tracker(config, tracking_id=None).log_step({"reward_mean": 0.5})
+    Tracker(config, tracking_id="restored").log_step({"reward_mean": 0.5})
     assert client.get_experiment(experiment_id).lifecycle_stage == "active"
 
 

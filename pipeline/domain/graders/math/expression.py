@@ -50,7 +50,7 @@ class _Parser(Cursor):
 
     def sum(self) -> Value:
         total = self._product()
-        while self.peek() in ("+", "-") and self.peek():
+        while self.peek() in ("+", "-"):
             sign = self.next()
             term = self._product()
             total = total + term if sign == "+" else total - term
@@ -89,7 +89,7 @@ class _Parser(Cursor):
 
     def _signed(self) -> Value:
         negative = False
-        while self.peek() in ("+", "-") and self.peek():
+        while self.peek() in ("+", "-"):
             negative ^= self.next() == "-"
         value = self._power()
         return -value if negative else value
@@ -185,7 +185,7 @@ class _Parser(Cursor):
 
     def _subscript(self, name: str) -> str:
         """The name with its subscript and primes, which are part of it and not read any further."""
-        while self.peek() in ("_", "'") and self.peek():
+        while self.peek() in ("_", "'"):
             if self.take("'"):
                 name += "'"
                 continue
