@@ -177,11 +177,10 @@ def measure_all(config: Config, inputs: Inputs, todo: Sequence[Measurement], log
         placement = stack.enter_context(ray_cluster(config, say, learner=False, watch=services_watched(logs)))
         stack.enter_context(evidence_kept(logs))
         policies = {target: stored(target, config) for target in dict.fromkeys(each.target for each in todo)}
-        stack.enter_context(steps_finished())
         for length in sorted({each.config.model.max_length for each in todo}):
             of_length = [each for each in todo if each.config.model.max_length == length]
             room = of_length[0].config
-            with rollout_fleets(room, inputs.base_path, placement) as fleets:
+            with rollout_fleets(room, inputs.base_path, placement) as fleets, steps_finished():
                 ask = start_inference(room, inputs, fleets, Clock())
                 for each in of_length:
                     measure_set(ask, policies[each.target], each)

@@ -14,8 +14,10 @@ _OPEN, _CLOSE = "<question>", "</question>"
 _BOX = re.compile(r"\\(?:boxed|fbox|framebox)(?![a-zA-Z])\s*")
 _LONGEST_BARE = 100  # characters of an answer that is boxed without braces
 _LONGEST_PLACEHOLDER = 60
-_PUNCTUATION = re.compile(r"(?:[\s._?…]|\\(?:[lc]?dots|square|Box|q?quad|text|_)(?![a-zA-Z])|[{}])*")
-_WORDS = re.compile(r"\\[a-zA-Z]+|[^\W_]+")
+_MACRO = re.compile(
+    r"\\(?:(?:text|math)(?:bf|it|rm|sf|tt|normal)?|mbox|emph|underline|f?boxed|fbox|q?quad)(?![a-zA-Z])|\\[ ,;:!_]"
+)
+_DOTS = re.compile(r"(?:[._?…\s]|\\(?:[lc]?dots|square|Box)(?![a-zA-Z]))+")
 _ANSWER = frozenset({"answer", "answers", "答案", "最终答案"})
 _ABOUT_IT = frozenset({"final", "correct", "your", "the", "its", "my", "here", "insert", "put", "write", "enter", "goes"})
 
@@ -90,10 +92,9 @@ def _is_placeholder(content: str) -> bool:
     """
     if len(content) > _LONGEST_PLACEHOLDER:
         return False
-    if _PUNCTUATION.fullmatch(content):
-        return True
-    words = {word for word in _WORDS.findall(content.casefold()) if not word.startswith("\\")}
-    return (bool(words & _ANSWER) and words <= _ANSWER | _ABOUT_IT) or (words == {"n", "a"} and "/" in content)
+    words = re.split(r"[\s{}\[\]()<>.,:;_*!?：…-]+", plain := _MACRO.sub(" ", content).strip("{} "))
+    said = {word.casefold() for word in words if word}
+    return not plain or bool(_DOTS.fullmatch(plain)) or plain == "N/A" or bool(said & _ANSWER and said <= _ANSWER | _ABOUT_IT)
 
 
 def _boxes(text: str) -> list[int]:

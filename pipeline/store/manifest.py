@@ -227,9 +227,11 @@ def _read(path: Path) -> Manifest:
         data = json.loads(text)
         # The text is compared, since another last digit of a number may be the same number; and first of all, since the damage
         # may be to the version.
-        if data.pop("checksum", None) is None or text != as_text(data):
+        if data.pop("checksum", None) is None and isinstance(data.get("schema"), int) and data["schema"] != SCHEMA:
+            raise _other_version(path, f"manifest schema {data['schema']}, this code reads {SCHEMA}")  # the first had none
+        if text != as_text(data):
             raise DamagedError(f"{path}: the manifest is damaged (its checksum differs)", USED)
-    except DamagedError:
+    except ConfigError:
         raise
     except PermissionError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}; valid: a run that this user may read.") from error
@@ -238,12 +240,18 @@ def _read(path: Path) -> Manifest:
     except (ValueError, AttributeError, TypeError, RecursionError) as error:
         raise DamagedError(f"{path}: the manifest is damaged ({type(error).__name__}: {error})", USED) from error
     if (version := data.get("schema")) != SCHEMA:
-        raise ConfigError(
-            f"{path}: written by another version (manifest schema {version}, this code reads {SCHEMA}). "
-            "Finish the run with that version, or start another one: NAME=..."
-        )
-    rounds = {int(number): _round(stages) for number, stages in data["rounds"].items()}
-    return Manifest(**data | {"config": _with_defaults(data["config"]), "rounds": rounds})
+        raise _other_version(path, f"manifest schema {version}, this code reads {SCHEMA}")
+    try:
+        rounds = {int(number): _round(stages) for number, stages in data["rounds"].items()}
+        return Manifest(**data | {"config": _with_defaults(data["config"]), "rounds": rounds})
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise _other_version(path, f"its fields are others than those of this code: {error}") from error
+
+
+def _other_version(path: Path, how: str) -> ConfigError:
+    return ConfigError(
+        f"{path}: written by another version ({how}). Finish the run with that version, or start another one: NAME=..."
+    )
 
 
 def _with_defaults(settings: dict[str, Any]) -> dict[str, Any]:

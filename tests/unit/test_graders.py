@@ -82,6 +82,7 @@ def test_a_capital_letter_is_that_option_even_where_it_is_the_text_of_another(bo
         "A, C, and D",
         "A. B. C.",
         "A, then C",
+        "(A), B, C",
         "(A) is wrong",
     ],
 )

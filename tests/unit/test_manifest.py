@@ -56,6 +56,9 @@ def test_reading_a_round_that_was_not_begun_does_not_begin_it(tmp_path: Path) ->
         ("[]", "is damaged"),
         (as_text({"schema": 1, "rounds": {}}), "written by another version"),
         (as_text({"rounds": {}}), "written by another version"),
+        ('{"schema": 1, "rounds": {}}', "written by another version"),  # of 0.1.0, which wrote no checksum
+        (as_text({"schema": 2, "name": "a", "rounds": {}, "config": {}, "new": 1}), "written by another version"),
+        (as_text({"schema": 2, "name": "a"}), "written by another version"),
         ('{"schema": 2}', "is damaged"),
         ('{"schema": 2, "name": "a", "config": {}, "rounds": {}}', "is damaged"),
     ],

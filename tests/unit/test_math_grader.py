@@ -281,6 +281,26 @@ WORDS = r"""
 """
 
 CONSTANTS_AND_TYPED = r"""
+    e^{(x-1)/2} ~ e^{\frac{x-1}{2}}
+    n^{(n-2)} ~ n^{n-2}
+    e^{(1/2)x} ~ e^{x/2}
+    3rs ~ 3sr
+    \text{Rs. }500 ~ 500
+    \text{Rs }500 ~ 500
+    \sqrt{200000000} ~ 10000\sqrt2
+    \sqrt[3]{10^9} ~ 1000
+    -\frac{1+\sqrt{400000001}}{2} ~ \frac{-1-\sqrt{400000001}}{2}
+    \binom{10000}{2} ~ 49995000
+    (x+1)^2C_1 ~ C_1(x+1)^2
+    \lfloor10^{17}\pi\rfloor ~ 314159265358979323
+    \lfloor\log_{10}1000\rfloor ~ 3
+    10\text{ minutes}, 30\text{ seconds} ~ 10, 30
+    30 minutes, 2 hours ~ 2 hours, 30 minutes
+    \mathbf{x}\times2 ~ 2x
+    0xff ~ 0xFF
+    f(x)U(x) ~ U(x)f(x)
+    5(mg) ~ 5gm
+    3(hr) ~ 3rh
     (2-\sqrt3)^{2} ~ 7-4\sqrt3
     1,2;3,4 ~ 3,4;1,2
     (1,2),(3,4) ~ 1,2; 3,4
@@ -558,6 +578,12 @@ DIFFERENT = r"""
     25\%, 0.3 ~ 25, 0.25
     2\begin{pmatrix}1\\2\end{pmatrix} ~ \begin{pmatrix}1\\2\end{pmatrix}
     2\begin{vmatrix}1&2\\3&4\end{vmatrix} ~ \begin{vmatrix}2&4\\6&8\end{vmatrix}
+    4rs ~ 4
+    \sqrt{400000001} ~ \sqrt{400000002}
+    (x+1)^2C_1 ~ 2(x+1)
+    12345678901234567.25 ~ 12345678901234567.75
+    |x|\% ~ \frac{x}{100}
+    \frac12(\text{false}) ~ \frac12
     \max(x) ~ 5
     \min(n) ~ x
     \max f(x) ~ \max g(x)

@@ -17,8 +17,8 @@ _LETTER = re.compile(
 _NEXT = r"(?:[,;/&]|and\b|or\b|then\b)"
 _ANOTHER = re.compile(
     rf"^[\])}}.:,;]* *(?:{_NEXT} *)?[\[({{]?[a-j][\])}}.:]*$|[ ,;/&][\[({{]?[a-j][\])](?=\W|$)"
-    rf"|^ *{_NEXT} *(?:and |or |then )?[a-j] *(?:{_NEXT}|[.:])|^\. *[a-j]\. *[a-j](?:\.|$)"
-    r"|^[\])}]? *(?:is|are) (?:not|incorrect|wrong|false)\b",
+    rf"|^[\])}}]? *{_NEXT} *(?:and |or |then )?[a-j] *(?:{_NEXT}|[.:])|^\. *[a-j]\. *[a-j](?:\.|$)"
+    r"|^[\])}]? *(?:is|are) (?:not (?:correct|right|true|the answer)|incorrect|wrong|false)$",
     re.IGNORECASE,
 )
 _LETTER_AND_TEXT = re.compile(r"([a-z])[ .:,]+(.+)", re.DOTALL)  # of which the text has to be that option's

@@ -75,9 +75,8 @@ def layout(text: str) -> str:
 
 
 _STYLE = re.compile(command(STYLES))
-_CROSS = re.compile(
-    r"(\\(?:vec|mathbf|boldsymbol|bm|nabla|mathbb)(?![a-zA-Z]) ?(?:\{ ?\\?[a-zA-Z][^{}]*\}|[a-zA-Z])? ?)\\times(?![a-zA-Z])"
-)
+_VECTOR = r"\\(?:vec|mathbf|boldsymbol|bm|mathbb)(?![a-zA-Z]) ?(?:\{ ?\\?[a-zA-Z][^{}]*\}|[a-zA-Z])"
+_CROSS = re.compile(rf"({_VECTOR} ?)\\times(?= ?{_VECTOR})|(\\nabla ?)\\times(?![a-zA-Z])")
 
 
 def styles(text: str) -> str:
@@ -86,7 +85,7 @@ def styles(text: str) -> str:
     >>> styles(r"\mathbf{a}\times\mathbf{b}"), styles(r"2\times\mathbf{3}")
     ('a\\cross b', '2\\times3')
     """
-    return _replace(_CROSS.sub(r"\1\\cross ", text), _STYLE, str)
+    return _replace(_CROSS.sub(r"\1\2\\cross ", text), _STYLE, str)
 
 
 _TEXT = re.compile(command(TEXTS))
@@ -161,7 +160,7 @@ _REMARKS = r"(?i:approx[a-z]*|exact[a-z]*|rounded)\.?"
 _REMARK = re.compile(
     rf"(?<=[0-9}}]) ?(?:\( ?\\text\{{ ?{_REMARKS} ?\}} ?\)|\\text\{{ ?\({_REMARKS}\) ?\}})$| ?\({_REMARKS}\) ?(?=\}}$)"
 )
-_UNIT_IN_BRACKETS = re.compile(r"(?<=[0-9}]) ?[(\[] ?(?:\\text\{ ?([^{}()]+?) ?\}|([a-zA-Z]{2,}))(\^[0-9])? ?[)\]]$")
+_UNIT_IN_BRACKETS = re.compile(r"(?<=[0-9}])(?: ?[(\[] ?\\text\{ ?([^{}()]+?) ?\}| [(\[] ?([a-zA-Z]{2,}))(\^[0-9])? ?[)\]]$")
 _TRAILING = (".", ",", ";", "\\\\", "?", "~", "\\")
 
 
@@ -182,7 +181,7 @@ def edges(text: str) -> str:
 def _unit(match: re.Match[str]) -> str:
     """`5 (cm)` is 5 cm."""
     name = match[1] or match[2]
-    return rf"\text{{{name}}}{match[3] or ''}" if match[1] or name in UNITS else match[0]
+    return rf"\text{{{name}}}{match[3] or ''}" if name in UNITS else match[0]
 
 
 _NEEDLESS = re.compile(r"(?<![0-9A-Za-z]) | (?![0-9A-Za-z])")

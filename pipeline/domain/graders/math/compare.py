@@ -242,7 +242,7 @@ def _values(a: Quantity, b: Quantity) -> Verdict:
         return judged  # h(a+b) may be a product after all
     if not agree(a.value, b.value):
         return False
-    return judged or agree(a.value, b.value, PRECISE)
+    return judged or (not a.value.letters | b.value.letters and agree(a.value, b.value, PRECISE))
 
 
 def _has_letters(text: str) -> bool:

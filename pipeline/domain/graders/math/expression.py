@@ -16,6 +16,7 @@ MAX_EXPONENT = 20_000  # decimal
 
 _ACCENTS = ("dot", "ddot", "hat", "bar", "tilde", "vec", "overline", "mathcal")
 _DIGITS = "0123456789."
+_DERIVATIVE = re.compile(r"\^\{\((?:[0-9]+|[nk])\)\}")  # f^{(4)}
 _CLOSING = {"(": ")", "[": "]", "{": "}", r"\{": r"\}"}
 _ROUNDED = {"lfloor": ("floor", r"\rfloor"), "lceil": ("ceil", r"\rceil")}
 
@@ -99,8 +100,8 @@ class _Parser(Cursor):
         if self._nesting > MAX_NESTING:
             raise TooLargeError("an expression that is nested too deeply")
         value = self._postfix(self._atom())
-        if self.peek() == "^" and self.before().isalpha() and self.ahead(3)[1:] == ["{", "("]:
-            raise UnreadableError("a derivative")  # f^{(4)}
+        if self.before() in tuple("fghyuFGH") and _DERIVATIVE.fullmatch("".join(self.ahead(6))):
+            raise UnreadableError("a derivative")
         if self.take("^"):
             value = power(value, self._exponent())
             value = self._postfix(value)

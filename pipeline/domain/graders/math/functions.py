@@ -6,7 +6,8 @@ from fractions import Fraction
 
 from pipeline.domain.graders.math.value import TooLargeError, Value, function, number
 
-MAX_INTEGER = 2500  # of factorials and binomial coefficients
+MAX_INTEGER = 2500  # of factorials, and factors of binomial coefficients
+MAX_BINOMIAL = 10**6
 _OF_LIST: dict[str, Callable[..., Fraction | int]] = {"max": max, "min": min, "gcd": math.gcd, "lcm": math.lcm}
 
 
@@ -37,7 +38,7 @@ def binomial(n: Value, k: Value) -> Value:
         return function("binom", n, k)
     if whole(n) < 0 or whole(k) < 0:
         raise UnreadableError("a binomial coefficient of negative numbers")
-    if whole(n) > MAX_INTEGER:
+    if min(whole(k), whole(n) - whole(k)) > MAX_INTEGER or whole(n) > MAX_BINOMIAL:
         raise TooLargeError(f"a binomial coefficient above {MAX_INTEGER}")
     return number(math.comb(whole(n), whole(k)))
 

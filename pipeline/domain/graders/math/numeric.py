@@ -30,8 +30,11 @@ class Arithmetic:
     tolerance: float  # relative, of what counts as equal
 
 
-def _functions(library: Any, gamma: Callable[..., Number], pi: Number) -> dict[str, Callable[..., Number]]:
-    """The functions that are known, from a library with those of `cmath`."""
+def _functions(library: Any, reals: Any, pi: Number, near: float) -> dict[str, Callable[..., Number]]:
+    """The functions that are known, from a library with those of `cmath`, and one with those of `math`.
+
+    What is as near to an integer as this is taken for it, before it is rounded down or up: log_10 1000 is 2.9999999999999996.
+    """
 
     def real(function: Callable[..., Number]) -> Callable[..., Number]:
         """A function of real numbers; ValueError for any other."""
@@ -43,6 +46,14 @@ def _functions(library: Any, gamma: Callable[..., Number], pi: Number) -> dict[s
 
         return of_reals
 
+    def rounded(function: Callable[[Number], Number]) -> Callable[..., Number]:
+        def of_near(x: Number) -> Number:
+            nearest = reals.floor(x + 0.5)
+            return nearest if abs(x - nearest) <= near * max(1, abs(x)) else function(x)
+
+        return real(of_near)
+
+    gamma = reals.gamma
     return {
         **{name: getattr(library, name) for name in ("sin", "cos", "tan", "sinh", "cosh", "tanh")},
         **{f"arc{name[1:]}": getattr(library, name) for name in ("asin", "acos", "atan")},
@@ -52,8 +63,8 @@ def _functions(library: Any, gamma: Callable[..., Number], pi: Number) -> dict[s
         "ln": library.log,
         "log": lambda x, base: library.log(x) / library.log(base),
         "abs": lambda x: abs(x) + 0j,
-        "floor": real(lambda x: math.floor(x)),
-        "ceil": real(lambda x: math.ceil(x)),
+        "floor": rounded(reals.floor),
+        "ceil": rounded(reals.ceil),
         "factorial": real(lambda x: gamma(x + 1)),
         "binom": real(lambda n, k: gamma(n + 1) / (gamma(k + 1) * gamma(n - k + 1))),
         "max": real(max),
@@ -67,9 +78,9 @@ def _functions(library: Any, gamma: Callable[..., Number], pi: Number) -> dict[s
 
 _MP = mpmath.MPContext()
 _MP.dps = DIGITS
-FLOATS = Arithmetic(lambda value: complex(float(value)), _functions(cmath, math.gamma, math.pi), 1e-12, TOLERANCE)
+FLOATS = Arithmetic(lambda value: complex(float(value)), _functions(cmath, math, math.pi, TOLERANCE), 1e-12, TOLERANCE)
 PRECISE = Arithmetic(
-    lambda value: _MP.mpc(_MP.mpf(value.numerator) / value.denominator), _functions(_MP, _MP.gamma, +_MP.pi), 1e-45, 1e-40
+    lambda value: _MP.mpc(_MP.mpf(value.numerator) / value.denominator), _functions(_MP, _MP, +_MP.pi, 1e-40), 1e-45, 1e-40
 )
 
 

@@ -10,7 +10,7 @@ _OPERATORS = (
     (re.compile(r"<=|=<"), r"\\le "), (re.compile(r">=|=>"), r"\\ge "), (re.compile(r"!=|<>"), r"\\ne "), (re.compile("=="), "="),
     (re.compile(r"\*\*"), "^"), (re.compile(r"(?<=[0-9a-zA-Z)}\]]) ?\* ?"), r" \\cdot "),
     (re.compile(r"\+ ?/ ?-|\+-"), r"\\pm "), (re.compile(r" ?\.\.\. ?"), r"\\ldots "),
-    (re.compile(r"(?<=[\])]) ?U ?(?=[\[(])"), r"\\cup "),
+    (re.compile(r"([\[(][^()\[\]]*[,;][^()\[\]]*[\])]) ?U ?(?=[\[(][^()\[\]]*[,;])"), r"\1\\cup "),
     (re.compile(r"\^ ?(?:\{ ?\\(?:circ|degree) ?\}|\\circ(?![a-zA-Z]))|\\degree(?![a-zA-Z])"), r"\\text{deg}"),
     (re.compile(r"\\text\{deg\} ?(?:\\text\{ ?)?([CF])(?![a-zA-Z])\}?"), r"\\text{deg\1}"),
     (re.compile(r"\^ ?\{ ?('+) ?\}|\^ ?(?=')"), r"\1"),

@@ -12,7 +12,8 @@ from pipeline.domain.graders.math.vocabulary import SHORT_WORDS, alternatives
 from pipeline.domain.graders.math.words import TEXT, without_texts
 
 MIN_DIGITS = 6  # a decimal of fewer significant digits is taken as exact: 0.33 is not 1/3
-FLOAT_DIGITS, FLOAT_ERROR = 15, Fraction(4, 10**16)  # of a number in double precision that is printed whole: 0.30000000000000004
+# Of a number in double precision that is printed whole: 0.30000000000000004.
+FLOAT_DIGITS, FLOAT_ERROR = range(15, 18), Fraction(4, 10**16)
 MAX_PIECES = 15  # of words and expressions in turn
 _CURRENCIES = ("dollar", "euro", "pound sterling", "yen", "rupee", "cent")
 _DECIMAL = re.compile(r"[+-]? ?([0-9]*)\.([0-9]+)(?:[eE]([+-]?[0-9]{1,4})| ?\\cdot ?10 ?\^ ?(?:\{ ?(-?[0-9]{1,4}) ?\}|([0-9])))?")
@@ -55,7 +56,7 @@ def _half_unit(content: str) -> Fraction:
     if not places or len(digits) < MIN_DIGITS:
         return Fraction(0)
     last = Fraction(10) ** (int(match[3] or match[4] or match[5] or 0) - len(places))
-    return max(last / 2, int(digits) * last * FLOAT_ERROR if len(digits) >= FLOAT_DIGITS else Fraction(0))
+    return max(last / 2, int(digits) * last * FLOAT_ERROR if len(digits) in FLOAT_DIGITS else Fraction(0))
 
 
 def quantity(content: str) -> Node:
@@ -68,9 +69,10 @@ def quantity(content: str) -> Node:
     if len(pieces) > MAX_PIECES or (len(pieces) == 3 and not pieces[0] and not pieces[2]):
         return text(content)
     currency = ""
-    if pieces[0] in ("", "-", "+") and UNITS.get(pieces[1].rstrip(". "), pieces[1]) in _CURRENCIES:
-        sign, currency, first, *rest = pieces
-        currency = UNITS.get(currency.rstrip(". "), currency)
+    before = pieces[1].rstrip(". ")
+    if pieces[0] in ("", "-", "+") and (name := "rupee" if before in ("Rs", "rs") else UNITS.get(before, before)) in _CURRENCIES:
+        sign, _, first, *rest = pieces
+        currency = name
         pieces = [sign + first, *rest]
     if len(pieces) == 3 and pieces[0] and not pieces[2]:
         if currency:  # \$12/hour, \$12 per hour

@@ -23,9 +23,16 @@ _CHOICE = re.compile(
 _MEMBER = re.compile(r"([a-zA-Z])(?: ?\\in ?\\mathbb\{?R\}?)? ?(?:\\mid|\||:) ?(.+)")
 _SIGNS = re.compile(r"\\(?:pm|mp)(?![a-zA-Z])")
 _UNEQUAL = re.compile(r"([^=<>,;]{1,40}?)\\ne(?![a-zA-Z])((?:(?!\\[lg]e(?![a-zA-Z]))[^=<>;])+)")
+_SMALLER = {  # units, and those that count what is over
+    "week weeks": "days?", "year years": "months?", "day days": "h|hrs?|hours?", "h hr hrs hour hours": "mins?|minutes?",
+    "min mins minute minutes": "s|secs?|seconds?", "foot feet ft": "in|inch|inches", "pound pounds lb lbs": "oz|ounces?",
+}  # fmt: skip
 _COMPOUND = re.compile(  # 2 hours and 30 minutes
-    r"(\\text\{(?:h|hr|hours?|min|minutes?|feet|foot|ft|days?|years?|weeks?|pounds?|lbs?|deg)\})(?:,|,?\\text\{and\}),?"
-    r"(?=[0-9.]+\\text\{(?:hours?|min|minutes?|s|sec|seconds?|in|inch|inches|days?|months?|oz|ounces?)\}$)"
+    "|".join(
+        rf"(?<=[0-9]\\text\{{{unit}\}}),?\\text\{{and\}}(?=[0-9.]+\\text\{{(?:{smaller})\}}$)"
+        for larger, smaller in _SMALLER.items()
+        for unit in larger.split()
+    )
 )
 _POSITIVE = re.compile(r"\\mathbb\{R\} ?(?:\^ ?|_ ?)\{? ?([+-]|> ?0) ?\}?")
 _HEXADECIMAL = re.compile(r"0[xX][0-9A-Fa-f]+|0[A-F]+")
@@ -37,15 +44,17 @@ _BASE = re.compile(r"[A-F]*[0-9][0-9A-F]* ?_ ?(?:\{[^{}]*\}|[0-9])")
 def read(content: str) -> Node:
     """What a cleaned answer says; `Text` for whatever is not understood or beyond the limits of the arithmetic."""
     try:
-        return _read(_COMPOUND.sub(r"\1", content.strip()))
-    except (TooLargeError, ZeroDivisionError):
+        return _read(_COMPOUND.sub("", content.strip()))
+    except (TooLargeError, ZeroDivisionError, RecursionError):
         return text(content)
 
 
 def _read(content: str) -> Node:
     if clock := _CLOCK.fullmatch(content):  # no ratio has a number with a zero in front
         return Clock(int(clock[1]), clock[2], text(content) if ":0" in content else _ratio(content) or text(content))
-    if _DATE.fullmatch(content) or _BASE.fullmatch(content) or _HEXADECIMAL.fullmatch(content):
+    if _HEXADECIMAL.fullmatch(content):
+        return Text(content.upper())
+    if _DATE.fullmatch(content) or _BASE.fullmatch(content):
         return Text(content.replace(" ", "").replace("{", "").replace("}", ""))
     if (words := TEXT.fullmatch(content)) and any(not char.isalpha() and char not in " -'" for char in words[1]):
         inner = clean(words[1])

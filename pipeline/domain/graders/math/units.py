@@ -16,7 +16,7 @@ _SPELLINGS = {
     "J": "joule", "kJ": "kilojoule", "cal": "calorie", "kcal": "kilocalorie", "eV": "ev", "W": "watt",
     "kW": "kilowatt", "V": "volt", "A": "ampere amp", "Hz": "hertz", "kHz": "kilohertz", "Pa": "pascal",
     "kPa": "kilopascal", "mol": "mole", "bit": "", "dollar": "USD usd", "cent": "", "euro": "EUR eur",
-    "pound sterling": "GBP gbp", "yen": "JPY jpy", "rupee": "INR inr Rs rs", "mi/h": "mph", "km/h": "kph kmh kmph",
+    "pound sterling": "GBP gbp", "yen": "JPY jpy", "rupee": "INR inr", "mi/h": "mph", "km/h": "kph kmh kmph",
     "mi/gal": "mpg", "rev": "revolution", "rev/min": "rpm", "person": "people", "child": "children", "man": "men",
     "woman": "women", "tooth": "teeth", "th": "st nd rd", "AD": "ad CE ce A.D.",
 }  # fmt: skip

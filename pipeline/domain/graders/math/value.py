@@ -192,7 +192,11 @@ def _root(base: Value, degree: Fraction) -> Value:
         )
         if splits or not monomial:
             parts = {part: times * degree for part, times in monomial}
-            for prime, times in _factors(abs(factor)).items():
+            try:
+                primes = _factors(abs(factor))
+            except TooLargeError:
+                return _one(Atom("pow", (base, number(1))), degree)
+            for prime, times in primes.items():
                 parts[prime] = parts.get(prime, Fraction(0)) + times * degree
             return sign * Value(dict([_normal(parts, _ONE)]))
     return _one(Atom("pow", (base, number(1))), degree)
