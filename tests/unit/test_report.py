@@ -207,7 +207,7 @@ def test_what_tells_right_labels_from_wrong_ones_is_beside_each_question(tmp_pat
 
 
 def test_the_votes_that_are_kept_are_marked() -> None:
-    assert kept_shares({"curriculum": {"delta": 0.25}, "reward": {"samples": 10}}) == (0.25, 0.75)
+    assert kept_shares({"curriculum": {"delta": 0.25, "keep": []}, "reward": {"samples": 10}}) == (0.25, 0.75)
     assert kept_shares({"curriculum": {"delta": 0.25, "keep": [4, 7]}, "reward": {"samples": 8}}) == (0.5, 0.875)
 
 
