@@ -15,7 +15,7 @@ _BOX = re.compile(r"\\(?:boxed|fbox|framebox)(?![a-zA-Z])\s*")
 _LONGEST_BARE = 100  # characters of an answer that is boxed without braces
 _LONGEST_PLACEHOLDER = 60
 _MACRO = re.compile(
-    r"\\(?:(?:text|math)(?:bf|it|rm|sf|tt|normal)?|mbox|emph|underline|f?boxed|fbox|q?quad)(?![a-zA-Z])|\\[ ,;:!_]"
+    r"\\(?:(?:text|math)(?:bf|it|rm|sf|tt|normal)?|mbox|emph|underline|boxed|f(?:rame)?box|q?quad)(?![a-zA-Z])|\\[ ,;:!_]"
 )
 _DOTS = re.compile(r"(?:[._?…\s]|\\(?:[lc]?dots|square|Box)(?![a-zA-Z]))+")
 _ANSWER = frozenset({"answer", "answers", "答案", "最终答案"})

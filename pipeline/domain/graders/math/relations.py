@@ -11,7 +11,7 @@ from pipeline.domain.graders.math.numeric import approximate
 from pipeline.domain.graders.math.quantities import text
 from pipeline.domain.graders.math.reals import INFINITY, MINUS_INFINITY, reals, without
 from pipeline.domain.graders.math.scan import split
-from pipeline.domain.graders.math.value import Atom, TooLargeError, Value
+from pipeline.domain.graders.math.value import Atom, TooLargeError, Value, function
 
 _OPERATORS = (
     "=",
@@ -108,9 +108,8 @@ def _label(content: str) -> str | None:
 
 def _is_call(value: Value) -> bool:
     """Whether a value is that of a function, f(2), which has no letter."""
-    ((monomial, factor),) = value.top.items() if len(value.top) == 1 else ((frozenset(), Fraction(0)),)
-    ((base, exponent),) = monomial if len(monomial) == 1 else (("", Fraction(0)),)
-    return isinstance(base, Atom) and base.name.startswith("call ") and factor == exponent == 1 and len(value.bottom) == 1
+    calls = (base for base in value.bases if isinstance(base, Atom) and base.name.startswith("call "))
+    return any(value == function(base.name, *base.args) for base in calls)
 
 
 def _of_one(value: Value) -> frozenset[str] | None:

@@ -12,6 +12,7 @@ from functools import cached_property
 MAX_BITS = 1 << 15  # of a coefficient
 MAX_TERMS = 150
 MAX_DEGREE = 12  # of a power of a sum with letters
+MAX_POWER = 10_000  # of one of constants, whose terms stay few: its degree times the square of their number
 MAX_RADICAND = 10**8
 _ONE = Fraction(1)
 
@@ -165,8 +166,9 @@ def _integer_power(base: Value, degree: int) -> Value:
         if max(factor.numerator.bit_length(), factor.denominator.bit_length()) * degree > 2 * MAX_BITS and abs(factor) != 1:
             raise TooLargeError(f"a power of more than {MAX_BITS} bits")
         return Value(dict([_normal({part: exponent * degree for part, exponent in monomial}, factor**degree)]))
-    if degree > MAX_DEGREE and not all(isinstance(part, int) or part == "i" for part in base.bases):
-        raise TooLargeError(f"a power of degree {degree}")  # of constants, such as 2+sqrt(3), the terms stay few
+    constant = all(isinstance(part, int) or part == "i" for part in base.bases)
+    if degree > MAX_DEGREE and (not constant or degree * len(base.top) ** 2 > MAX_POWER):
+        raise TooLargeError(f"a power of degree {degree}")
     result = number(1)
     while degree:
         if degree % 2:
