@@ -25,7 +25,7 @@ ANSWERS: list[list[str | None]] = [
     ["x^2-1", "(x-1)(x+1)", "x", None],
     [None] * 4,
     ["5", "5.0", "5", "5"],
-    [r"\frac{2}{\sqrt{2}}", r"\sqrt{2}", "9^{9^{9^9}}", "3"],
+    [r"\frac{2}{\sqrt{2}}", r"\sqrt{2}", "x+9^{9^{9^9}}", "3"],
 ]
 VOTES = [Vote("x^2-1", 2, 4), Vote(None, 0, 4), Vote("5", 4, 4), Vote(r"\sqrt{2}", 2, 4, undecided=3)]
 
