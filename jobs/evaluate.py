@@ -95,8 +95,14 @@ def evaluate(config: Config, targets: Sequence[Target], output: Path) -> None:
                 say(note)
             state.refuse_other_files(inputs.fingerprints())
         rooms = [with_room(config, inputs, each.definition) for each in asked]
+        # By target and context, since each reads parts of the policy's files.
+        places = {
+            (target, length): results_of(target, state, output, room)
+            for target in targets
+            for length, room in {room.model.max_length: room for room in rooms}.items()
+        }
         measurements = [
-            Measurement(target, results_of(target, state, output, room), each, room)
+            Measurement(target, places[target, room.model.max_length], each, room)
             for target in targets
             for each, room in zip(asked, rooms, strict=True)
         ]

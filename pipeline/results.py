@@ -71,8 +71,14 @@ class RoundResults:
             return None
         # A run may be resumed with other settings than those of the measurement, and a set's definition may be edited.
         now, definition = self._settings, asked.definition
-        wanted = replace(measured, samples=definition.drawn(now.samples), protocol=definition.protocol)
-        wanted = replace(wanted, limit=now.limit, temperature=now.temperature, top_p=now.top_p)
+        wanted = replace(
+            measured,
+            samples=definition.drawn(now.samples),
+            protocol=definition.protocol,
+            limit=now.limit,
+            temperature=now.temperature,
+            top_p=now.top_p,
+        )
         return measured if measured.alike(wanted) else None
 
     def record(self, asked: Asked, accuracies: Accuracies, measured: MeasuredSet) -> None:

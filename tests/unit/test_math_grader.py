@@ -281,6 +281,8 @@ WORDS = r"""
 """
 
 CONSTANTS_AND_TYPED = r"""
+    varphi ~ \varphi
+    \vartheta ~ θ
     e^{(x-1)/2} ~ e^{\frac{x-1}{2}}
     n^{(n-2)} ~ n^{n-2}
     e^{(1/2)x} ~ e^{x/2}

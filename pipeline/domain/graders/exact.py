@@ -9,7 +9,7 @@ from pipeline.domain.graders.protocol import Verdict
 from pipeline.domain.prompts import extract_boxed
 
 _MACRO = re.compile(
-    r"\\(?:(?:text|math)(?:bf|it|rm|sf|sc|tt|normal)?|boldsymbol|bm|mbox|emph|underline|operatorname|f?boxed|fbox"
+    r"\\(?:(?:text|math)(?:bf|it|rm|sf|sc|tt|normal)?|boldsymbol|bm|mbox|emph|underline|operatorname|boxed|f(?:rame)?box"
     r"|(?:text)?color ?\{[^{}]*\}) ?\{([^{}]*)\}"
 )
 _SWITCH = re.compile(r"\\(?:bf|it|rm|sf|tt|bfseries|displaystyle)(?![a-zA-Z])|\\[,;:! ]|\\q?quad(?![a-zA-Z])|~")

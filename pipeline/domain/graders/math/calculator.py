@@ -1,6 +1,7 @@
 r"""What is typed into a calculator or a program, in LaTeX: a part of the normaliser."""
 
 import re
+from collections.abc import Callable
 
 from pipeline.domain.graders.math.scan import group_end
 from pipeline.domain.graders.math.vocabulary import FUNCTIONS, OF_LISTS, TYPED, alternatives
@@ -29,15 +30,16 @@ def calculator(text: str) -> str:
     text = _UNDERSCORES.sub(lambda match: match[0].replace("_", ""), text)
     text = _CHOSEN.sub(_binomial, text)
     text = _TYPED.sub(lambda match: rf"\{TYPED.get(match[0], match[0])} ", text)
-    for match in reversed(list(_ROUNDED.finditer(text))):
+    text = _replace(text, _ROUNDED, lambda match, inner: f"{_AROUND[match[1]][0]}{inner}{_AROUND[match[1]][1]}")
+    return _replace(text, _IN_PARENTHESES, lambda match, inner: f"{match[0][:-1]}{{{inner}}}")
+
+
+def _replace(text: str, pattern: re.Pattern[str], replacement: Callable[[re.Match[str], str], str]) -> str:
+    """Every match, which ends with a bracket, and what it holds by `replacement(match, content)`; an open bracket stays."""
+    for match in reversed(list(pattern.finditer(text))):
         end = group_end(text, match.end() - 1)
         if end >= 0:
-            before, after = _AROUND[match[1]]
-            text = f"{text[: match.start()]}{before}{text[match.end() : end]}{after}{text[end + 1 :]}"
-    for match in reversed(list(_IN_PARENTHESES.finditer(text))):
-        end = group_end(text, match.end() - 1)
-        if end >= 0:
-            text = f"{text[: match.end() - 1]}{{{text[match.end() : end]}}}{text[end + 1 :]}"
+            text = text[: match.start()] + replacement(match, text[match.end() : end]) + text[end + 1 :]
     return text
 
 

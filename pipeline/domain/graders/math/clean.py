@@ -123,16 +123,14 @@ def _conjunction(match: re.Match[str]) -> str:
 _THOUSANDS = re.compile(r"(?<![0-9.,])[1-9][0-9]{0,2}(?:,[0-9]{3})+(?![0-9]|,[0-9])")
 _SPACED_THOUSANDS = re.compile(r"(?<![0-9.,/])(?<![0-9.,/] )[1-9][0-9]{0,2}(?: [0-9]{3})+(?![0-9]| ?/| [0-9])")
 _NAMED_BASE = re.compile(rf"(?<=[0-9A-F]) ?_ ?(?:\{{ ?)?(?:\\text\{{ ?)?({'|'.join(BASES)}) ?\}}(?: ?\}})?")
-_GOES_ON = re.compile(
-    r"([0-9]{0,50})\.([0-9]{0,50}?)(?:([0-9])\3{2,50}|([0-9]{2,6})\4{1,20}) ?(?:\.\.\.|\\ldots(?![a-zA-Z]))(?![0-9])"
-)
+_GOES_ON = re.compile(r"([0-9]{0,50})\.([0-9]{0,50}?)(?:([0-9])\3{2,50}|([0-9]{2,6})\4{1,20}) ?\\ldots(?![a-zA-Z])(?![0-9])")
 _REPEATING = re.compile(
     r"([0-9]{0,50})\.([0-9]{0,50}) ?(?:\\(?:overline|bar|dot) ?(?:\{ ?([0-9]{1,50}) ?\}|([0-9]))|\(([0-9]{1,50})\))"
 )
 
 
 def numbers(text: str) -> str:
-    r"""`1,000` and `1 000` are `1000`, except between brackets, where a comma separates; `0.\overline{3}` and `0.333...` are
+    r"""`1,000` and `1 000` are `1000`, except between brackets, where a comma separates; `0.\overline{3}` and `0.333\ldots` are
     `\frac{1}{3}`; `101_{\text{two}}` is `101_2`."""
 
     def joined(match: re.Match[str]) -> str:
@@ -154,7 +152,7 @@ _LEADING = re.compile(
     r"^(?:\\text\{(?i:the )?(?:(?i:final|correct) )?(?i:answer|result)(?: is| =)?:?\}:?|[=,;]"
     r"|\\text\{(?i:so|thus|hence|therefore),?\},?"
     r"|\\text\{(?i:approximately|approx\.?|about|roughly)\}"
-    r"|\\(?:approx|sim|implies|therefore|Rightarrow|rightarrow|to|equiv)(?![a-zA-Z])) ?"
+    r"|\\(?:approx|sim|implies|therefore|Rightarrow|to|equiv)(?![a-zA-Z])) ?"
 )
 _REMARKS = r"(?i:approx[a-z]*|exact[a-z]*|rounded)\.?"
 _REMARK = re.compile(

@@ -68,11 +68,9 @@ def quantity(content: str) -> Node:
         return expression(content)
     if len(pieces) > MAX_PIECES or (len(pieces) == 3 and not pieces[0] and not pieces[2]):
         return text(content)
-    currency = ""
-    before = pieces[1].rstrip(". ")
-    if pieces[0] in ("", "-", "+") and (name := "rupee" if before in ("Rs", "rs") else UNITS.get(before, before)) in _CURRENCIES:
+    currency = _currency(pieces[1]) if pieces[0] in ("", "-", "+") else ""
+    if currency:
         sign, _, first, *rest = pieces
-        currency = name
         pieces = [sign + first, *rest]
     if len(pieces) == 3 and pieces[0] and not pieces[2]:
         if currency:  # \$12/hour, \$12 per hour
@@ -88,6 +86,13 @@ def quantity(content: str) -> Node:
         pieces = ["", currency, *pieces]
     parts = [_words(piece) if place % 2 else _inner(piece) for place, piece in enumerate(pieces) if piece]
     return Mixed(tuple(parts)) if len(parts) > 1 else parts[0]
+
+
+def _currency(piece: str) -> str:
+    """The currency that words before a number name; empty where they name none. `rs` is that there alone: `4rs` is a product."""
+    name = piece.rstrip(". ")
+    name = "rupee" if name in ("Rs", "rs") else UNITS.get(name, name)
+    return name if name in _CURRENCIES else ""
 
 
 def _words(piece: str) -> Text:

@@ -22,7 +22,8 @@ GREEK_ALPHABET = re.findall(
     """alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi rho sigma tau upsilon phi chi psi omega
     Gamma Delta Theta Lambda Xi Pi Sigma Upsilon Phi Psi Omega""",
 )
-GREEK = words("varepsilon vartheta varphi hbar ell") | frozenset(GREEK_ALPHABET)
+GREEK = words("hbar ell") | frozenset(GREEK_ALPHABET)
+VARIANTS = {"varepsilon": "epsilon", "varphi": "phi", "vartheta": "theta"}
 FUNCTIONS = words(
     """sin cos tan cot sec csc arcsin arccos arctan arccot arcsec arccsc sinh cosh tanh coth arcsinh arccosh arctanh ln log exp"""
 )
@@ -50,7 +51,8 @@ SYNONYMS = {
     **{"lbrace": r"\{", "rbrace": r"\}", "lbrack": "[", "rbrack": "]", "lt": "<", "gt": ">", "colon": ":", "ratio": ":"},
     **{"prime": "'", "lg": r"\log_{10}", "tg": r"\tan", "ctg": r"\cot", "imath": "i", "mod": r"\bmod", "degrees": r"\degree"},
     **{"varnothing": r"\emptyset", "bigcup": r"\cup", "reals": r"\mathbb{R}", "land": r"\wedge", "lor": r"\vee", "top": "T"},
-    **{"varepsilon": r"\epsilon", "varphi": r"\phi", "vartheta": r"\theta", "rightarrow": r"\to", "longrightarrow": r"\to"},
+    **{name: rf"\{letter}" for name, letter in VARIANTS.items()},
+    **dict.fromkeys(("rightarrow", "longrightarrow"), r"\to"),
     **{"euro": r"\text{euro}", "pounds": r"\text{pound sterling}", "cent": r"\text{cent}", "textdollar": r"\text{dollar}"},
 }
 # The subscripts of numbers that are written in another base, by its name.
@@ -58,7 +60,11 @@ BASES = {"two": "_2", "three": "_3", "four": "_4", "five": "_5", "six": "_6", "s
 BASES |= {"ten": "_{10}", "twelve": "_{12}", "sixteen": "_{16}"}
 # Commands that are written without a backslash, as on a calculator.
 TYPED = {name: name for name in (*FUNCTIONS, *GREEK, "sqrt", "pi") if name not in words("ell eta xi nu mu sec")}
-TYPED |= {"asin": "arcsin", "acos": "arccos", "atan": "arctan"} | dict.fromkeys(("inf", "infinity", "Infinity", "oo"), "infty")
+TYPED |= (
+    VARIANTS
+    | {"asin": "arcsin", "acos": "arccos", "atan": "arctan"}
+    | dict.fromkeys(("inf", "infinity", "Infinity", "oo"), "infty")
+)
 # Words of one to three letters that are no products of variables.
 SHORT_WORDS = words(
     """no on yes all any not red men box cup day bag pen egg car cat dog pie toy hat key ten six two one the per now big odd few
